@@ -1,0 +1,233 @@
+// Package metrics holds every Prometheus metric of ftproxy. The engine tells it
+// what happened; names, labels and their meaning are decided here alone.
+//
+// Labels are bounded by the configuration (frontend, backend, range) or by the
+// program (reason, class, code, direction, result, side). No user name, path or
+// address is ever one.
+package metrics
+
+import (
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// The directions of a transfer, as the client sees it.
+const (
+	Download = "download"
+	Upload   = "upload"
+)
+
+// The results of a transfer: it succeeded, or the side that failed it.
+const (
+	OK     = "ok"
+	Client = "client"
+	Server = "server"
+	Proxy  = "proxy"
+)
+
+// Metrics counts the events of one process. Its methods may be called from any
+// goroutine. Create it with New.
+type Metrics struct {
+	registry     *prometheus.Registry
+	descriptions []Description
+
+	sessionsActive  *prometheus.GaugeVec
+	sessionsStarted *prometheus.CounterVec
+	sessionsEnded   *prometheus.CounterVec
+	sessionsRefused *prometheus.CounterVec
+
+	commands        *prometheus.CounterVec
+	commandsRefused *prometheus.CounterVec
+	unaskedReplies  *prometheus.CounterVec
+
+	transfersActive *prometheus.GaugeVec
+	transfers       *prometheus.CounterVec
+	transferBytes   *prometheus.CounterVec
+
+	leasesPending   *prometheus.GaugeVec
+	leases          *prometheus.CounterVec
+	leaseWaits      *prometheus.CounterVec
+	leasesRefused   *prometheus.CounterVec
+	strangersClosed *prometheus.CounterVec
+
+	connectFailures *prometheus.CounterVec
+}
+
+// A Description says what one metric is called and what it means.
+type Description struct {
+	Name   string
+	Type   string // "counter" or "gauge"
+	Help   string
+	Labels []string
+}
+
+// New returns metrics with a registry of their own, which also collects Go's
+// and the process's own figures. version is the version of the build.
+func New(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+
+	m.gauge("build_info", "Always 1; the labels say which build this is.",
+		"version", "goversion").WithLabelValues(version, runtime.Version()).Set(1)
+
+	m.sessionsActive = m.gauge("sessions_active", "Sessions open now.", "frontend")
+	m.sessionsStarted = m.counter("sessions_started_total", "Sessions started.", "frontend")
+	m.sessionsEnded = m.counter("sessions_ended_total", "Sessions ended, by reason.", "frontend", "reason")
+	m.sessionsRefused = m.counter("sessions_refused_total",
+		"Client connections refused before a session started, by reason.", "frontend", "reason")
+
+	m.commands = m.counter("commands_total", "Commands received from clients, by class of verb.", "class")
+	m.commandsRefused = m.counter("commands_refused_total",
+		"Commands that ftproxy refused itself, by reply code.", "code")
+	m.unaskedReplies = m.counter("unasked_replies_total",
+		"Replies of servers to no command, dropped or ending the session.", "backend")
+
+	m.transfersActive = m.gauge("transfers_active", "Transfers running now.", "direction")
+	m.transfers = m.counter("transfers_total",
+		"Transfers ended, by result: ok, or the side that failed.", "direction", "result")
+	m.transferBytes = m.counter("transfer_bytes_total",
+		"Payload bytes of ended transfers, failed ones included.", "direction")
+
+	m.leasesPending = m.gauge("data_port_leases_pending",
+		"Data ports on loan now, by port range.", "range")
+	m.leases = m.counter("data_port_leases_total", "Data ports lent.", "range")
+	m.leaseWaits = m.counter("data_port_waits_total",
+		"Requests for a data port that had to wait for one.", "range")
+	m.leasesRefused = m.counter("data_port_full_total",
+		"Requests for a data port that waited in vain.", "range")
+	m.strangersClosed = m.counter("data_strangers_closed_total",
+		"Connections to a data port closed because their peer had no lease there.", "side")
+
+	m.connectFailures = m.counter("server_connect_failures_total",
+		"Failed attempts to open a control connection to a server.", "backend")
+
+	for _, direction := range []string{Download, Upload} {
+		m.transfersActive.WithLabelValues(direction)
+		m.transferBytes.WithLabelValues(direction)
+		for _, result := range []string{OK, Client, Server, Proxy} {
+			m.transfers.WithLabelValues(direction, result)
+		}
+	}
+	return m
+}
+
+const namespace = "ftproxy"
+
+func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.register(v, "counter", name, help, labels)
+	return v
+}
+
+func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.register(v, "gauge", name, help, labels)
+	return v
+}
+
+func (m *Metrics) register(c prometheus.Collector, kind, name, help string, labels []string) {
+	m.registry.MustRegister(c)
+	m.descriptions = append(m.descriptions, Description{
+		Name: namespace + "_" + name, Type: kind, Help: help, Labels: labels,
+	})
+}
+
+// Registry is what /metrics shows.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// Describe lists the metrics of ftproxy by name, without those of Go and of the
+// process. The documentation is compared with it.
+func (m *Metrics) Describe() []Description {
+	d := slices.Clone(m.descriptions)
+	slices.SortFunc(d, func(a, b Description) int { return strings.Compare(a.Name, b.Name) })
+	return d
+}
+
+// SessionStarted counts a client connection that became a session.
+func (m *Metrics) SessionStarted(frontend string) {
+	m.sessionsStarted.WithLabelValues(frontend).Inc()
+	m.sessionsActive.WithLabelValues(frontend).Inc()
+}
+
+// SessionEnded is told once for each SessionStarted. reason is one of a few
+// words that the engine knows, never the text of an error.
+func (m *Metrics) SessionEnded(frontend, reason string) {
+	m.sessionsActive.WithLabelValues(frontend).Dec()
+	m.sessionsEnded.WithLabelValues(frontend, reason).Inc()
+}
+
+// SessionRefused counts a client connection closed at a limit.
+func (m *Metrics) SessionRefused(frontend, reason string) {
+	m.sessionsRefused.WithLabelValues(frontend, reason).Inc()
+}
+
+// CommandReceived counts a command by the class of its verb. A verb itself is
+// the client's text, and so no label.
+func (m *Metrics) CommandReceived(class string) {
+	m.commands.WithLabelValues(class).Inc()
+}
+
+// CommandRefused counts a command that ftproxy answered with code, a refusal,
+// so that no server saw it.
+func (m *Metrics) CommandRefused(code int) {
+	m.commandsRefused.WithLabelValues(strconv.Itoa(code)).Inc()
+}
+
+// UnaskedReply counts a reply to no command.
+func (m *Metrics) UnaskedReply(backend string) {
+	m.unaskedReplies.WithLabelValues(backend).Inc()
+}
+
+// TransferStarted counts a running transfer; direction is Download or Upload.
+func (m *Metrics) TransferStarted(direction string) {
+	m.transfersActive.WithLabelValues(direction).Inc()
+}
+
+// TransferEnded is told once for each TransferStarted. result is OK, Client,
+// Server or Proxy; bytes is the payload that was delivered.
+func (m *Metrics) TransferEnded(direction, result string, bytes int64) {
+	m.transfersActive.WithLabelValues(direction).Dec()
+	m.transfers.WithLabelValues(direction, result).Inc()
+	m.transferBytes.WithLabelValues(direction).Add(float64(max(bytes, 0)))
+}
+
+// LeaseTaken counts a data port lent; ports is the range as it is configured,
+// "30000-30099".
+func (m *Metrics) LeaseTaken(ports string) {
+	m.leases.WithLabelValues(ports).Inc()
+	m.leasesPending.WithLabelValues(ports).Inc()
+}
+
+// LeaseReturned is told once for each LeaseTaken.
+func (m *Metrics) LeaseReturned(ports string) {
+	m.leasesPending.WithLabelValues(ports).Dec()
+}
+
+// LeaseWaiting counts a request that found every port of the range pending.
+func (m *Metrics) LeaseWaiting(ports string) {
+	m.leaseWaits.WithLabelValues(ports).Inc()
+}
+
+// LeaseFull counts a request that ended without a port.
+func (m *Metrics) LeaseFull(ports string) {
+	m.leasesRefused.WithLabelValues(ports).Inc()
+}
+
+// StrangerClosed counts a connection to a data port from a peer without a lease
+// there. side is Client for passive_ports, Server for data_ports.
+func (m *Metrics) StrangerClosed(side string) {
+	m.strangersClosed.WithLabelValues(side).Inc()
+}
+
+// ServerConnectFailed counts a failed attempt to reach a server of backend.
+func (m *Metrics) ServerConnectFailed(backend string) {
+	m.connectFailures.WithLabelValues(backend).Inc()
+}

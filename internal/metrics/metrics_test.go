@@ -1,0 +1,189 @@
+package metrics
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// exercised returns metrics to which every event happened, so that every one of
+// them has a sample.
+func exercised() *Metrics {
+	m := New("v1.2.3")
+	m.SessionStarted("public")
+	m.SessionStarted("public")
+	m.SessionEnded("public", "quit")
+	m.SessionRefused("public", "limit")
+	m.CommandReceived("login")
+	m.CommandRefused(502)
+	m.UnaskedReply("legacy")
+	m.TransferStarted(Download)
+	m.TransferStarted(Upload)
+	m.TransferEnded(Upload, Client, 1000)
+	m.LeaseTaken("30000-30099")
+	m.LeaseTaken("30000-30099")
+	m.LeaseReturned("30000-30099")
+	m.LeaseWaiting("30000-30099")
+	m.LeaseFull("30000-30099")
+	m.StrangerClosed(Client)
+	m.ServerConnectFailed("legacy")
+	return m
+}
+
+// Dashboards and alerts are written against these names: a change here is a
+// change for the users, and is written down in the CHANGELOG.
+func TestNames(t *testing.T) {
+	want := []string{
+		"ftproxy_build_info version,goversion",
+		"ftproxy_commands_refused_total code",
+		"ftproxy_commands_total class",
+		"ftproxy_data_port_full_total range",
+		"ftproxy_data_port_leases_pending range",
+		"ftproxy_data_port_leases_total range",
+		"ftproxy_data_port_waits_total range",
+		"ftproxy_data_strangers_closed_total side",
+		"ftproxy_server_connect_failures_total backend",
+		"ftproxy_sessions_active frontend",
+		"ftproxy_sessions_ended_total frontend,reason",
+		"ftproxy_sessions_refused_total frontend,reason",
+		"ftproxy_sessions_started_total frontend",
+		"ftproxy_transfer_bytes_total direction",
+		"ftproxy_transfers_active direction",
+		"ftproxy_transfers_total direction,result",
+		"ftproxy_unasked_replies_total backend",
+	}
+	m := exercised()
+	var got []string
+	for _, d := range m.Describe() {
+		got = append(got, d.Name+" "+strings.Join(d.Labels, ","))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("Describe:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What Describe says is what /metrics shows: name, type, help and labels.
+func TestDescribeMatchesRegistry(t *testing.T) {
+	m := exercised()
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]Description{}
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "ftproxy_") {
+			continue
+		}
+		d := Description{Name: f.GetName(), Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			d.Labels = append(d.Labels, l.GetName())
+		}
+		shown[d.Name] = d
+	}
+	described := m.Describe()
+	if len(shown) != len(described) {
+		t.Errorf("%d metrics are shown, %d described", len(shown), len(described))
+	}
+	for _, d := range described {
+		s := shown[d.Name]
+		slices.Sort(d.Labels)
+		slices.Sort(s.Labels)
+		if s.Name != d.Name || s.Type != d.Type || s.Help != d.Help || !slices.Equal(s.Labels, d.Labels) {
+			t.Errorf("shown %+v, described %+v", s, d)
+		}
+	}
+}
+
+func TestPromlint(t *testing.T) {
+	problems, err := testutil.GatherAndLint(exercised().Registry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	const want = `
+# HELP ftproxy_sessions_active Sessions open now.
+# TYPE ftproxy_sessions_active gauge
+ftproxy_sessions_active{frontend="public"} 1
+# HELP ftproxy_sessions_started_total Sessions started.
+# TYPE ftproxy_sessions_started_total counter
+ftproxy_sessions_started_total{frontend="public"} 2
+# HELP ftproxy_sessions_ended_total Sessions ended, by reason.
+# TYPE ftproxy_sessions_ended_total counter
+ftproxy_sessions_ended_total{frontend="public",reason="quit"} 1
+# HELP ftproxy_sessions_refused_total Client connections refused before a session started, by reason.
+# TYPE ftproxy_sessions_refused_total counter
+ftproxy_sessions_refused_total{frontend="public",reason="limit"} 1
+# HELP ftproxy_commands_total Commands received from clients, by class of verb.
+# TYPE ftproxy_commands_total counter
+ftproxy_commands_total{class="login"} 1
+# HELP ftproxy_commands_refused_total Commands that ftproxy refused itself, by reply code.
+# TYPE ftproxy_commands_refused_total counter
+ftproxy_commands_refused_total{code="502"} 1
+# HELP ftproxy_unasked_replies_total Replies of servers to no command, dropped or ending the session.
+# TYPE ftproxy_unasked_replies_total counter
+ftproxy_unasked_replies_total{backend="legacy"} 1
+# HELP ftproxy_transfers_active Transfers running now.
+# TYPE ftproxy_transfers_active gauge
+ftproxy_transfers_active{direction="download"} 1
+ftproxy_transfers_active{direction="upload"} 0
+# HELP ftproxy_transfers_total Transfers ended, by result: ok, or the side that failed.
+# TYPE ftproxy_transfers_total counter
+ftproxy_transfers_total{direction="download",result="client"} 0
+ftproxy_transfers_total{direction="download",result="ok"} 0
+ftproxy_transfers_total{direction="download",result="proxy"} 0
+ftproxy_transfers_total{direction="download",result="server"} 0
+ftproxy_transfers_total{direction="upload",result="client"} 1
+ftproxy_transfers_total{direction="upload",result="ok"} 0
+ftproxy_transfers_total{direction="upload",result="proxy"} 0
+ftproxy_transfers_total{direction="upload",result="server"} 0
+# HELP ftproxy_transfer_bytes_total Payload bytes of ended transfers, failed ones included.
+# TYPE ftproxy_transfer_bytes_total counter
+ftproxy_transfer_bytes_total{direction="download"} 0
+ftproxy_transfer_bytes_total{direction="upload"} 1000
+# HELP ftproxy_data_port_leases_pending Data ports on loan now, by port range.
+# TYPE ftproxy_data_port_leases_pending gauge
+ftproxy_data_port_leases_pending{range="30000-30099"} 1
+# HELP ftproxy_data_port_leases_total Data ports lent.
+# TYPE ftproxy_data_port_leases_total counter
+ftproxy_data_port_leases_total{range="30000-30099"} 2
+# HELP ftproxy_data_port_waits_total Requests for a data port that had to wait for one.
+# TYPE ftproxy_data_port_waits_total counter
+ftproxy_data_port_waits_total{range="30000-30099"} 1
+# HELP ftproxy_data_port_full_total Requests for a data port that waited in vain.
+# TYPE ftproxy_data_port_full_total counter
+ftproxy_data_port_full_total{range="30000-30099"} 1
+# HELP ftproxy_data_strangers_closed_total Connections to a data port closed because their peer had no lease there.
+# TYPE ftproxy_data_strangers_closed_total counter
+ftproxy_data_strangers_closed_total{side="client"} 1
+# HELP ftproxy_server_connect_failures_total Failed attempts to open a control connection to a server.
+# TYPE ftproxy_server_connect_failures_total counter
+ftproxy_server_connect_failures_total{backend="legacy"} 1
+`
+	m := exercised()
+	var names []string
+	for _, d := range m.Describe() {
+		if d.Name != "ftproxy_build_info" { // its goversion is the compiler's
+			names = append(names, d.Name)
+		}
+	}
+	if err := testutil.GatherAndCompare(m.Registry(), strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+// A byte count below zero would make a counter panic.
+func TestTransferEndedNeverPanics(t *testing.T) {
+	m := New("")
+	m.TransferStarted(Download)
+	m.TransferEnded(Download, Proxy, -1)
+	if got := testutil.ToFloat64(m.transferBytes.WithLabelValues(Download)); got != 0 {
+		t.Errorf("bytes = %v, want 0", got)
+	}
+}
