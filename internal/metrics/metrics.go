@@ -7,6 +7,7 @@
 package metrics
 
 import (
+	"net/http"
 	"runtime"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // The directions of a transfer, as the client sees it.
@@ -140,7 +142,15 @@ func (m *Metrics) register(c prometheus.Collector, kind, name, help string, labe
 	})
 }
 
-// Registry is what /metrics shows.
+// maxScrapes at once are answered; more get 503.
+const maxScrapes = 4
+
+// Handler answers a scrape with all metrics, in the format the scraper prefers.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+}
+
+// Registry is what Handler shows.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 // Describe lists the metrics of ftproxy by name, without those of Go and of the

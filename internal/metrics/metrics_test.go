@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -185,5 +186,21 @@ func TestTransferEndedNeverPanics(t *testing.T) {
 	m.TransferEnded(Download, Proxy, -1)
 	if got := testutil.ToFloat64(m.transferBytes.WithLabelValues(Download)); got != 0 {
 		t.Errorf("bytes = %v, want 0", got)
+	}
+}
+
+func TestHandler(t *testing.T) {
+	answer := httptest.NewRecorder()
+	exercised().Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{
+		`ftproxy_sessions_active{frontend="public"} 1`,
+		`ftproxy_build_info{goversion="go`,
+		`version="v1.2.3"} 1`,
+		"go_goroutines ",
+		"process_open_fds ",
+	} {
+		if !strings.Contains(answer.Body.String(), line) {
+			t.Errorf("/metrics lacks %q", line)
+		}
 	}
 }
