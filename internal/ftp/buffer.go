@@ -1,0 +1,93 @@
+package ftp
+
+import (
+	"bytes"
+	"io"
+)
+
+// smallBuffer is what a reader holds while its peer is idle, in bytes. Nearly
+// all FTP lines fit.
+const smallBuffer = 512
+
+// maxEmptyReads is how often an io.Reader may return nothing and no error.
+const maxEmptyReads = 100
+
+// A lineBuffer holds what was read and not yet consumed. It doubles while one
+// line does not fit, up to limit+1 bytes, and goes back to its small array
+// before it waits with little in it.
+type lineBuffer struct {
+	r       io.Reader
+	limit   int    // longest line in bytes, its LF not counted
+	buf     []byte // small[:], or a larger one for a long line
+	start   int    // buf[start:end] is pending
+	end     int
+	scanned int   // so many pending bytes are known to hold no LF
+	err     error // came along with bytes; due when those are used up
+	small   [smallBuffer]byte
+}
+
+func (b *lineBuffer) init(r io.Reader, limit int) {
+	b.r, b.limit, b.buf = r, limit, b.small[:]
+}
+
+// pending returns the bytes that were read and not consumed. They move at the
+// next fill.
+func (b *lineBuffer) pending() []byte { return b.buf[b.start:b.end] }
+
+func (b *lineBuffer) consume(n int) {
+	b.start += n
+	b.scanned = 0
+}
+
+// line consumes one line and returns it without its LF, or false when no
+// whole line is pending.
+func (b *lineBuffer) line() ([]byte, bool) {
+	p := b.pending()
+	i := bytes.IndexByte(p[b.scanned:], '\n')
+	if i < 0 {
+		b.scanned = len(p)
+		return nil, false
+	}
+	i += b.scanned
+	b.consume(i + 1)
+	return p[:i], true
+}
+
+// fill waits for more bytes. The pending bytes must be no more than limit. An
+// error is returned once, after all bytes that came before it, and loses
+// nothing: after a timeout a reader may be used again.
+func (b *lineBuffer) fill() error {
+	if err := b.err; err != nil {
+		b.err = nil
+		return err
+	}
+	b.makeRoom()
+	for range maxEmptyReads {
+		n, err := b.r.Read(b.buf[b.end:])
+		if n > 0 {
+			b.end += n
+			b.err = err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// makeRoom leaves room for one byte at least behind the pending ones, and all
+// the room that there is.
+func (b *lineBuffer) makeRoom() {
+	p := b.pending()
+	switch {
+	case len(b.buf) > smallBuffer && len(p) <= smallBuffer/2: // half, lest it grow again at once
+		b.buf = b.small[:]
+	case len(p) == len(b.buf):
+		b.buf = make([]byte, min(2*len(b.buf), b.limit+1))
+	case b.start == 0:
+		return
+	}
+	b.end = copy(b.buf, p)
+	b.start = 0
+}

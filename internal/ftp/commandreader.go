@@ -1,0 +1,156 @@
+package ftp
+
+import (
+	"bytes"
+	"io"
+)
+
+// A CommandReader cuts what a client sends into Commands.
+//
+// A line ends with LF; one CR before it is stripped. ABOR ends with its CR,
+// because its LF may be the urgent byte and be lost (Python's ftplib sends all
+// of ABOR as urgent data): it is returned as soon as the CR is there, and one
+// LF behind it is skipped. So the commands do not depend on how the stream
+// was cut into segments.
+//
+// Blanks and Telnet commands before the verb are taken off; anywhere else
+// 0xFF is data, because many clients send it undoubled in a path.
+type CommandReader struct {
+	in       lineBuffer
+	returned bool   // a command was returned; what follows belongs to another
+	prefix   int    // bytes taken off before the verb
+	telnet   []byte // refusals owed
+	urgent   bool
+	discard  bool // within a line that was too long
+	skipLF   bool // behind ABOR and its CR
+}
+
+// NewCommandReader returns a reader of r. It reads no more than one buffer
+// ahead: 512 bytes, for a long line up to MaxCommandLine+1.
+func NewCommandReader(r io.Reader) *CommandReader {
+	c := new(CommandReader)
+	c.in.init(r, MaxCommandLine)
+	return c
+}
+
+// Read waits for one line and returns it. Its only errors are those of the
+// io.Reader, as they are; io.ErrUnexpectedEOF says that the last line had no
+// end, and that line is dropped. Read may be called again after an error that
+// passes, such as a timeout: no byte is lost.
+//
+// A line that is too long is refused as soon as that is known; its rest is
+// discarded by the following Read and takes no memory.
+func (r *CommandReader) Read() (Command, error) {
+	if r.returned {
+		r.reset()
+	}
+	for {
+		r.skip()
+		if c, ok := r.next(); ok {
+			r.returned = true
+			r.skip()
+			c.Telnet, c.Urgent, c.More = r.telnet, r.urgent, r.whole()
+			return c, nil
+		}
+		err := r.in.fill()
+		if err == io.EOF && (len(r.in.pending()) > 0 || r.prefix > 0 || r.discard) {
+			r.reset()
+			r.in.consume(len(r.in.pending()))
+			r.discard = false
+			return Command{}, io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return Command{}, err
+		}
+	}
+}
+
+// Buffered returns the number of bytes that were read and belong to no
+// command returned so far.
+func (r *CommandReader) Buffered() int { return len(r.in.pending()) }
+
+func (r *CommandReader) reset() {
+	r.returned, r.prefix, r.telnet, r.urgent = false, 0, nil, false
+}
+
+// skip drops what is pending and belongs to a command already returned.
+func (r *CommandReader) skip() {
+	p := r.in.pending()
+	switch {
+	case len(p) == 0:
+	case r.discard:
+		n := bytes.IndexByte(p, '\n') + 1
+		if r.discard = n == 0; r.discard {
+			n = len(p)
+		}
+		r.in.consume(n)
+	case r.skipLF:
+		r.skipLF = false
+		if p[0] == '\n' {
+			r.in.consume(1)
+		}
+	}
+}
+
+// next consumes one command, if a whole one is pending.
+func (r *CommandReader) next() (Command, bool) {
+	if r.discard {
+		return Command{}, false
+	}
+	for len(r.in.pending()) > 0 {
+		p := r.in.pending()
+		n := prefixLen(p)
+		if n <= 0 {
+			break
+		}
+		r.telnet = appendRefusal(r.telnet, p[:n])
+		r.urgent = r.urgent || telnetUrgent(p[:n])
+		r.prefix += n
+		r.in.consume(n)
+	}
+	switch p := r.in.pending(); {
+	case r.prefix > MaxCommandLine:
+	case isABOR(p):
+		r.in.consume(len("ABOR\r"))
+		r.skipLF = true
+		return Command{Verb: "ABOR"}, true
+	default:
+		line, ok := r.in.line()
+		if ok && r.prefix+len(line) <= MaxCommandLine {
+			return parseCommand(bytes.TrimSuffix(line, []byte{'\r'})), true
+		}
+		if !ok && r.prefix+len(p) <= MaxCommandLine {
+			return Command{}, false
+		}
+		r.discard = !ok
+		verb, _ := parseVerb(p)
+		return Command{Verb: verb, Fault: FaultTooLong}, true
+	}
+	r.discard = true
+	return Command{Fault: FaultTooLong}, true
+}
+
+// whole reports whether next would find a whole command.
+func (r *CommandReader) whole() bool {
+	if r.discard {
+		return false
+	}
+	for p := r.in.pending(); len(p) > 0; {
+		switch n := prefixLen(p); {
+		case n > 0:
+			p = p[n:]
+		case n < 0:
+			return false
+		default:
+			return isABOR(p) || bytes.IndexByte(p, '\n') >= 0
+		}
+	}
+	return false
+}
+
+// isABOR reports whether p begins with an ABOR that is complete but for its
+// LF.
+func isABOR(p []byte) bool {
+	const abor = "ABOR\r"
+	return len(p) >= len(abor) && bytes.EqualFold(p[:len(abor)], []byte(abor))
+}
