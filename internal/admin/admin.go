@@ -36,23 +36,19 @@ type Server struct {
 	served   chan struct{} // closed when serve has returned
 }
 
-// New listens on an address such as "127.0.0.1:9121" or "[::1]:9121" (port 0:
-// any free one) and answers there until Close. metrics answers /metrics; ready
+// New listens on a loopback address (port 0: any free one) and answers there
+// until Close. metrics answers /metrics; ready
 // says whether new clients are welcome. Both are asked from any goroutine.
 //
-// An address that is not on loopback gets ErrNotLoopback; errors of the network
-// are wrapped as they are.
-func New(listen string, metrics http.Handler, ready func() bool, logger zerolog.Logger) (*Server, error) {
-	address, err := netip.ParseAddrPort(listen)
-	if err != nil {
-		return nil, fmt.Errorf("admin address %q: %w", listen, err)
+// An address that is not on loopback gets ErrNotLoopback; other errors are the
+// network's.
+func New(listen netip.AddrPort, metrics http.Handler, ready func() bool, logger zerolog.Logger) (*Server, error) {
+	if !listen.Addr().Unmap().IsLoopback() {
+		return nil, fmt.Errorf("%s: %w", listen, ErrNotLoopback)
 	}
-	if !address.Addr().Unmap().IsLoopback() {
-		return nil, fmt.Errorf("admin address %q: %w", listen, ErrNotLoopback)
-	}
-	listener, err := net.Listen("tcp", address.String())
+	listener, err := net.Listen("tcp", listen.String())
 	if err != nil {
-		return nil, fmt.Errorf("admin address: %w", err)
+		return nil, err
 	}
 	s := &Server{
 		http: &http.Server{
