@@ -1,0 +1,153 @@
+package portpool
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Pauses of an accept loop that fails, doubled from the first to the last.
+const (
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+// A listening is an open listener and its accept loop.
+type listening struct {
+	port   *port
+	ln     net.Listener
+	closed bool          // guarded by the pool's mutex
+	quit   chan struct{} // closed with it, for a loop that pauses
+}
+
+// openPort begins to listen.
+func (p *Pool) openPort(pt *port) error {
+	ln, err := p.listen(pt.addr)
+	if err != nil {
+		return err
+	}
+	pt.open = &listening{port: pt, ln: ln, quit: make(chan struct{})}
+	p.running.Add(1)
+	go p.acceptLoop(pt.open)
+	return nil
+}
+
+// closeIdle stops listening on a port without pending leases. It is done with
+// the pool locked, because the next lease may open the port again.
+func (p *Pool) closeIdle(pt *port) {
+	if pt.open == nil || slices.ContainsFunc(pt.leases, func(l *Lease) bool { return l.state == pending }) {
+		return
+	}
+	pt.open.closed = true
+	close(pt.open.quit)
+	pt.open.ln.Close()
+	pt.open = nil
+}
+
+// acceptLoop accepts until the listener is closed. A failure (too many open
+// files) makes it pause; the leases stay.
+func (p *Pool) acceptLoop(o *listening) {
+	defer p.running.Done()
+	var pause time.Duration
+	for {
+		conn, err := o.ln.Accept()
+		if err == nil {
+			pause = 0
+			if !p.arrived(o, conn) {
+				return
+			}
+			continue
+		}
+		if !p.acceptFailed(o, err) {
+			return
+		}
+		pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-o.quit:
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// acceptFailed reports whether the loop shall try again.
+func (p *Pool) acceptFailed(o *listening, err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.closed {
+		return false
+	}
+	p.events.AcceptFailed(o.port.addr, err)
+	if !errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	// Somebody else closed it; nothing will arrive any more.
+	now := time.Now()
+	for _, l := range slices.Clone(o.port.leases) {
+		if l.state == pending {
+			p.end(l, fmt.Errorf("%w: %s: %w", ErrBind, o.port.addr, err), now)
+		}
+	}
+	p.arm(now)
+	return false
+}
+
+// arrived gives a connection to the lease that it belongs to, or closes it if
+// there is none. It reports whether the listener is still open.
+func (p *Pool) arrived(o *listening, conn net.Conn) bool {
+	peer := peerOf(conn)
+	p.mu.Lock()
+	var lease *Lease
+	if !o.closed {
+		for _, l := range o.port.leases {
+			if l.state == pending && l.request.Peer.Contains(peer) {
+				lease = l
+				break
+			}
+		}
+	}
+	if lease != nil {
+		now := time.Now()
+		p.deliver(lease, conn, now)
+		p.arm(now)
+	} else {
+		p.events.Stranger(o.port.addr, peer)
+	}
+	open := !o.closed
+	p.mu.Unlock()
+	if lease == nil {
+		refuse(conn)
+	}
+	return open
+}
+
+// peerOf tells whose connection it is. Everything that decides by the peer
+// asks here, because behind a PROXY header the socket's address is not the
+// peer's. An address that cannot be read is invalid and in no prefix.
+func peerOf(conn net.Conn) netip.Addr {
+	var addr netip.Addr
+	switch a := conn.RemoteAddr().(type) {
+	case nil:
+	case *net.TCPAddr:
+		addr = a.AddrPort().Addr()
+	default:
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			addr = ap.Addr()
+		}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+// refuse closes a stranger's connection with a reset, so that it is not taken
+// for the end of an empty file, and leaves no TIME_WAIT behind.
+func refuse(conn net.Conn) {
+	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
+		c.SetLinger(0)
+	}
+	conn.Close()
+}
