@@ -1,0 +1,200 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// checks is what the tables of a file must agree on.
+type checks struct {
+	listeners []listener
+	ranges    []portUse
+	routes    []route
+	backends  []string
+	servers   []serverUse
+}
+
+// A listener is an address to listen on, and where it was written.
+type listener struct {
+	addr netip.AddrPort
+	key  string
+	line int
+}
+
+// A portUse is a range of data ports; if it was not written, line is that of its table.
+type portUse struct {
+	ports   PortRange
+	key     string
+	line    int
+	written bool
+}
+
+// A route is the backend that a frontend names.
+type route struct {
+	name    string
+	missing bool
+	key     string
+	line    int
+}
+
+// A serverUse is a server, and where it was written.
+type serverUse struct {
+	server Server
+	key    string
+	line   int
+}
+
+// check reports what is sound by itself and wrong beside the rest.
+func (r *reader) check(k *checks) {
+	r.checkPresence()
+	r.checkRoutes(k)
+	r.checkListeners(k.listeners)
+	r.checkRanges(k.ranges)
+	for _, u := range k.ranges {
+		r.checkRangeHoldsNone(u, k.listeners)
+	}
+	r.checkLoops(k)
+}
+
+// checkPresence reports that there is no frontend or no backend, at the end
+// of the file, where one would be added.
+func (r *reader) checkPresence() {
+	for _, kind := range []string{"frontend", "backend"} {
+		e := r.doc.root.table[kind]
+		if e != nil && (e.table == nil || len(e.table) > 0) {
+			continue
+		}
+		line := r.doc.length
+		if e != nil {
+			line = e.line
+		}
+		hint := `write [frontend.NAME] with listen = ":21" and backend = "NAME" below`
+		if kind == "backend" {
+			hint = `write [backend.NAME] with servers = ["10.0.0.5:21"] below`
+		}
+		r.fault(line, kind, "there is no "+kind, hint)
+	}
+}
+
+// checkRoutes reports frontends whose backend is missing or unknown.
+func (r *reader) checkRoutes(k *checks) {
+	known := "add [backend.NAME] and write backend = \"NAME\""
+	if len(k.backends) == 1 {
+		known = fmt.Sprintf("write backend = %q", k.backends[0])
+	} else if len(k.backends) > 1 {
+		known = "write backend = " + strings.ReplaceAll(quoteAll(k.backends), ", ", " or ")
+	}
+	for _, route := range k.routes {
+		switch {
+		case route.missing:
+			r.fault(route.line, route.key, "is missing", known)
+		case slices.Contains(k.backends, route.name):
+		default:
+			hint := known
+			if near := nearest(route.name, k.backends); near != "" && len(k.backends) > 1 {
+				hint = fmt.Sprintf("write backend = %q; known are %s", near, quoteAll(k.backends))
+			}
+			r.fault(route.line, route.key, fmt.Sprintf("there is no backend %q", route.name), hint)
+		}
+	}
+}
+
+// checkListeners reports addresses that cannot be bound together. The kernel
+// refuses a specific address beside the wildcard of its family, too.
+func (r *reader) checkListeners(all []listener) {
+	for i, b := range all {
+		for _, a := range all[:i] {
+			if a.addr.Port() != b.addr.Port() || a.addr.Port() == 0 || !sameOrWildcard(a.addr.Addr(), b.addr.Addr()) {
+				continue
+			}
+			first, second := a, b
+			if second.line < first.line {
+				first, second = second, first
+			}
+			message := fmt.Sprintf("%q is taken by %s", second.addr, place(first.key, first.line))
+			hint := "write another address or port, or name the address once"
+			if a.addr != b.addr {
+				message = fmt.Sprintf("%q and %q of %s cannot both be bound", second.addr, first.addr, place(first.key, first.line))
+				hint = "write the specific addresses instead of the wildcard, or another port"
+			}
+			r.fault(second.line, second.key, message, hint)
+			break
+		}
+	}
+}
+
+// sameOrWildcard reports whether a connection to one of the addresses may be
+// a connection to the other. Sockets of the two families are apart.
+func sameOrWildcard(a, b netip.Addr) bool {
+	return a.Is4() == b.Is4() && (a == b || a.IsUnspecified() || b.IsUnspecified())
+}
+
+// checkRanges reports ranges that have ports in common. Frontends may share
+// one range, so may backends; but a range shared in part, or by both sides,
+// would let one side take the ports that the other's firewall expects.
+func (r *reader) checkRanges(all []portUse) {
+	for i, b := range all {
+		for _, a := range all[:i] {
+			sameSide := side(a.key) == side(b.key)
+			if !a.ports.Overlaps(b.ports) || sameSide && a.ports == b.ports {
+				continue
+			}
+			first, second := a, b
+			if !second.written && first.written || second.written == first.written && second.line < first.line {
+				first, second = second, first // complain about what was written, or came later
+			}
+			message := fmt.Sprintf("%q overlaps %q of %s", second.ports, first.ports, place(first.key, first.line))
+			if !first.written {
+				message += ", its default"
+			}
+			hint := "write a range that has no port of the other"
+			if sameSide {
+				hint = fmt.Sprintf("write %q to share it, or a range that has no port of it", first.ports)
+			}
+			r.fault(second.line, second.key, message, hint)
+			break
+		}
+	}
+}
+
+// side returns the last part of a key: passive_ports or data_ports.
+func side(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+// checkRangeHoldsNone reports listening addresses whose port lies in a range.
+func (r *reader) checkRangeHoldsNone(u portUse, all []listener) {
+	for _, l := range all {
+		if !u.ports.Contains(l.addr.Port()) {
+			continue
+		}
+		if u.written {
+			r.fault(u.line, u.key, fmt.Sprintf("%q holds port %d of %s", u.ports, l.addr.Port(), place(l.key, l.line)),
+				"write a range without that port")
+		} else {
+			r.fault(l.line, l.key, fmt.Sprintf("port %d lies in %q, the default of %s", l.addr.Port(), u.ports, u.key),
+				"write another port, or give "+u.key+" another range")
+		}
+		return
+	}
+}
+
+// checkLoops reports servers that are ftproxy itself.
+func (r *reader) checkLoops(k *checks) {
+	for _, s := range k.servers {
+		ip, err := netip.ParseAddr(s.server.Host)
+		if err != nil {
+			continue
+		}
+		for _, l := range k.listeners {
+			own := l.addr.Addr() == ip || l.addr.Addr().IsUnspecified() && ip.IsLoopback() && sameOrWildcard(l.addr.Addr(), ip)
+			if own && l.addr.Port() == s.server.Port {
+				r.fault(s.line, s.key, fmt.Sprintf("%q is ftproxy itself, by %s", s.server, place(l.key, l.line)),
+					"write the address of the FTP server")
+				break
+			}
+		}
+	}
+}
+
+func place(key string, line int) string { return fmt.Sprintf("%s (line %d)", key, line) }

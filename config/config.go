@@ -1,0 +1,165 @@
+// Package config turns ftproxy's TOML file into checked plain values.
+//
+// It opens no socket, resolves no name and reads no file but the one that
+// [Load] is given. All faults of a file are reported together, each with its
+// line, what is wrong and what to write instead; see [Errors]. What is allowed
+// but unwise is told by [Warnings].
+package config
+
+import (
+	"cmp"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// A Config is a whole checked configuration. It is read-only once it was
+// returned, so that a reload can compare two and sessions can share one.
+type Config struct {
+	Log       Log
+	Admin     Admin
+	Timeouts  Timeouts
+	Limits    Limits
+	Frontends []Frontend // sorted by name, at least one
+	Backends  []Backend  // sorted by name, at least one
+
+	file  string         // where it was read, for warnings; empty if built in code
+	lines map[string]int // line of each key that stands in the file, by dotted path
+}
+
+// Log says what is logged, and in which shape.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // json or console
+}
+
+// Admin is where metrics and health are served.
+type Admin struct {
+	Listen netip.AddrPort // a loopback address; the zero value means off
+}
+
+// Timeouts bound every wait. All are above zero except ShutdownDelay, which
+// may be zero.
+type Timeouts struct {
+	Connect       time.Duration // dialling one server, DNS included
+	Greeting      time.Duration // a server's greeting; a 120 extends it once
+	Login         time.Duration // a client from its greeting to logged in
+	Idle          time.Duration // a client that sends nothing while no data moves
+	Reply         time.Duration // a server's reply to a command
+	FinalReply    time.Duration // the reply after the data has ended
+	PortWait      time.Duration // waiting for a free data port
+	DataConnect   time.Duration // a data connection that must come about
+	DataStall     time.Duration // a transfer on which no byte moves
+	ClientWrite   time.Duration // a client that does not read its replies
+	Linger        time.Duration // a peer's FIN after ours
+	ShutdownDelay time.Duration // from SIGTERM until listeners close
+	Drain         time.Duration // from then until running transfers are cut
+}
+
+// Limits bound how much ftproxy takes on.
+type Limits struct {
+	Sessions          int // at once, 1 or more
+	SessionsPerClient int // at once from one client address; 0 means no limit
+}
+
+// A Frontend is a named set of listening addresses and what clients see there.
+type Frontend struct {
+	Name          string
+	Listen        []netip.AddrPort // at least one, in the order of the file; a port may be 0 (any free port)
+	PublicAddress PublicAddress
+	PassivePorts  PortRange
+	Backend       string // name of one of the Backends
+	Banner        string // text of the greeting, without code; empty means the server's own
+}
+
+// A PublicAddress is what clients are told in a 227 reply.
+type PublicAddress struct {
+	Auto bool       // the address the client reached; both others are zero
+	IPv4 netip.Addr // zero if no IPv4 address was given
+	IPv6 netip.Addr // zero if no IPv6 address was given; EPSV replies hold no address, so it may be missing
+}
+
+// A Backend is a named group of FTP servers.
+type Backend struct {
+	Name      string
+	Servers   []Server // at least one, in the order they are tried
+	DataPorts PortRange
+}
+
+// A Server is one FTP server's control address.
+type Server struct {
+	Host string // an IP address in its canonical form, or a host name
+	Port uint16 // never 0
+}
+
+// String returns host:port, with brackets around an IPv6 address.
+func (s Server) String() string {
+	if ip, err := netip.ParseAddr(s.Host); err == nil {
+		return netip.AddrPortFrom(ip, s.Port).String()
+	}
+	return s.Host + ":" + strconv.Itoa(int(s.Port))
+}
+
+// A PortRange is the ports from First to Last, both included.
+type PortRange struct{ First, Last uint16 }
+
+// String returns "30000-30099", or "30000" for a range of one port.
+func (r PortRange) String() string {
+	if r.First == r.Last {
+		return strconv.Itoa(int(r.First))
+	}
+	return strconv.Itoa(int(r.First)) + "-" + strconv.Itoa(int(r.Last))
+}
+
+// Contains reports whether port is one of the range.
+func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
+
+// Overlaps reports whether the two ranges have a port in common.
+func (r PortRange) Overlaps(o PortRange) bool { return r.First <= o.Last && o.First <= r.Last }
+
+// Len returns the number of ports in the range.
+func (r PortRange) Len() int { return int(r.Last) - int(r.First) + 1 }
+
+func (r PortRange) compare(o PortRange) int {
+	return cmp.Or(cmp.Compare(r.First, o.First), cmp.Compare(r.Last, o.Last))
+}
+
+// Defaults returns what holds where the file says nothing. It has no frontend
+// and no backend: they are never implied.
+func Defaults() Config {
+	return Config{
+		Log: Log{Level: "info", Format: "json"},
+		Timeouts: Timeouts{
+			Connect:       5 * time.Second,
+			Greeting:      30 * time.Second,
+			Login:         60 * time.Second,
+			Idle:          10 * time.Minute,
+			Reply:         5 * time.Minute,
+			FinalReply:    10 * time.Minute,
+			PortWait:      5 * time.Second,
+			DataConnect:   30 * time.Second,
+			DataStall:     5 * time.Minute,
+			ClientWrite:   time.Minute,
+			Linger:        5 * time.Second,
+			ShutdownDelay: 0,
+			Drain:         10 * time.Minute,
+		},
+		Limits: Limits{Sessions: 10000, SessionsPerClient: 0},
+	}
+}
+
+// NewFrontend returns a frontend with all defaults; its listening addresses
+// and its backend are still to be set. The default ports lie below Linux's
+// ephemeral range and inside Kubernetes' NodePort range.
+func NewFrontend(name string) Frontend {
+	return Frontend{
+		Name:          name,
+		PublicAddress: PublicAddress{Auto: true},
+		PassivePorts:  PortRange{30000, 30099},
+	}
+}
+
+// NewBackend returns a backend with all defaults; its servers are still to be set.
+func NewBackend(name string) Backend {
+	return Backend{Name: name, DataPorts: PortRange{31000, 31099}}
+}

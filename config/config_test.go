@@ -1,0 +1,274 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const example = "../config.toml.example"
+
+// minimal holds only what has no default.
+const minimal = `
+[frontend.public]
+listen = [":21"]
+backend = "legacy"
+[backend.legacy]
+servers = ["10.0.0.5:21"]
+`
+
+func mustParse(t *testing.T, text string) *Config {
+	t.Helper()
+	c, err := Parse("config.toml", []byte(text))
+	if err != nil {
+		t.Fatalf("Parse:\n%v", err)
+	}
+	return c
+}
+
+// values returns c without where its keys stood.
+func values(c *Config) Config {
+	v := *c
+	v.file, v.lines = "", nil
+	return v
+}
+
+func readExample(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+var defaultLine = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+
+func TestMinimalHasTheDefaults(t *testing.T) {
+	want := Defaults()
+	f := NewFrontend("public")
+	f.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:21"), netip.MustParseAddrPort("[::]:21")}
+	f.Backend = "legacy"
+	b := NewBackend("legacy")
+	b.Servers = []Server{{"10.0.0.5", 21}}
+	want.Frontends, want.Backends = []Frontend{f}, []Backend{b}
+	if got := values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// The timeouts are a promise of the documentation, so they stand here again.
+func TestDefaults(t *testing.T) {
+	want := Config{
+		Log: Log{Level: "info", Format: "json"},
+		Timeouts: Timeouts{
+			Connect: 5 * time.Second, Greeting: 30 * time.Second, Login: time.Minute, Idle: 10 * time.Minute,
+			Reply: 5 * time.Minute, FinalReply: 10 * time.Minute, PortWait: 5 * time.Second,
+			DataConnect: 30 * time.Second, DataStall: 5 * time.Minute, ClientWrite: time.Minute,
+			Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
+		},
+		Limits: Limits{Sessions: 10000},
+	}
+	if got := Defaults(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestExampleIsMinimal(t *testing.T) {
+	if got, want := values(mustParse(t, readExample(t))), values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestExampleShowsTheDefaults(t *testing.T) {
+	text := defaultLine.ReplaceAllString(readExample(t), "$1")
+	c := mustParse(t, text)
+	if got, want := values(c), values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for kind, keys := range schema {
+		for _, key := range keys {
+			path := strings.TrimPrefix(kind+"."+key, ".")
+			path = strings.NewReplacer("frontend.NAME", "frontend.public", "backend.NAME", "backend.legacy").Replace(path)
+			if _, ok := c.lines[path]; !ok {
+				t.Errorf("%s does not show %s", example, path)
+			}
+		}
+	}
+}
+
+// Each key has a comment above it that ends by telling the default, and the
+// default that it tells is the one on the line.
+func TestExampleExplainsEveryKey(t *testing.T) {
+	key := regexp.MustCompile(`^(#?)([a-z_]+) = (.*)$`)
+	lines := strings.Split(readExample(t), "\n")
+	keys := 0
+	for i, line := range lines {
+		if strings.HasPrefix(line, "[") && (i == 0 || !strings.HasPrefix(lines[i-1], "# ")) {
+			t.Errorf("line %d: %s has no comment above it", i+1, line)
+		}
+		m := key.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		keys++
+		want := "# Default: " + m[3] + "."
+		if m[1] == "" {
+			want = "# No default."
+		}
+		if lines[i-1] != want {
+			t.Errorf("line %d: above %s stands %q, want %q", i+1, m[2], lines[i-1], want)
+		}
+		if !strings.HasPrefix(lines[i-2], "# ") {
+			t.Errorf("line %d: %s is not explained", i+1, m[2])
+		}
+	}
+	want := 0
+	for kind, names := range schema {
+		if kind != "" {
+			want += len(names)
+		}
+	}
+	if keys != want {
+		t.Errorf("%s shows %d keys, want %d", example, keys, want)
+	}
+}
+
+// A key in the schema that is never read would be accepted and ignored; so
+// each is given a value of a type that none has.
+func TestEveryKeyIsRead(t *testing.T) {
+	for kind, keys := range schema {
+		if kind == "" {
+			continue
+		}
+		for _, key := range keys {
+			header := strings.ReplaceAll(kind, "NAME", "x")
+			_, err := Parse("config.toml", []byte("["+header+"]\n"+key+" = 1979-05-27\n"))
+			if want := "config.toml:2: " + header + "." + key + ": must be "; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("[%s] %s with a date: got\n%v\nwant %q", header, key, err, want)
+			}
+		}
+	}
+}
+
+func TestEveryValue(t *testing.T) {
+	got := values(mustParse(t, `
+log = { level = "debug", format = "console" }
+admin.listen = "[::1]:9121"
+
+[timeouts]
+connect = "1s"
+greeting = "2s"
+login = "3s"
+idle = "4s"
+reply = "5s"
+final_reply = "6s"
+port_wait = "7s"
+data_connect = "8s"
+data_stall = "9s"
+client_write = "10s"
+linger = "11s"
+shutdown_delay = "0s"
+drain = "1h30m"
+
+[limits]
+sessions = 7
+sessions_per_client = 3
+
+[frontend.two]
+listen = "192.0.2.1:2121"
+backend = "b"
+public_address = ["2001:db8::9", "203.0.113.9"]
+passive_ports = "40000"
+banner = "Grüße"
+
+[frontend.one]
+listen = ["[2001:db8::1]:21"]
+backend = "b"
+public_address = "2001:db8::9"
+passive_ports = "40000"
+
+[backend.b]
+servers = ["ftp.example.net", "ftp_2.example.net:2121", "2001:db8::5", "[2001:DB8:0::6]:2121", "10.0.0.5"]
+data_ports = "50000-50001"
+`))
+	want := Config{
+		Log:   Log{Level: "debug", Format: "console"},
+		Admin: Admin{Listen: netip.MustParseAddrPort("[::1]:9121")},
+		Timeouts: Timeouts{
+			Connect: 1 * time.Second, Greeting: 2 * time.Second, Login: 3 * time.Second, Idle: 4 * time.Second,
+			Reply: 5 * time.Second, FinalReply: 6 * time.Second, PortWait: 7 * time.Second,
+			DataConnect: 8 * time.Second, DataStall: 9 * time.Second, ClientWrite: 10 * time.Second,
+			Linger: 11 * time.Second, ShutdownDelay: 0, Drain: 90 * time.Minute,
+		},
+		Limits: Limits{Sessions: 7, SessionsPerClient: 3},
+		Frontends: []Frontend{{
+			Name:          "one",
+			Listen:        []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:21")},
+			PublicAddress: PublicAddress{IPv6: netip.MustParseAddr("2001:db8::9")},
+			PassivePorts:  PortRange{40000, 40000},
+			Backend:       "b",
+		}, {
+			Name:          "two",
+			Listen:        []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:2121")},
+			PublicAddress: PublicAddress{IPv4: netip.MustParseAddr("203.0.113.9"), IPv6: netip.MustParseAddr("2001:db8::9")},
+			PassivePorts:  PortRange{40000, 40000},
+			Backend:       "b",
+			Banner:        "Grüße",
+		}},
+		Backends: []Backend{{
+			Name: "b",
+			Servers: []Server{
+				{"ftp.example.net", 21}, {"ftp_2.example.net", 2121}, {"2001:db8::5", 21}, {"2001:db8::6", 2121}, {"10.0.0.5", 21},
+			},
+			DataPorts: PortRange{50000, 50001},
+		}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestServerString(t *testing.T) {
+	for server, want := range map[Server]string{
+		{"10.0.0.5", 21}:          "10.0.0.5:21",
+		{"2001:db8::5", 2121}:     "[2001:db8::5]:2121",
+		{"ftp.example.net.", 990}: "ftp.example.net.:990",
+	} {
+		if got := server.String(); got != want {
+			t.Errorf("%#v.String() = %q, want %q", server, got, want)
+		}
+	}
+}
+
+func TestPortRange(t *testing.T) {
+	r := PortRange{1, 65535}
+	if r.Len() != 65535 || !r.Contains(1) || !r.Contains(65535) || r.Contains(0) {
+		t.Errorf("%v: Len %d", r, r.Len())
+	}
+	r = PortRange{20, 30}
+	for o, want := range map[PortRange]bool{{10, 19}: false, {10, 20}: true, {30, 40}: true, {31, 40}: false, {22, 23}: true, {1, 99}: true} {
+		if r.Overlaps(o) != want || o.Overlaps(r) != want {
+			t.Errorf("%v and %v overlap: want %v", r, o, want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte("\ufeff"+strings.ReplaceAll(minimal, "\n", "\r\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatalf("a file from Windows: %v", err)
+	}
+	if got, want := values(c), values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}

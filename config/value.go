@@ -1,0 +1,333 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// A wrong says what is wrong with one value and what to write instead.
+type wrong struct{ message, hint string }
+
+func wrongf(hint, format string, a ...any) *wrong {
+	return &wrong{message: fmt.Sprintf(format, a...), hint: hint}
+}
+
+// parseListen reads an address to listen on: "192.0.2.1:21", "[2001:db8::1]:21",
+// or ":21" for the wildcard address of both families.
+func parseListen(s string) ([]netip.AddrPort, *wrong) {
+	const example = `write "IP:PORT", "[IPv6]:PORT" or ":PORT", for example ":21"`
+	if s == "" {
+		return nil, wrongf(example, "the address is empty")
+	}
+	host, portText, w := cutPort(s)
+	if w != nil {
+		return nil, w
+	}
+	if portText == "" {
+		if _, err := parsePort(host); err == nil {
+			return nil, wrongf(fmt.Sprintf("write %q", ":"+host), "%q has no colon before the port", s)
+		}
+		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, "21")), "%q has no port", s)
+	}
+	port, err := parsePort(portText)
+	if err != nil {
+		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, "21")), "%q is no port number", portText)
+	}
+	switch host {
+	case "":
+		return []netip.AddrPort{
+			netip.AddrPortFrom(netip.IPv4Unspecified(), port),
+			netip.AddrPortFrom(netip.IPv6Unspecified(), port),
+		}, nil
+	case "*":
+		return nil, wrongf(fmt.Sprintf("write %q for all addresses", ":"+portText), "%q is no address", s)
+	case "localhost":
+		return nil, wrongf(fmt.Sprintf("write %q", "127.0.0.1:"+portText), "%q is a host name, not an IP address", s)
+	}
+	ip, w := parseIP(host)
+	if w != nil {
+		return nil, w
+	}
+	if ip.IsMulticast() || ip == broadcast {
+		return nil, wrongf("write an address of this machine, or "+strconv.Quote(":"+portText)+" for all of them",
+			"%q is not the address of one machine", host)
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(ip, port)}, nil
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// cutPort splits "host:port", "[v6]:port", ":port"; the port is empty where
+// there is none, as in "host", "v6" or "[v6]".
+func cutPort(s string) (host, port string, w *wrong) {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		host, port, ok = strings.Cut(rest, "]")
+		if !ok || port != "" && port[0] != ':' || port == ":" {
+			return "", "", wrongf(`write "[IPv6]:PORT", for example "[2001:db8::1]:21"`, "%q is no address", s)
+		}
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+			return "", "", wrongf(fmt.Sprintf("write %q", host+port), "%q has brackets around an IPv4 address", s)
+		}
+		return host, strings.TrimPrefix(port, ":"), nil
+	}
+	switch strings.Count(s, ":") {
+	case 0:
+		return s, "", nil
+	case 1:
+		host, port, _ = strings.Cut(s, ":")
+		if port == "" {
+			return "", "", wrongf(fmt.Sprintf("write %q", host+":21"), "%q has no port behind the colon", s)
+		}
+		return host, port, nil
+	}
+	return s, "", nil
+}
+
+// joinPort writes host and port in the form that cutPort reads.
+func joinPort(host, port string) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + port
+}
+
+// parsePort reads 0 to 65535, in digits only.
+func parsePort(s string) (uint16, error) {
+	if strings.HasPrefix(s, "+") {
+		return 0, strconv.ErrSyntax
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	return uint16(n), err
+}
+
+// parseIP reads an IPv4 or IPv6 address. Zones are refused because none of
+// the rules about addresses knows them, IPv4-mapped addresses because they
+// name an IPv4 address in a second way.
+func parseIP(s string) (netip.Addr, *wrong) {
+	ip, err := netip.ParseAddr(s)
+	switch {
+	case err != nil && isHostName(s):
+		return ip, wrongf("write the IP address that it stands for", "%q is a host name, not an IP address", s)
+	case err != nil:
+		return ip, wrongf(`write an address like "192.0.2.1" or "2001:db8::1"`, "%q is no IP address", s)
+	case ip.Zone() != "":
+		return ip, wrongf("write an address that needs no zone", "%q has a zone, which is not supported", s)
+	case ip.Is4In6():
+		return ip, wrongf(fmt.Sprintf("write %q", ip.Unmap()), "%q is an IPv4 address in IPv6 form", s)
+	}
+	return ip, nil
+}
+
+// parsePublic reads an address to be told to clients.
+func parsePublic(s string) (netip.Addr, *wrong) {
+	const example = `write the address that clients reach, or "auto"`
+	if s == "" {
+		return netip.Addr{}, wrongf(example, "the address is empty")
+	}
+	if host, port, w := cutPort(s); w == nil && (port != "" || host != s) {
+		if ip, err := netip.ParseAddr(host); err == nil {
+			return netip.Addr{}, wrongf(fmt.Sprintf("write %q", ip), "%q is more than an IP address", s)
+		}
+	}
+	if prefix, err := netip.ParsePrefix(s); err == nil {
+		return netip.Addr{}, wrongf(fmt.Sprintf("write %q", prefix.Addr()), "%q is a network, not an address", s)
+	}
+	ip, err := netip.ParseAddr(s)
+	if err != nil && isHostName(s) {
+		return ip, wrongf(`write the IP address that it stands for, or "auto"`, "%q is a host name, which is not supported yet", s)
+	}
+	ip, w := parseIP(s)
+	switch {
+	case w != nil:
+		return ip, w
+	case ip.IsUnspecified():
+		return ip, wrongf(example, "%q is no address that a client can connect to", s)
+	case ip.IsMulticast(), ip == broadcast:
+		return ip, wrongf(example, "%q is not the address of one machine", s)
+	}
+	return ip, nil
+}
+
+// parseServer reads a server's control address: "host", "host:port",
+// "[v6]:port" or "v6"; the port is 21 where none is given.
+func parseServer(s string) (Server, *wrong) {
+	const example = `write "HOST" or "HOST:PORT", for example "10.0.0.5:21"`
+	if s == "" {
+		return Server{}, wrongf(example, "the server is empty")
+	}
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		rest, _, _ = strings.Cut(rest, "/")
+		_, rest = cutLast(rest, "@")
+		if rest == "" {
+			return Server{}, wrongf(example, "%q is a URL", s)
+		}
+		if scheme != "ftp" {
+			return Server{}, wrongf(example, "%q is a URL, and not of FTP", s)
+		}
+		return Server{}, wrongf(fmt.Sprintf("write %q", rest), "%q is a URL", s)
+	}
+	host, portText, w := cutPort(s)
+	if w != nil {
+		return Server{}, w
+	}
+	if host == "" {
+		return Server{}, wrongf(example, "%q has no host", s)
+	}
+	port := uint16(21)
+	if portText != "" {
+		n, err := parsePort(portText)
+		if err != nil || n == 0 {
+			return Server{}, wrongf(fmt.Sprintf("write %q", joinPort(host, "21")), "%q is no port number", portText)
+		}
+		port = n
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		ip, w := parseIP(host)
+		if w != nil {
+			return Server{}, w
+		}
+		if ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast {
+			return Server{}, wrongf("write the server's own address", "%q is not the address of one machine", host)
+		}
+		return Server{Host: ip.String(), Port: port}, nil
+	}
+	if !isHostName(host) {
+		return Server{}, wrongf(example, "%q is neither an IP address nor a host name", host)
+	}
+	return Server{Host: host, Port: port}, nil
+}
+
+// cutLast is strings.Cut at the last separator; all is behind it where there is none.
+func cutLast(s, sep string) (before, after string) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):]
+	}
+	return "", s
+}
+
+// isHostName reports whether s can be the name of a host. A last label made
+// of digits is a mistyped IPv4 address, not a name. Underscores are no part
+// of a host name but inside networks have them.
+func isHostName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	labels := strings.Split(s, ".")
+	for _, label := range labels {
+		if len(label) > 63 || !isName(label) || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
+}
+
+var rangeText = regexp.MustCompile(`^\s*(\d+)\s*(?:(?:-|:|,|\.\.+|–|to)\s*(\d+)\s*)?$`)
+
+// parsePortRange reads "N-M" or "N" with 1 ≤ N ≤ M ≤ 65535.
+func parsePortRange(s string) (PortRange, *wrong) {
+	const example = `write "FIRST-LAST" with ports from 1 to 65535, for example "30000-30099"`
+	m := rangeText.FindStringSubmatch(s)
+	if m == nil {
+		return PortRange{}, wrongf(example, "%q is no range of ports", s)
+	}
+	first, err := strconv.ParseUint(m[1], 10, 16)
+	last := first
+	if m[2] != "" && err == nil {
+		last, err = strconv.ParseUint(m[2], 10, 16)
+	}
+	r := PortRange{uint16(first), uint16(last)}
+	switch {
+	case err != nil:
+		return PortRange{}, wrongf(example, "%q holds a port above 65535", s)
+	case first == 0 || last == 0:
+		return PortRange{}, wrongf(example, "%q holds port 0", s)
+	case first > last:
+		return PortRange{}, wrongf(fmt.Sprintf("write %q", PortRange{r.Last, r.First}), "%q runs backwards", s)
+	case m[2] == "" && s != m[1], m[2] != "" && s != m[1]+"-"+m[2]:
+		return PortRange{}, wrongf(fmt.Sprintf("write %q", r), "%q is not written as a range of ports", s)
+	}
+	return r, nil
+}
+
+var (
+	bareNumber = regexp.MustCompile(`^\d+$`)
+	wordyTime  = regexp.MustCompile(`^(\d+) ?(s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hour|hours|d|day|days)$`)
+)
+
+// minDuration is the shortest bound that makes sense for a wait on a network;
+// anything below is a mistyped unit.
+const minDuration = time.Millisecond
+
+// parseDuration reads a time like "30s", "1m30s" or "2h". Zero is refused
+// unless the key allows it.
+func parseDuration(s string, zero bool) (time.Duration, *wrong) {
+	const example = `write a time like "500ms", "30s", "10m" or "1h30m"`
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil && bareNumber.MatchString(s):
+		return 0, wrongf(fmt.Sprintf("write %q for seconds", s+"s"), "%q has no unit", s)
+	case err != nil:
+		if m := wordyTime.FindStringSubmatch(s); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil && n < 1000000 {
+				unit := m[2][:1]
+				if unit == "d" {
+					n, unit = 24*n, "h"
+				}
+				return 0, wrongf(fmt.Sprintf("write %q", strconv.Itoa(n)+unit), "%q is not written as a time", s)
+			}
+		}
+		return 0, wrongf(example, "%q is no time", s)
+	case d < 0:
+		return 0, wrongf(example, "%q is negative", s)
+	case d == 0 && !zero:
+		return 0, wrongf(example+"; a long time is as good as none", "%q would leave no time at all", s)
+	case d > 0 && d < minDuration:
+		return 0, wrongf(example, "%q is shorter than a millisecond", s)
+	}
+	return d, nil
+}
+
+// maxBanner keeps the greeting within the line of 512 bytes that old clients
+// read, with its code and line end.
+const maxBanner = 500
+
+// parseBanner checks the text of a greeting.
+func parseBanner(s string) (string, *wrong) {
+	for _, c := range s {
+		if unicode.IsControl(c) || c == '\u2028' || c == '\u2029' {
+			return "", wrongf("write one line of plain text", "the text holds the control character %U", c)
+		}
+	}
+	trimmed := strings.TrimSpace(s)
+	switch {
+	case s == "":
+		return "", nil
+	case len(s) > maxBanner:
+		return "", wrongf(fmt.Sprintf("write at most %d bytes", maxBanner), "the text has %d bytes", len(s))
+	case trimmed == "":
+		return "", wrongf(`write "" for the server's own greeting`, "the text is blank")
+	case trimmed != s:
+		return "", wrongf(fmt.Sprintf("write %q", trimmed), "the text has spaces around it")
+	case hasReplyCode(s):
+		rest := strings.TrimLeft(s[3:], " -")
+		if rest == "" || hasReplyCode(rest) {
+			rest = "Welcome"
+		}
+		return "", wrongf(fmt.Sprintf("write %q", rest), "the text begins with a reply code, which ftproxy adds itself")
+	}
+	return s, nil
+}
+
+// hasReplyCode reports whether s begins like a reply: "220", "220 text", "220-text".
+func hasReplyCode(s string) bool {
+	if len(s) < 3 || strings.Trim(s[:3], "0123456789") != "" {
+		return false
+	}
+	return len(s) == 3 || s[3] == ' ' || s[3] == '-'
+}
