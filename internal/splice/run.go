@@ -1,0 +1,175 @@
+package splice
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+const (
+	ackPollFirst = 100 * time.Microsecond // first wait for an acknowledgement; doubles
+	ackPollMax   = 50 * time.Millisecond
+
+	// finGrace is how long a destination that sent its FIN while bytes were
+	// unacknowledged may go on without acknowledging any. One that has closed
+	// answers the bytes in flight with a reset, well before that; one that has
+	// only half-closed acknowledges them.
+	finGrace = time.Second
+)
+
+// fail records the first failure and resets both conns, which ends whatever
+// still blocks on them. It must not be called inside a RawConn callback, as
+// Close waits for those.
+func (c *Copy) fail(side Side, err error) {
+	c.mu.Lock()
+	if c.settled {
+		c.mu.Unlock()
+		return
+	}
+	c.settled = true
+	c.failed, c.err = side, err
+	close(c.aborted)
+	c.mu.Unlock()
+	Reset(c.destination.conn)
+	Reset(c.source.conn)
+}
+
+// settle returns the recorded failure, or makes the copy a success, which a
+// failure that comes later does not touch.
+func (c *Copy) settle() Result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settled = true
+	return Result{Bytes: c.written.Load(), Failed: c.failed, Err: c.err}
+}
+
+// deliver passes the source's EOF on and waits until the destination's kernel
+// has acknowledged every payload byte.
+func (c *Copy) deliver() (Side, error) {
+	c.ended.Store(true)
+	early := c.fin.Load()
+	shutdown := closeWrite(c.destination.conn)
+	c.source.conn.Close() // its FIN goes out; proftpd lingers for it
+	if !c.destination.kernel() {
+		return Destination, shutdown
+	}
+	// Our FIN takes one number of the sequence, unless a reset came before it.
+	var own int
+	if shutdown == nil {
+		own = 1
+	}
+	var (
+		delay = ackPollFirst
+		timer *time.Timer
+		last  = -1
+		grace time.Time // zero, or when a half-closed destination must have moved
+	)
+	for {
+		gone, fin := c.gone.Load(), c.fin.Load() // before outq, which a reset freezes
+		n, err := c.destination.outq()
+		if err != nil {
+			return Destination, err
+		}
+		if n <= own {
+			return None, nil
+		}
+		if gone {
+			return Destination, fmt.Errorf("%w with %d bytes unacknowledged", ErrReset, n-own)
+		}
+		if fin && !early {
+			now := time.Now()
+			if n != last {
+				grace = now.Add(finGrace)
+			} else if now.After(grace) {
+				return Destination, fmt.Errorf("%w: closed with %d bytes unacknowledged", ErrReset, n-own)
+			}
+		}
+		last = n
+
+		if timer == nil {
+			timer = time.NewTimer(delay)
+			defer timer.Stop()
+		} else {
+			timer.Reset(delay)
+		}
+		select {
+		case <-timer.C:
+			delay = min(2*delay, ackPollMax)
+		case <-c.changed:
+		case <-c.aborted:
+			return None, net.ErrClosed // fail has recorded why
+		}
+	}
+}
+
+// destinationFIN notes that the destination will send no more.
+func (c *Copy) destinationFIN() {
+	c.fin.Store(true)
+	c.notify()
+}
+
+// destinationGone notes that the destination hung up. Before the source's EOF
+// that is an abort; later it only ends the wait for acknowledgement.
+func (c *Copy) destinationGone(err error) {
+	c.gone.Store(true)
+	c.notify()
+	if !c.ended.Load() {
+		c.fail(Destination, resetError(err))
+	}
+}
+
+func (c *Copy) notify() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// awaitHangup waits until the destination has sent its FIN or hung up, at most
+// for the time given.
+func (c *Copy) awaitHangup(linger time.Duration) {
+	if linger <= 0 || c.fin.Load() || c.gone.Load() {
+		return
+	}
+	timer := time.NewTimer(linger)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.changed:
+			if c.fin.Load() || c.gone.Load() {
+				return
+			}
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// sourceEOF decides whether an EOF that was read from the source is one: after
+// watchSource took the error of a reset, a read reports EOF instead.
+func (c *Copy) sourceEOF() error {
+	c.sourceMu.Lock()
+	defer c.sourceMu.Unlock()
+	return c.sourceError
+}
+
+// resetError makes the many errors of an aborted connection wrap ErrReset.
+func resetError(err error) error {
+	switch {
+	case errors.Is(err, ErrReset):
+		return err
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%w: %w", ErrReset, err)
+	}
+	return err
+}
+
+// closeWrite half-closes a conn; one that cannot is closed.
+func closeWrite(c net.Conn) error {
+	if w, ok := c.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return c.Close()
+}

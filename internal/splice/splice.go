@@ -1,0 +1,218 @@
+// Package splice joins two connections: it moves the payload of one transfer
+// from a source to a destination and says truthfully how that ended.
+//
+// Between two TCP connections on Linux the bytes stay in the kernel: they go
+// through a pipe by splice(2). Any other [net.Conn] is copied through a buffer.
+//
+// # States of a Copy
+//
+//	moving     from Run on: bytes flow. Both conns are watched, also in the
+//	           directions that carry nothing, so that a reset is seen at once.
+//	delivering the source's EOF was read and every byte was handed to the
+//	           destination's kernel: the destination is half-closed, the source
+//	           is closed, and Run waits for the destination's acknowledgement.
+//	succeeded  every payload byte is acknowledged. Run returns without error;
+//	           Finish waits for the destination's FIN and closes it.
+//	failed     an abort. Both conns were reset (SO_LINGER 0), so that neither
+//	           peer mistakes a part for the whole (RFC 959 §3.3 cannot tell).
+//
+// moving leads to delivering or failed, delivering to succeeded or failed.
+// The first failure counts; what it breaks elsewhere is not looked at.
+package splice
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Side says which conn of a copy failed.
+type Side int
+
+// None is the side of a success and of a cancelled context.
+const (
+	None Side = iota
+	Source
+	Destination
+)
+
+// String returns the side in lower case, for logs.
+func (s Side) String() string {
+	switch s {
+	case Source:
+		return "source"
+	case Destination:
+		return "destination"
+	}
+	return "none"
+}
+
+// Errors of a [Result], beside the cause of a context and errors of the system.
+var (
+	// ErrReset means that the peer aborted the connection, or that it closed
+	// it before it had acknowledged everything.
+	ErrReset = errors.New("connection reset by peer")
+	// ErrStalled means that no byte moved for Options.Stall.
+	ErrStalled = errors.New("transfer stalled")
+)
+
+// Options of a [Copy]. The zero value is usable.
+type Options struct {
+	// Stall is how long a transfer may live without any byte moving: read
+	// from the source, handed to the destination or acknowledged by it.
+	// A stall is noticed between 1 and 1.25 times Stall. 0 means never.
+	Stall time.Duration
+}
+
+// Result is how a [Copy] ended.
+type Result struct {
+	// Bytes is the payload handed to the destination.
+	Bytes int64
+	// Failed is the conn whose own read, write or state failed. It is None on
+	// success and when the context ended.
+	Failed Side
+	// Err is nil when every payload byte was delivered and, to a TCP
+	// destination, acknowledged. Otherwise it wraps ErrReset or ErrStalled, is
+	// the context's cause, or wraps another error of the system.
+	Err error
+}
+
+// A Wrapper is a conn around a TCP connection that adds something to Close
+// only. TCPConn returns that connection, or nil when the wrapper holds bytes of
+// its own or changes them; then the bytes are copied through the wrapper.
+// The wrapper's own Close is what closes the connection.
+type Wrapper interface {
+	net.Conn
+	TCPConn() *net.TCPConn
+}
+
+// A Copy moves one direction of payload from source to destination, and
+// watches both conns. Run and Finish are called once, one after the other;
+// Bytes, Spliced and Stray may be called at any time.
+type Copy struct {
+	destination, source leg
+	options             Options
+
+	read, written   atomic.Int64  // payload bytes taken from the source, handed to the destination
+	spliced         atomic.Int64  // the part of written that never was in user space
+	stray           atomic.Int64  // bytes the destination sent, discarded
+	ended           atomic.Bool   // EOF of the source was read and everything handed over
+	fin, gone       atomic.Bool   // the destination sent FIN; it hung up altogether
+	changed         chan struct{} // holds one token after fin or gone changed
+	watched         chan struct{} // closed when watchDestination has ended
+	aborted         chan struct{} // closed with the first failure
+	stalls, armings alarm
+
+	mu      sync.Mutex // guards what follows
+	running bool
+	settled bool // success or failure is decided
+	failed  Side
+	err     error
+	blocked bool // the copy waits for the destination to take bytes
+	parked  bool // watchSource runs, or has nothing more to learn
+
+	// sourceMu is held while watchSource takes the source's SO_ERROR, which
+	// turns the reset that a read would have reported into an EOF.
+	sourceMu    sync.Mutex
+	sourceError error
+}
+
+// New returns a Copy that has taken over both conns: Run and Finish close
+// them. Deadlines set on them are removed.
+func New(destination, source net.Conn, o Options) *Copy {
+	return &Copy{
+		destination: newLeg(destination),
+		source:      newLeg(source),
+		options:     o,
+		changed:     make(chan struct{}, 1),
+		watched:     make(chan struct{}),
+		aborted:     make(chan struct{}),
+	}
+}
+
+// Bytes returns the payload bytes handed to the destination so far; for TCP
+// that is to its kernel, not yet to its peer.
+func (c *Copy) Bytes() int64 { return c.written.Load() }
+
+// Spliced returns the part of Bytes that was moved by splice(2).
+func (c *Copy) Spliced() int64 { return c.spliced.Load() }
+
+// Stray returns the bytes that the destination sent against the direction of
+// the transfer. They were discarded.
+func (c *Copy) Stray() int64 { return c.stray.Load() }
+
+// Run moves the payload until the source's EOF and returns when all of it is
+// acknowledged by the destination's kernel; then the source is closed and the
+// destination is half-closed, to be closed by Finish. When anything fails, or
+// ctx ends, it resets both conns and returns why.
+func (c *Copy) Run(ctx context.Context) Result {
+	c.mu.Lock()
+	c.running = true
+	c.mu.Unlock()
+	c.source.conn.SetDeadline(time.Time{})
+	c.destination.conn.SetDeadline(time.Time{})
+
+	cancelled := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		c.fail(None, context.Cause(ctx))
+		close(cancelled)
+	})
+	go c.watchDestination()
+	c.startStallTicks()
+
+	side, err := c.move()
+	if err == nil {
+		side, err = c.deliver()
+	}
+	if err != nil {
+		c.fail(side, err)
+	}
+	r := c.settle()
+
+	if !stop() {
+		<-cancelled
+	}
+	c.stalls.stop()
+	c.armings.stop()
+	if r.Err != nil {
+		<-c.watched
+	}
+	return r
+}
+
+// Finish ends a copy that succeeded: it waits at most linger for the
+// destination's FIN, discarding what else arrives (bytes left unread would turn
+// the close into a reset and destroy the tail), and closes the destination.
+// After a failure it does nothing. Without it a success leaks the destination.
+func (c *Copy) Finish(linger time.Duration) {
+	c.mu.Lock()
+	running, failed := c.running, c.err != nil
+	c.mu.Unlock()
+	if failed {
+		return
+	}
+	if !running {
+		c.source.conn.Close()
+		c.destination.conn.Close()
+		return
+	}
+	c.awaitHangup(linger)
+	c.destination.conn.Close()
+	<-c.watched
+}
+
+// Reset closes a conn so that its peer sees a reset and never an end of file:
+// SO_LINGER 0, then Close. A conn that has no SetLinger is only closed; one that
+// has NetConn, as TLS has, is reset below its own close message.
+func Reset(c net.Conn) {
+	if w, ok := c.(interface{ NetConn() net.Conn }); ok {
+		Reset(w.NetConn())
+	}
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		l.SetLinger(0)
+	}
+	c.Close()
+}

@@ -1,0 +1,108 @@
+package splice
+
+import (
+	"sync"
+	"time"
+)
+
+// stallTicks is how often the counters are looked at in the time of a stall.
+// The last byte may have moved just after a tick, so a stall is noticed after
+// 1 to 1 + 1/stallTicks times Options.Stall.
+const stallTicks = 8
+
+// progress is what changes as long as a transfer lives.
+type progress struct {
+	read, written int64
+	outq          int
+}
+
+// startStallTicks compares the counters at a coarse tick, so that moving a
+// byte costs no timer. A TCP destination's unacknowledged bytes count too: a
+// slow receiver makes room in its kernel long before ours wants more bytes.
+func (c *Copy) startStallTicks() {
+	if c.options.Stall <= 0 {
+		return
+	}
+	tick := max(c.options.Stall/stallTicks, time.Millisecond)
+	last := c.progress()
+	idle := 0
+	c.stalls.start(tick, func() (again bool) {
+		now := c.progress()
+		if now != last {
+			last, idle = now, 0
+			return true
+		}
+		if idle++; idle < stallTicks {
+			return true
+		}
+		side := Source
+		if c.ended.Load() || now.read > now.written || now.outq > 0 {
+			side = Destination
+		}
+		c.fail(side, ErrStalled)
+		return false
+	})
+}
+
+func (c *Copy) progress() progress {
+	p := progress{read: c.read.Load(), written: c.written.Load()}
+	if c.destination.kernel() {
+		p.outq, _ = c.destination.outq()
+	}
+	return p
+}
+
+// An alarm calls a function after a delay, without a goroutine until then.
+// The zero value is ready.
+type alarm struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	calls   sync.WaitGroup // pending or running
+	pending bool
+	stopped bool
+}
+
+// start calls f after d, and again as long as it returns true.
+func (a *alarm) start(d time.Duration, f func() (again bool)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped || a.pending {
+		return
+	}
+	a.pending = true
+	a.calls.Add(1)
+	if a.timer != nil {
+		a.timer.Reset(d)
+		return
+	}
+	a.timer = time.AfterFunc(d, func() { a.ring(d, f) })
+}
+
+func (a *alarm) ring(d time.Duration, f func() bool) {
+	defer a.calls.Done()
+	a.mu.Lock()
+	a.pending = false
+	a.mu.Unlock()
+	if f() {
+		a.start(d, nil) // the timer exists and keeps its function
+	}
+}
+
+// cancel takes a pending call back. A running one goes on.
+func (a *alarm) cancel() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pending && a.timer.Stop() {
+		a.pending = false
+		a.calls.Done()
+	}
+}
+
+// stop ends the alarm for good and waits for a running call.
+func (a *alarm) stop() {
+	a.mu.Lock()
+	a.stopped = true
+	a.mu.Unlock()
+	a.cancel()
+	a.calls.Wait()
+}

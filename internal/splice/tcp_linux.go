@@ -1,0 +1,198 @@
+package splice
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A leg is one conn of a copy and, if it is TCP, the way to its kernel state.
+type leg struct {
+	conn net.Conn
+	tcp  *net.TCPConn
+	raw  syscall.RawConn
+}
+
+func newLeg(c net.Conn) leg {
+	l := leg{conn: c}
+	tcp, ok := c.(*net.TCPConn)
+	if w, is := c.(Wrapper); !ok && is {
+		tcp = w.TCPConn()
+	}
+	if tcp == nil {
+		return l
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return l
+	}
+	l.tcp, l.raw = tcp, raw
+	return l
+}
+
+// kernel reports whether the state of the connection in the kernel is known.
+func (l leg) kernel() bool { return l.raw != nil }
+
+// outq returns how much of what was handed to the kernel the peer has not
+// acknowledged, our FIN counted as one. After a reset it keeps its value.
+func (l leg) outq() (int, error) {
+	var (
+		n   uint32
+		err error
+	)
+	if cerr := l.raw.Control(func(fd uintptr) {
+		n, err = unix.IoctlGetUint32(int(fd), unix.SIOCOUTQ)
+	}); cerr != nil {
+		return 0, cerr
+	}
+	return int(n), err
+}
+
+// discard reads what has arrived on a socket into nothing: for TCP that is
+// what MSG_TRUNC means (tcp(7)). It never blocks.
+func discard(fd uintptr) (int, error) {
+	const most = 1 << 20
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, most, unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), nil
+	}
+}
+
+// poll returns which of the events, or hang-up and error, are pending. It does
+// not consume the socket's error as SO_ERROR does.
+func poll(fd uintptr, events int16) int16 {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	for {
+		_, err := unix.Poll(p[:], 0)
+		if err == unix.EINTR {
+			continue
+		}
+		return p[0].Revents
+	}
+}
+
+// closed reports whether the connection is over, by reset or because both
+// sides have closed it.
+func closed(fd uintptr) bool {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && info.State == unix.BPF_TCP_CLOSE
+}
+
+// watchDestination discards what the destination sends, which keeps its
+// receive queue empty, and wakes on its FIN and on its reset. It ends when the
+// destination hung up or was closed.
+func (c *Copy) watchDestination() {
+	defer close(c.watched)
+	if !c.destination.kernel() {
+		c.watchConn()
+		return
+	}
+	var (
+		n     int
+		err   error
+		ended bool // FIN was read: reading goes on returning 0, only a reset can come
+	)
+	look := func(fd uintptr) bool {
+		if ended {
+			n, err = 0, unix.ECONNRESET
+			return closed(fd)
+		}
+		n, err = discard(fd)
+		return err != unix.EAGAIN
+	}
+	for {
+		if c.destination.raw.Read(look) != nil {
+			return // closed by us
+		}
+		switch {
+		case err != nil:
+			c.destinationGone(err)
+			return
+		case n == 0:
+			ended = true
+			c.destinationFIN()
+		default:
+			c.stray.Add(int64(n))
+		}
+	}
+}
+
+// watchSource parks on the outgoing direction of the source, which carries
+// nothing, while the copy is blocked writing: a reset wakes it, and so do
+// arriving bytes, which it ignores.
+func (c *Copy) watchSource() (again bool) {
+	c.mu.Lock()
+	if c.parked || !c.blocked {
+		c.mu.Unlock()
+		return false
+	}
+	c.parked = true
+	c.mu.Unlock()
+
+	var hungUp bool
+	err := c.source.raw.Write(func(fd uintptr) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.blocked {
+			c.parked = false
+			return true
+		}
+		hungUp = poll(fd, 0)&(unix.POLLHUP|unix.POLLERR) != 0
+		return hungUp
+	})
+	if err != nil || !hungUp {
+		return false
+	}
+	if err := c.takeSourceError(); err != nil {
+		c.fail(Source, err)
+	}
+	return false
+}
+
+// takeSourceError returns the reset that ended the source, or nil if the
+// source had sent its FIN before: then what it sent is whole, and EPIPE is what
+// the kernel makes of the reset.
+func (c *Copy) takeSourceError() error {
+	c.sourceMu.Lock()
+	defer c.sourceMu.Unlock()
+	var (
+		errno int
+		err   error
+	)
+	if cerr := c.source.raw.Control(func(fd uintptr) {
+		errno, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	}); cerr != nil || err != nil {
+		return nil // closed meanwhile
+	}
+	switch e := syscall.Errno(errno); e {
+	case 0, unix.EPIPE:
+		return nil
+	default:
+		c.sourceError = resetError(e)
+		return c.sourceError
+	}
+}
+
+// move picks the way for the payload.
+func (c *Copy) move() (Side, error) {
+	if !c.source.kernel() || !c.destination.kernel() {
+		return c.moveBuffered()
+	}
+	side, err := c.moveSpliced()
+	if errors.Is(err, errNoSplice) {
+		return c.moveBuffered()
+	}
+	if err != nil {
+		err = fmt.Errorf("%v: %w", side, resetError(err))
+	}
+	return side, err
+}
