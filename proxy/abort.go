@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"fmt"
+	"time"
+
+	"ftproxy/internal/ftp"
+)
+
+// ABOR during a transfer has two final replies, one for the transfer and one
+// for itself; but some servers send a single one (RFC 959 §4.1.3, H32). So the
+// session expects two, and when the second does not come it sends a NOOP: what
+// comes before that one's reply belongs to ABOR.
+
+// barrierAfter is how long the second reply may take.
+const barrierAfter = 2 * time.Second
+
+// telnetSynch interrupts the server's transfer: IAC IP, IAC DM, the DM being
+// the urgent byte (RFC 854). BSD's ftpd does not read ABOR without it.
+var telnetSynch = []byte{0xff, 0xf4, 0xff, 0xf2}
+
+// doABOR is ABOR when nothing is under way: it ends at most a data connection
+// that was agreed on (RFC 2428 §3), and has one reply.
+func (s *session) doABOR(q *queued) error {
+	s.dropData()
+	return s.forward(q)
+}
+
+// abortTransfer ends the running transfer at once. ABOR goes to the server
+// before the commands that wait; its reply keeps its place behind theirs.
+func (s *session) abortTransfer(c ftp.Command) error {
+	t := s.transfer
+	t.aborted = true
+	t.data.abort(errAborted)
+	if t.result == nil {
+		if err := s.onTransferResult(<-t.data.results); err != nil {
+			return err
+		}
+	}
+	ex := &exchange{owed: true, interrupts: len(s.pending) > 0}
+	if len(s.queue) > 0 {
+		ex.place = &queued{Command: c.Clone(), sent: true}
+		s.queue = append(s.queue, ex.place)
+	}
+	if ex.interrupts {
+		if err := writeUrgent(s.server.conn, telnetSynch); err != nil {
+			return s.serverFailed(fmt.Errorf("sending the Telnet synch: %w", err))
+		}
+	}
+	_, err := s.send(c, ex)
+	return err
+}
+
+// sendBarrier asks the server where its replies are.
+func (s *session) sendBarrier() error {
+	s.log.Debug().Msg("no second reply after ABOR, sending NOOP")
+	_, err := s.send(ftp.Command{Verb: "NOOP"}, &exchange{})
+	return err
+}
+
+// answersBarrier tells whether l answers the NOOP behind an ABOR. The two are
+// told apart by their codes: RFC 959 §5.4 gives ABOR 225, 226 and errors, and
+// NOOP 200.
+func (s *session) answersBarrier(l ftp.ReplyLine) bool {
+	return len(s.pending) == 2 && s.pending[0].interrupts && s.pending[1].verb == "NOOP" &&
+		ftp.Class(l.Code) == 2 && l.Code != 225 && l.Code != 226
+}
+
+// settleUnanswered answers an ABOR in the server's stead.
+func (s *session) settleUnanswered(ex *exchange) {
+	s.pop()
+	answer := ftp.AppendReply(nil, 226, "Abort successful.")
+	if ex.place != nil {
+		ex.place.answer = answer
+		return
+	}
+	s.client.out = append(s.client.out, answer...)
+}
+
+// sayProgress answers STAT during a transfer.
+func (s *session) sayProgress() {
+	t := s.transfer
+	s.say(211, fmt.Sprintf("%s in progress, %d bytes transferred so far.", t.verb, t.data.bytes()))
+}

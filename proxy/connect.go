@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"ftproxy/config"
+	"ftproxy/internal/ftp"
+)
+
+// A connection is what came of the attempt to reach a server: a control
+// connection whose greeting was read, or the error.
+type connection struct {
+	conn     net.Conn
+	replies  *ftp.ReplyReader
+	greeting ftp.Reply
+	addr     netip.AddrPort
+	err      error
+}
+
+var errGreeting = errors.New("the server refuses service")
+
+// connect finds a server for the session: the first of its backend that
+// answers with a greeting. Nothing has reached the client yet, so a dead or
+// unwilling one is passed over unseen (H17, H83).
+func (s *session) connect() {
+	var failed []error
+	for _, server := range s.fe.backend.servers {
+		c := s.connectTo(server)
+		if c.err == nil {
+			s.connecting <- c
+			return
+		}
+		failed = append(failed, c.err)
+		if s.ctx.Err() != nil {
+			break
+		}
+		s.p.metrics.ServerConnectFailed(s.fe.backend.name)
+		s.log.Warn().Err(c.err).Str("backend", s.fe.backend.name).Stringer("server", server).Msg("server not usable")
+	}
+	s.connecting <- connection{err: errors.Join(failed...)}
+}
+
+// connectTo tries the addresses of one server. Timer connect bounds all of
+// them together, the resolver included.
+func (s *session) connectTo(server config.Server) connection {
+	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
+	defer cancel()
+	addrs, err := s.p.network.Resolve(ctx, server.Host)
+	if err != nil {
+		return connection{err: err}
+	}
+	var failed []error
+	for _, addr := range addrs {
+		remote := netip.AddrPortFrom(addr, server.Port)
+		conn, err := s.p.network.Dial(ctx, netip.Addr{}, remote)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		tuneControl(conn)
+		c := s.readGreeting(conn)
+		if c.err == nil {
+			return c
+		}
+		_ = conn.Close()
+		failed = append(failed, fmt.Errorf("%s: %w", remote, c.err))
+	}
+	return connection{err: errors.Join(failed...)}
+}
+
+// readGreeting reads a server's first reply. A 120 asks for patience and is
+// given it once (RFC 959 §5.4).
+func (s *session) readGreeting(conn net.Conn) connection {
+	stop := context.AfterFunc(s.ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	c := connection{conn: conn, replies: ftp.NewReplyReader(conn), addr: addrPort(conn.RemoteAddr())}
+	_ = conn.SetReadDeadline(time.Now().Add(s.rt.timeouts.Greeting))
+	extended := false
+	for {
+		c.greeting, c.err = gatherReply(c.replies)
+		if c.err != nil {
+			return connection{err: fmt.Errorf("greeting: %w", c.err)}
+		}
+		switch ftp.Class(c.greeting.Code) {
+		case 1:
+			if !extended {
+				extended = true
+				_ = conn.SetReadDeadline(time.Now().Add(s.rt.timeouts.Greeting))
+			}
+		case 2:
+			if !stop() {
+				return connection{err: context.Cause(s.ctx)}
+			}
+			_ = conn.SetReadDeadline(time.Time{})
+			return c
+		default:
+			return connection{err: fmt.Errorf("%w: %s", errGreeting, ftp.Quote([]byte(c.greeting.Text())))}
+		}
+	}
+}
+
+// gatherReply reads one whole reply of at most 64 KiB.
+func gatherReply(r *ftp.ReplyReader) (ftp.Reply, error) {
+	var reply ftp.Reply
+	size := 0
+	for {
+		l, err := r.Read()
+		if err != nil {
+			return ftp.Reply{}, err
+		}
+		reply.Add(l)
+		if size += len(l.Text); size > maxGathered {
+			return ftp.Reply{}, ftp.ErrLineTooLong
+		}
+		if l.Last {
+			return reply, nil
+		}
+	}
+}
+
+// onConnected greets the client in the server's words, or in the banner's.
+func (s *session) onConnected(c connection) error {
+	s.connecting = nil
+	if c.err != nil {
+		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: c.err}
+	}
+	s.server = newPeer(c.conn, c.replies.Read, s.rt.timeouts.ClientWrite, &s.pumps)
+	s.serverAddr = c.addr
+	s.stage = greeted
+	s.log = s.log.With().Str("backend", s.fe.backend.name).Stringer("server", c.addr).Logger()
+	if banner := s.fe.banner; banner != "" {
+		s.say(220, banner)
+	} else {
+		s.client.out = c.greeting.AppendLines(s.client.out)
+	}
+	s.timers.set(timerLogin, s.rt.timeouts.Login)
+	return nil
+}

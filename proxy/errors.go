@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A refusal is answered to the client and the session goes on. Text tells
+// nothing of our network; Cause is for the log alone and may be nil.
+type refusal struct {
+	code  int
+	text  string
+	cause error
+}
+
+func refuse(code int, text string, cause error) error {
+	return &refusal{code: code, text: text, cause: cause}
+}
+
+func (r *refusal) Error() string {
+	if r.cause == nil {
+		return fmt.Sprintf("%d %s", r.code, r.text)
+	}
+	return fmt.Sprintf("%d %s: %v", r.code, r.text, r.cause)
+}
+
+func (r *refusal) Unwrap() error { return r.cause }
+
+// An ending ends the session. Where text is set the client gets it as 421,
+// the code that RFC 959 §5.4 allows at any time.
+type ending struct {
+	reason string // for log and metrics, one of the reasons below
+	text   string
+	cause  error
+}
+
+// Why sessions end.
+const (
+	endQuit       = "quit"           // QUIT was answered
+	endClientGone = "client_gone"    // the client closed or reset its connection
+	endClientSlow = "client_write"   // the client did not read its replies
+	endServerGone = "server_gone"    // the server closed or reset its connection
+	endServer421  = "server_421"     // the server ended the session
+	endServerBad  = "server_syntax"  // the server sent what is no reply
+	endUnasked    = "unasked"        // too many replies that nobody asked for
+	endNoServer   = "no_server"      // no server of the backend answered
+	endLogin      = "login_timeout"  // timer login
+	endIdle       = "idle_timeout"   // timer idle
+	endReply      = "reply_timeout"  // timer reply or final_reply
+	endShutdown   = "shutdown"       // the process leaves service
+	endInternal   = "internal_error" // a fault of ours
+)
+
+func (e *ending) Error() string {
+	if e.cause == nil {
+		return e.reason
+	}
+	return fmt.Sprintf("%s: %v", e.reason, e.cause)
+}
+
+func (e *ending) Unwrap() error { return e.cause }
+
+// Why transfers are aborted by the session that owns them.
+var (
+	errAborted     = errors.New("aborted by the client's ABOR")
+	errClientGone  = errors.New("the client's control connection is gone")
+	errServerGone  = errors.New("the server's control connection is gone")
+	errServerError = errors.New("the server's final reply is an error")
+	errSuperseded  = errors.New("data connection not used")
+	errSessionEnd  = errors.New("the session ended")
+)

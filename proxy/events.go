@@ -1,0 +1,38 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"ftproxy/internal/metrics"
+	"ftproxy/internal/portpool"
+)
+
+// poolEvents counts what happens in the port pool, and logs what an
+// administrator has to mend. It is called with the pool locked.
+type poolEvents struct {
+	portpool.NoEvents
+	p *Process
+}
+
+func (e poolEvents) Leased(r portpool.Request)           { e.p.metrics.LeaseTaken(r.Ports.String()) }
+func (e poolEvents) Returned(r portpool.Request, _ bool) { e.p.metrics.LeaseReturned(r.Ports.String()) }
+func (e poolEvents) Waiting(r portpool.Request)          { e.p.metrics.LeaseWaiting(r.Ports.String()) }
+func (e poolEvents) Full(r portpool.Request)             { e.p.metrics.LeaseFull(r.Ports.String()) }
+
+func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr) {
+	at := metrics.Client
+	if rt := e.p.runtime.Load(); rt != nil && rt.isInside(local.Port()) {
+		at = metrics.Server
+	}
+	e.p.metrics.StrangerClosed(at)
+	e.p.log.Warn().Stringer("local", local).Stringer("peer", peer).Str("side", at).
+		Msg("data connection of a stranger closed")
+}
+
+func (e poolEvents) Busy(local netip.AddrPort, err error) {
+	e.p.log.Warn().Err(err).Stringer("local", local).Msg("data port not usable, another program has it")
+}
+
+func (e poolEvents) AcceptFailed(local netip.AddrPort, err error) {
+	e.p.log.Error().Err(err).Stringer("local", local).Msg("accept failed")
+}

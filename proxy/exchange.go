@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"ftproxy/internal/ftp"
+)
+
+// An exchange is a command that the server has and has not finally answered
+// yet: any number of preliminary replies, then one final reply (RFC 959 §4.2).
+// At most two are pending at once, a transfer and the ABOR that ends it, with
+// the NOOP that may serve as their barrier.
+type exchange struct {
+	verb string
+	row  verb
+	// owed: the client still waits for the reply. Otherwise it is dropped.
+	owed bool
+	// reply gathers the final reply of a row that reads it whole.
+	reply ftp.Reply
+	size  int
+
+	setup      *setup   // of PASV, EPSV, PORT and EPRT
+	transfer   *running // of a transfer
+	interrupts bool     // an ABOR sent while a transfer was pending
+	place      *queued  // of an ABOR that overtook the queue: where its reply goes
+}
+
+// What a server may send in one reply: to be passed on, and to be read whole.
+const (
+	maxReply    = 16 << 20
+	maxGathered = 64 << 10
+)
+
+// maxUnasked is the reply nobody asked for that ends the session.
+const maxUnasked = 5
+
+// forward sends a command to the server and relays what it answers.
+func (s *session) forward(q *queued) error {
+	_, err := s.send(q.Command, &exchange{owed: true})
+	return err
+}
+
+// send sends a command to the server. Its reply is due from now on.
+func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
+	ex.verb, ex.row = c.Verb, verbs[c.Verb]
+	s.midway = false
+	s.server.out = c.AppendLine(s.server.out[:0])
+	if err := s.server.flush(); err != nil {
+		return nil, s.serverFailed(err)
+	}
+	s.pending = append(s.pending, ex)
+	s.timers.set(timerReply, s.rt.timeouts.Reply)
+	return ex, nil
+}
+
+// onServer takes what the server's pump read.
+func (s *session) onServer(g got[ftp.ReplyLine]) error {
+	s.server.received(g)
+	s.more = false
+	if g.err != nil {
+		return s.onServerEnd(g.err)
+	}
+	l := g.msg
+	s.more = l.More
+	if l.Code == 421 && !s.holdsReply() {
+		return s.relay421(l)
+	}
+	if len(s.pending) == 0 {
+		return s.onUnasked(l)
+	}
+	ex := s.pending[0]
+	if ftp.Class(l.Code) == 1 {
+		return s.onPreliminary(ex, l)
+	}
+	if s.answersBarrier(l) {
+		s.settleUnanswered(ex)
+		ex = s.pending[0]
+	}
+	if !ex.gathers() {
+		return s.relayFinal(ex, l)
+	}
+	ex.reply.Add(l)
+	if ex.size += len(l.Text); ex.size > maxGathered {
+		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
+			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxGathered)}
+	}
+	if !l.Last {
+		return nil
+	}
+	s.pop()
+	switch {
+	case ex.transfer != nil:
+		return s.onTransferFinal(ex)
+	case ex.row.reply != nil:
+		return ex.row.reply(s, ex)
+	}
+	if ex.place != nil {
+		ex.place.answer = ex.reply.AppendLines(nil)
+	}
+	return nil
+}
+
+// gathers tells whether the final reply is read whole before anything is done
+// with it.
+func (ex *exchange) gathers() bool {
+	return ex.transfer != nil || ex.row.reply != nil || ex.place != nil || !ex.owed
+}
+
+// relayFinal passes a line of a final reply on.
+func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
+	if err := s.relay(ex, l); err != nil || !l.Last {
+		return err
+	}
+	s.pop()
+	s.midway = ftp.Class(l.Code) == 3 && (ex.verb == "RNFR" || ex.verb == "REST")
+	if ex.row.noted != nil {
+		ex.row.noted(s, ex, l.Code)
+	}
+	if ex.verb == "QUIT" && ftp.Class(l.Code) == 2 {
+		return &ending{reason: endQuit}
+	}
+	return nil
+}
+
+// relay appends a reply line to the client's output, and writes it when no
+// other line is there already.
+func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
+	if ex.size += len(l.Text); ex.size > maxReply {
+		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
+			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxReply)}
+	}
+	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
+	return nil
+}
+
+// onPreliminary takes a line of a 1xx reply. It ends no command; the first one
+// to a transfer says that the server accepted it.
+func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
+	if ex.row.class == "" && ex.transfer == nil && s.data != nil {
+		// A verb that we do not know moves data, too: as LIST does, since
+		// no known verb that is not in the table uploads.
+		s.begin(ex, download, "")
+	}
+	switch {
+	case ex.transfer == nil:
+		s.timers.set(timerReply, s.rt.timeouts.Reply)
+	case l.First && !ex.transfer.accepted:
+		s.accepted(ex.transfer)
+		s.timers.clear(timerReply)
+	}
+	if !ex.owed || ex.place != nil {
+		return nil
+	}
+	return s.relay(ex, l)
+}
+
+// pop ends the first pending exchange.
+func (s *session) pop() {
+	s.pending = s.pending[1:]
+	s.timers.clear(timerBarrier)
+	if len(s.pending) == 0 {
+		s.pending = nil
+		s.timers.clear(timerReply)
+		return
+	}
+	s.timers.set(timerReply, s.rt.timeouts.Reply)
+	if s.pending[0].interrupts {
+		s.timers.set(timerBarrier, barrierAfter)
+	}
+}
+
+// onUnasked drops a reply to no command. It must not become the answer to the
+// next one, so a server that goes on is ended with (H15).
+func (s *session) onUnasked(l ftp.ReplyLine) error {
+	if !l.First {
+		return nil
+	}
+	s.unasked++
+	s.p.metrics.UnaskedReply(s.fe.backend.name)
+	s.log.Warn().Int("code", l.Code).Str("text", ftp.Quote(l.Text)).Msg("reply that nobody asked for dropped")
+	if s.unasked >= maxUnasked {
+		return &ending{reason: endUnasked, text: "Service not available, the server is out of step."}
+	}
+	return nil
+}
+
+// relay421 passes a 421 on, asked for or not, and ends the session with it
+// (RFC 959 §5.4, H16).
+func (s *session) relay421(l ftp.ReplyLine) error {
+	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
+	if !l.Last {
+		return nil
+	}
+	if s.transfer != nil {
+		s.transfer.answered = true
+	}
+	return &ending{reason: endServer421}
+}
+
+// onServerEnd decides what the end of the server's stream means. A final reply
+// that waits for its data is still delivered with all of it; otherwise what
+// was under way has failed.
+func (s *session) onServerEnd(err error) error {
+	s.serverGone = true
+	if s.holdsReply() {
+		return nil
+	}
+	return s.serverFailed(err)
+}
+
+// serverFailed is the ending after the server's connection failed.
+func (s *session) serverFailed(err error) error {
+	s.serverGone = true
+	e := &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: err}
+	if errors.Is(err, ftp.ErrReplySyntax) || errors.Is(err, ftp.ErrLineTooLong) {
+		e.reason, e.text = endServerBad, "Service not available, the server does not speak FTP."
+	}
+	if errors.Is(err, io.EOF) {
+		e.cause = errServerGone
+	}
+	return e
+}

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"ftproxy/internal/portpool"
+)
+
+// A leg is one side of a data connection, agreed on but not yet open.
+type leg interface {
+	// open waits for the connection, or makes it. The caller closes the conn.
+	open(ctx context.Context) (net.Conn, error)
+	// Close gives the port back; it comes after the close of the conn, and is
+	// safe to repeat.
+	Close() error
+	// patient legs are opened only once the server has accepted the transfer.
+	patient() bool
+}
+
+// A listenLeg waits for its peer on a leased port.
+type listenLeg struct{ lease *portpool.Lease }
+
+func (l listenLeg) open(ctx context.Context) (net.Conn, error) { return l.lease.Accept(ctx) }
+func (l listenLeg) Close() error                               { return l.lease.Close() }
+func (l listenLeg) patient() bool                              { return false }
+
+// A dialLeg connects to its peer.
+type dialLeg struct {
+	network Network
+	local   netip.Addr // as on the control connection: peers compare the two
+	remote  netip.AddrPort
+	// late: to a client nothing is dialled before its server has accepted the
+	// transfer, so that ftproxy cannot be made to knock at ports (RFC 2577 §3).
+	late bool
+}
+
+func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
+	return l.network.Dial(ctx, l.local, l.remote)
+}
+func (l dialLeg) Close() error  { return nil }
+func (l dialLeg) patient() bool { return l.late }

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"strings"
+
+	"ftproxy/internal/ftp"
+	"ftproxy/rewrite"
+)
+
+// doUSER remembers the name for the log. The server decides about it.
+func (s *session) doUSER(q *queued) error {
+	s.user = ftp.Quote(q.Arg)
+	return s.forward(q)
+}
+
+// notedLogin follows the login as RFC 959 §6 draws it: 230 ends it, whichever
+// of USER, PASS and ACCT it answers; a 331 to a later USER begins it again.
+func (s *session) notedLogin(ex *exchange, code int) {
+	switch {
+	case code == 230 || code == 232 || code == 202:
+		s.stage = loggedIn
+		s.timers.clear(timerLogin)
+	case ex.verb == "USER" && ftp.Class(code) == 3:
+		s.restartLogin()
+	}
+}
+
+// notedREIN puts the session where it was after the greeting (RFC 959 §4.1.1).
+func (s *session) notedREIN(_ *exchange, code int) {
+	if ftp.Class(code) != 2 {
+		return
+	}
+	s.dropData()
+	s.user, s.epsvAll = "", false
+	s.restartLogin()
+}
+
+func (s *session) restartLogin() {
+	s.stage = greeted
+	s.timers.setIfUnset(timerLogin, s.rt.timeouts.Login)
+}
+
+// replyFEAT keeps what is true through ftproxy of what the server offers, and
+// adds what ftproxy itself provides (RFC 2389 §3, H21).
+func (s *session) replyFEAT(ex *exchange) error {
+	lines := ex.reply.Lines
+	if ex.reply.Code == 211 {
+		lines = rewrite.EditFEAT(lines, dropFeature, []string{"EPRT", "EPSV"})
+	}
+	s.client.out = ftp.Reply{Code: ex.reply.Code, Lines: lines}.AppendLines(s.client.out)
+	return nil
+}
+
+// dropFeature is for rewrite.EditFEAT: a feature whose verb is refused does
+// not exist here.
+func dropFeature(name, params string) (string, bool) {
+	switch name = strings.ToUpper(name); name {
+	case "AUTH", "PBSZ", "PROT", "CCC", "ADAT", "MIC", "CONF", "ENC",
+		"SPSV", "LPSV", "CPSV", "LPRT", "SSCN", "ESTP", "ESTA":
+		return "", false
+	case "MODE":
+		return params, strings.EqualFold(strings.TrimSpace(params), "S")
+	}
+	return params, true
+}

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// A Network is where a process listens and dials. TCP is the real one; tests
+// give a fake one.
+type Network interface {
+	// Listen opens a control listener. Urgent data of its connections stays
+	// in line, because Python's ftplib sends all of ABOR as urgent (H32).
+	Listen(addr netip.AddrPort) (net.Listener, error)
+	// ListenData opens a data listener.
+	ListenData(addr netip.AddrPort) (net.Listener, error)
+	// Dial connects to remote, from local where it is valid. The context
+	// bounds the attempt.
+	Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error)
+	// Resolve gives the addresses of a host name, or the address itself.
+	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// TCP is the network of the machine.
+type TCP struct{}
+
+// keepAlive finds peers that are gone without a word, and holds the state of
+// firewalls and load balancers whose idle limit is a few minutes (H61).
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, Interval: 15 * time.Second, Count: 8}
+
+// Listen opens a control listener with SO_OOBINLINE.
+func (TCP) Listen(addr netip.AddrPort) (net.Listener, error) {
+	return listenTCP(addr, controlListener)
+}
+
+// ListenData opens a data listener.
+func (TCP) ListenData(addr netip.AddrPort) (net.Listener, error) {
+	return listenTCP(addr, nil)
+}
+
+func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
+	network := "tcp4"
+	if addr.Addr().Is6() {
+		network = "tcp6" // A wildcard of one family leaves the other family's alone.
+	}
+	config := net.ListenConfig{Control: control, KeepAliveConfig: keepAlive}
+	config.SetMultipathTCP(false) // MPTCP sockets know neither splice(2) nor SIOCOUTQ as TCP does.
+	return config.Listen(context.Background(), network, addr.String())
+}
+
+// Dial connects by TCP.
+func (TCP) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	dialer.SetMultipathTCP(false)
+	if local.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	return dialer.DialContext(ctx, "tcp", remote.String())
+}
+
+// Resolve asks the resolver of the machine; an address needs no resolver.
+func (TCP) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("resolving %s: %w", host, err)
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs, nil
+}
+
+// addrPort is the address of one end of a connection, IPv4 always as IPv4.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type controlFunc = func(network, address string, c syscall.RawConn) error
+
+// userTimeout is how long written control bytes may stay unacknowledged. Data
+// connections have none: it would kill a live receiver that pauses.
+const userTimeout = 90 * time.Second
+
+// controlListener sets what the accepted control connections inherit. It has
+// to be set on the listener: urgent bytes may come before accept returns.
+func controlListener(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		if failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); failed != nil {
+			return
+		}
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// tuneControl sets on a dialled control connection what controlListener sets
+// on accepted ones. A connection that is not TCP needs nothing.
+func tuneControl(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			_ = controlListener("", "", raw) // Only a tuning: the connection works without.
+		}
+	}
+}
+
+// writeUrgent sends b with its last byte as TCP urgent data, as Telnet's synch
+// wants it (RFC 959 §4.1.3). BSD's ftpd looks at ABOR during a transfer only
+// after such a signal. On a connection that knows no urgent data, b goes in
+// line.
+func writeUrgent(conn net.Conn, b []byte) error {
+	if u, ok := conn.(interface{ WriteUrgent([]byte) (int, error) }); ok {
+		_, err := u.WriteUrgent(b)
+		return err
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		_, err := conn.Write(b)
+		return err
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		for len(b) > 0 {
+			n, err := unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_OOB|unix.MSG_NOSIGNAL)
+			switch err {
+			case nil:
+				b = b[n:]
+			case unix.EINTR:
+			case unix.EAGAIN:
+				return false
+			default:
+				failed = err
+				return true
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}

@@ -1,0 +1,273 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/internal/ftp"
+)
+
+// running is a transfer whose command the server has, and what is known of its
+// outcome so far: the server's final reply and the result of the legs, in any
+// order. When both are known the client gets one final reply that is true.
+type running struct {
+	data      *transfer
+	direction direction
+	verb      string
+	path      string
+	accepted  bool       // the server said 1xx, or 2xx without it
+	aborted   bool       // the client said ABOR
+	answered  bool       // the client has its final reply
+	final     *ftp.Reply // the server's
+	result    *result
+}
+
+// doTransfer starts a transfer on the data connection that was agreed on. RFC
+// 959 §3.2 has a default without one, the client's control port; through a
+// proxy that can reach nobody, so it is refused (H44).
+func (s *session) doTransfer(q *queued) error {
+	if s.data == nil {
+		return refuse(425, textSetupFirst, nil)
+	}
+	select {
+	case r := <-s.data.results: // The port was taken back, or the peer came and went.
+		s.data = nil
+		s.timers.clear(timerUnused)
+		return refuse(425, textNoConnect, r.err)
+	default:
+	}
+	ex, err := s.send(q.Command, &exchange{owed: true})
+	if err != nil {
+		return err
+	}
+	s.begin(ex, verbs[q.Verb].direction, ftp.Quote(q.Arg))
+	return nil
+}
+
+// begin makes the data connection that was agreed on the one of ex.
+func (s *session) begin(ex *exchange, d direction, path string) {
+	s.transfer = &running{data: s.data, direction: d, verb: ex.verb, path: path}
+	ex.transfer = s.transfer
+	s.data = nil
+	s.timers.clear(timerUnused)
+}
+
+// accepted lets the data flow: the server has said yes.
+func (s *session) accepted(t *running) {
+	t.accepted = true
+	t.data.accept(t.direction)
+	s.p.metrics.TransferStarted(t.direction.String())
+}
+
+func (s *session) transferResult() <-chan result {
+	if s.transfer == nil || s.transfer.result != nil {
+		return nil
+	}
+	return s.transfer.data.results
+}
+
+func (s *session) onTransferResult(r result) error {
+	s.transfer.result = &r
+	return s.settle()
+}
+
+// onTransferFinal takes the server's final reply to a transfer command.
+func (s *session) onTransferFinal(ex *exchange) error {
+	t := ex.transfer
+	if t.answered { // It came after the verdict.
+		return nil
+	}
+	t.final = &ex.reply
+	if ftp.Class(t.final.Code) == 2 {
+		if !t.accepted { // 226 at once, without 150 (H58).
+			s.accepted(t)
+		}
+		t.data.finish()
+	}
+	return s.settle()
+}
+
+// holdsReply tells whether the server has answered all, and only the data is
+// still on its way to the client. What the server does then must not cut it.
+func (s *session) holdsReply() bool { return s.transfer != nil && s.transfer.final != nil }
+
+// settle goes on as far as what is known of the transfer allows.
+func (s *session) settle() error {
+	t := s.transfer
+	switch {
+	case t.final == nil && t.result.err == nil:
+		s.timers.set(timerFinal, s.rt.timeouts.FinalReply)
+	case t.final == nil:
+		// The server notices the reset and says so; the client need not wait
+		// for one that does not.
+		s.timers.set(timerVerdict, s.rt.timeouts.Linger)
+	case t.result != nil:
+		s.deliver()
+	case !t.accepted:
+		// Refused: everything that was prepared is released at once (H14).
+		t.data.abort(errServerError)
+	case ftp.Class(t.final.Code) >= 4:
+		// The server ends its data connection as the error wants it, and so
+		// do we; but not for ever.
+		s.timers.set(timerTail, s.rt.timeouts.Linger)
+	}
+	return nil
+}
+
+// deliver gives the client the final reply: the server's, where it is true.
+func (s *session) deliver() {
+	t := s.transfer
+	code, text := t.verdict()
+	if code == t.final.Code && text == "" {
+		s.client.out = t.final.AppendLines(s.client.out)
+	} else {
+		s.say(code, text)
+	}
+	s.endTransfer(code)
+}
+
+// deliverEarly gives the client the verdict on a failed transfer that the
+// server does not speak about. Its reply is dropped when it comes; until then
+// no other command is sent.
+func (s *session) deliverEarly() {
+	code, text := s.transfer.verdict()
+	s.say(code, text)
+	s.pending[0].owed = false
+	s.endTransfer(code)
+	s.timers.set(timerReply, s.rt.timeouts.Reply)
+}
+
+// verdict is the code of the final reply, and the text where it is ours.
+func (t *running) verdict() (code int, text string) {
+	r := t.result
+	switch {
+	case t.final != nil && (!t.accepted || r.err == nil):
+		return t.final.Code, ""
+	case !r.opened && (r.failed == clientSide || t.final == nil || ftp.Class(t.final.Code) == 2):
+		if t.aborted {
+			return 426, textAborted
+		}
+		// What the server says of its own, healthy leg is not the client's
+		// affair.
+		return 425, textNoConnect
+	case t.final != nil && ftp.Class(t.final.Code) >= 4:
+		return t.final.Code, ""
+	}
+	return 426, textAborted // 226 would be a lie (H12).
+}
+
+// finalTimeout ends a session whose server does not answer after the data.
+func (s *session) finalTimeout() error {
+	s.say(451, "The server does not confirm the transfer.")
+	s.endTransfer(451)
+	return &ending{reason: endReply, text: "Service not available, the server does not answer."}
+}
+
+// abandonTransfer ends what is under way when the session ends.
+func (s *session) abandonTransfer(e *ending) {
+	s.dropData()
+	t := s.transfer
+	if t == nil {
+		return
+	}
+	why := errSessionEnd
+	switch e.reason {
+	case endClientGone, endClientSlow:
+		why = errClientGone
+	case endServerGone, endServer421, endServerBad, endReply:
+		why = errServerGone
+	}
+	if t.result == nil {
+		t.data.abort(why)
+		r := <-t.data.results
+		t.result = &r
+	}
+	if errors.Is(why, errClientGone) && !s.serverGone && t.final == nil {
+		// A client that is gone is ABOR and logout (H59). It is only a
+		// courtesy: the connections end right behind.
+		if writeUrgent(s.server.conn, telnetSynch) == nil {
+			_ = s.server.write([]byte("ABOR\r\n"))
+		}
+	}
+	code := 426
+	if !t.answered {
+		code, text := t.verdict()
+		if t.final == nil || text != "" {
+			s.say(code, text)
+		} else {
+			s.client.out = t.final.AppendLines(s.client.out)
+		}
+	}
+	s.endTransfer(code)
+}
+
+// endTransfer logs and counts a transfer whose final reply is known, and lets
+// the next command through.
+func (s *session) endTransfer(code int) {
+	t := s.transfer
+	s.transfer = nil
+	t.answered = true
+	for _, id := range []timerID{timerFinal, timerVerdict, timerTail} {
+		s.timers.clear(id)
+	}
+	if len(s.pending) == 0 {
+		s.timers.clear(timerReply)
+	}
+	r := t.result
+	if r == nil {
+		r = &result{failed: serverSide, err: errServerGone}
+	}
+	outcome := t.outcome(code)
+	if t.accepted {
+		s.p.metrics.TransferEnded(t.direction.String(), metricResult(outcome), r.bytes)
+	}
+	e := s.log.Info().Str("user", s.user).Str("verb", t.verb).Str("path", t.path).
+		Str("direction", t.direction.String()).Int64("bytes", r.bytes).Dur("duration", t.duration()).
+		Str("client_mode", t.data.modes.client).Str("server_mode", t.data.modes.server).
+		Int("code", code).Str("result", outcome)
+	logEnds(e, "client_data", r.client)
+	logEnds(e, "server_data", r.server)
+	if r.strayFromTheSink > 0 {
+		e = e.Int64("stray_bytes", r.strayFromTheSink)
+	}
+	e.AnErr("cause", r.err).Msg("transfer")
+}
+
+// logEnds names the two ends of a data connection: ours, and the peer's.
+func logEnds(e *zerolog.Event, key string, at ends) {
+	if at.remote.IsValid() {
+		e.Stringer(key, at.remote).Stringer(key+"_local", at.local)
+	}
+}
+
+// outcome is the result for the log: ok, refused by the server, or the side
+// that failed.
+func (t *running) outcome(code int) string {
+	switch {
+	case !t.accepted:
+		return "refused"
+	case t.result == nil:
+		return string(serverSide)
+	case t.result.err != nil:
+		return string(t.result.failed)
+	case ftp.Class(code) >= 4:
+		return string(serverSide)
+	}
+	return "ok"
+}
+
+func metricResult(outcome string) string {
+	if outcome == "refused" {
+		return string(serverSide)
+	}
+	return outcome
+}
+
+func (t *running) duration() time.Duration {
+	if t.result == nil || t.result.began.IsZero() {
+		return 0
+	}
+	return t.result.ended.Sub(t.result.began)
+}

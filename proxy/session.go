@@ -1,0 +1,352 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/internal/ftp"
+)
+
+// A session is one client's control connection and all it owns. Its loop owns
+// every field and does all control writes; the pumps of its two peers and its
+// transfer only report to it through channels.
+//
+// A session is born connecting (no server yet: commands wait), then greeted,
+// then logged in after a 230; REIN brings it back to greeted. It ends when its
+// loop returns.
+type session struct {
+	p   *Process
+	rt  *Runtime
+	fe  *frontend
+	id  uint64
+	log zerolog.Logger
+
+	ctx    context.Context // ends with the session, or when the process is cut
+	cancel context.CancelFunc
+	pumps  sync.WaitGroup
+
+	client     *peer[ftp.Command]
+	clientAddr netip.AddrPort
+	local      netip.AddrPort // where the client reached us
+
+	connecting chan connection // the server's connection, once
+	server     *peer[ftp.ReplyLine]
+	serverAddr netip.AddrPort
+	serverGone bool // its stream ended; what it owed is settled first
+
+	stage    stage
+	user     string
+	epsvAll  bool // EPSV ALL was said (RFC 2428 §4)
+	midway   bool // between RNFR and RNTO, or REST and its transfer
+	draining bool
+
+	queue   []*queued   // commands read ahead
+	pending []*exchange // commands that the server has not finally answered
+	more    bool        // another line of the server's is already buffered
+	unasked int         // replies that nobody asked for
+
+	wait     *portWait // for a data port
+	data     *transfer // agreed on, not yet used
+	transfer *running  // in use
+
+	timers timers
+	began  time.Time
+}
+
+// stage is how far a session has come.
+type stage int
+
+const (
+	connecting stage = iota
+	greeted
+	loggedIn
+)
+
+// A queued command waits for its turn.
+type queued struct {
+	ftp.Command
+	sent   bool   // an ABOR that was sent at once; only its reply waits
+	answer []byte // its reply
+}
+
+// newSession takes over conn.
+func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
+	s := &session{
+		p: p, rt: rt, fe: fe,
+		id:         p.lastSession.Add(1),
+		clientAddr: addrPort(conn.RemoteAddr()),
+		local:      addrPort(conn.LocalAddr()),
+		connecting: make(chan connection, 1),
+		began:      time.Now(),
+	}
+	s.log = p.log.With().
+		Str("session", fmt.Sprintf("%s-%x", p.sessionPrefix, s.id)).
+		Stringer("client", s.clientAddr).Logger()
+	s.ctx, s.cancel = context.WithCancel(p.cut)
+	s.timers.init()
+	s.client = newPeer(conn, ftp.NewCommandReader(conn).Read, rt.timeouts.ClientWrite, &s.pumps)
+	return s
+}
+
+// run is the session's goroutine.
+func (s *session) run() {
+	s.p.metrics.SessionStarted(s.fe.name)
+	s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local).Msg("session started")
+	go s.connect()
+	err := s.loop()
+	s.end(err)
+}
+
+// loop returns why the session ends, always an *ending.
+func (s *session) loop() error {
+	drain, cut := s.p.drain, s.p.cut.Done()
+	for {
+		if err := s.advance(); err != nil {
+			return err
+		}
+		if err := s.flush(); err != nil {
+			return err
+		}
+		s.ask()
+
+		var err error
+		select {
+		case g := <-s.client.in:
+			err = s.onClient(g)
+		case g := <-s.serverIn():
+			err = s.onServer(g)
+		case c := <-s.connecting:
+			err = s.onConnected(c)
+		case l := <-s.leased():
+			err = s.onLeased(l)
+		case r := <-s.transferResult():
+			err = s.onTransferResult(r)
+		case <-s.timers.c():
+			err = s.onTimer()
+		case <-drain:
+			drain, s.draining = nil, true
+		case <-cut:
+			err = &ending{reason: endShutdown, text: "Service is shutting down.", cause: context.Cause(s.p.cut)}
+		}
+		if err = s.answerRefusal(err); err != nil {
+			return err
+		}
+	}
+}
+
+// maxBatch is how much of a long reply is collected for one write.
+const maxBatch = 16 << 10
+
+// flush writes what the client is owed, unless more of the same reply is
+// already at hand.
+func (s *session) flush() error {
+	if s.more && len(s.client.out) < maxBatch {
+		return nil
+	}
+	if err := s.client.flush(); err != nil {
+		return s.clientFailed(err)
+	}
+	return nil
+}
+
+// answerRefusal turns a refusal into its reply; any other error passes.
+func (s *session) answerRefusal(err error) error {
+	var r *refusal
+	if !errors.As(err, &r) {
+		return err
+	}
+	s.p.metrics.CommandRefused(r.code)
+	s.log.Debug().AnErr("cause", r.cause).Int("code", r.code).Str("text", r.text).Msg("command refused")
+	s.say(r.code, r.text)
+	return nil
+}
+
+// say queues a reply of our own.
+func (s *session) say(code int, text string) {
+	s.client.out = ftp.AppendReply(s.client.out, code, text)
+}
+
+// busy tells whether a command is under way: the next has to wait.
+func (s *session) busy() bool {
+	return s.stage == connecting || s.wait != nil || s.transfer != nil || len(s.pending) > 0
+}
+
+// advance does what is due between two events: queued commands, and the end of
+// a session that has nothing left to do.
+func (s *session) advance() error {
+	for !s.busy() {
+		switch {
+		case len(s.queue) > 0:
+			next := s.queue[0]
+			s.queue = s.queue[1:]
+			if len(s.queue) == 0 {
+				s.queue = nil
+			}
+			if err := s.dispatch(next); err != nil {
+				return err
+			}
+			continue
+		case s.serverGone:
+			return &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: errServerGone}
+		case s.client.ended:
+			return &ending{reason: endClientGone, cause: errClientGone}
+		case s.draining && !s.midway:
+			return &ending{reason: endShutdown, text: "Service is shutting down."}
+		}
+		s.timers.setIfUnset(timerIdle, s.rt.timeouts.Idle)
+		return nil
+	}
+	s.timers.clear(timerIdle)
+	return nil
+}
+
+// Commands are read ahead only as far as ABOR needs it: one waits behind a
+// command, several behind a transfer.
+const (
+	maxQueued      = 32
+	maxQueuedBytes = 2 * ftp.MaxCommandLine
+)
+
+// ask tells the pumps to read on.
+func (s *session) ask() {
+	if s.server != nil {
+		s.server.request()
+	}
+	if len(s.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.queue) >= maxQueued {
+		return
+	}
+	size := 0
+	for _, q := range s.queue {
+		size += len(q.Arg)
+	}
+	if size < maxQueuedBytes {
+		s.client.request()
+	}
+}
+
+func (s *session) serverIn() <-chan got[ftp.ReplyLine] {
+	if s.server == nil {
+		return nil
+	}
+	return s.server.in
+}
+
+// onClient takes what the client's pump read.
+func (s *session) onClient(g got[ftp.Command]) error {
+	s.client.received(g)
+	if g.err != nil {
+		return s.onClientEnd(g.err)
+	}
+	c := g.msg
+	s.p.metrics.CommandReceived(classOf(c.Verb))
+	if len(c.Telnet) > 0 {
+		s.client.out = append(s.client.out, c.Telnet...)
+	}
+	if !s.busy() && len(s.queue) == 0 {
+		return s.dispatch(&queued{Command: c})
+	}
+	if overtaken, err := s.overtake(c); overtaken {
+		return err
+	}
+	s.queue = append(s.queue, &queued{Command: c.Clone()})
+	return nil
+}
+
+// onClientEnd decides what the end of the client's stream means. A half-close
+// leaves it the answers to what it sent; but a client that is gone in the
+// middle of a transfer is ABOR and logout (RFC 959 §4.1.1, H59), except where
+// all it wanted to send is here already or QUIT says that it meant to go.
+func (s *session) onClientEnd(err error) error {
+	gone := &ending{reason: endClientGone, cause: err}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return gone
+	}
+	switch {
+	case s.stage == connecting && len(s.queue) == 0:
+		return gone
+	case s.transfer == nil || s.quits() || s.transfer.data.senderDone():
+		return nil
+	}
+	return gone
+}
+
+// quits tells whether QUIT waits in the queue.
+func (s *session) quits() bool {
+	for _, q := range s.queue {
+		if q.Verb == "QUIT" {
+			return true
+		}
+	}
+	return false
+}
+
+// clientFailed is the ending after a write to the client failed.
+func (s *session) clientFailed(err error) error {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return &ending{reason: endClientSlow, cause: err}
+	}
+	return &ending{reason: endClientGone, cause: err}
+}
+
+// end releases all that the session owns. Nothing of it is left when it
+// returns, but transfers that wait for their last FIN.
+func (s *session) end(err error) {
+	var e *ending
+	if !errors.As(err, &e) {
+		e = &ending{reason: endInternal, text: "Service not available, closing control connection.", cause: err}
+	}
+	s.abandonTransfer(e)
+	if e.text != "" {
+		s.say(421, e.text)
+	}
+	flushed := s.client.flush()
+	s.cancel()
+	s.releasePort()
+	if s.server != nil {
+		s.server.halfClose()
+		s.server.close()
+	} else if s.connecting != nil {
+		if c := <-s.connecting; c.conn != nil {
+			_ = c.conn.Close()
+		}
+	}
+	if flushed == nil && e.reason != endClientGone {
+		s.lingerClient()
+	}
+	s.client.close()
+	s.timers.stop()
+	s.pumps.Wait()
+
+	s.p.metrics.SessionEnded(s.fe.name, e.reason)
+	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
+		Str("backend", s.fe.backend.name).Dur("duration", time.Since(s.began)).Msg("session ended")
+	s.p.dismiss(s.clientAddr.Addr())
+}
+
+// lingerClient sends our FIN and waits a little for the client's: closing with
+// unread input would reset the connection, and the last reply with it (H57).
+func (s *session) lingerClient() {
+	s.client.halfClose()
+	limit := time.NewTimer(s.rt.timeouts.Linger)
+	defer limit.Stop()
+	for !s.client.ended {
+		s.client.request()
+		select {
+		case g := <-s.client.in:
+			s.client.received(g)
+		case <-limit.C:
+			return
+		case <-s.p.cut.Done():
+			return
+		}
+	}
+}

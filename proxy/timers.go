@@ -1,0 +1,107 @@
+package proxy
+
+import "time"
+
+// timerID names one of a session's timers.
+type timerID int
+
+const (
+	timerLogin   timerID = iota // greeting to logged in
+	timerIdle                   // the client sends nothing
+	timerReply                  // the server's reply to a command
+	timerFinal                  // its final reply, after the data has ended
+	timerVerdict                // the same, after the transfer failed on our side
+	timerTail                   // the end of the data, after the server's final error
+	timerBarrier                // the reply to ABOR, before NOOP is sent behind it
+	timerUnused                 // a data connection agreed on and not used
+	timerCount
+)
+
+// timers are a session's deadlines on one clock timer: almost all of them are
+// set again before they expire.
+type timers struct {
+	at    [timerCount]time.Time
+	timer *time.Timer
+	armed time.Time // when timer will fire; zero: never
+}
+
+func (t *timers) init() {
+	t.timer = time.NewTimer(time.Hour)
+	t.timer.Stop()
+}
+
+func (t *timers) stop() { t.timer.Stop() }
+
+func (t *timers) set(id timerID, d time.Duration) { t.at[id] = time.Now().Add(d) }
+
+func (t *timers) setIfUnset(id timerID, d time.Duration) {
+	if t.at[id].IsZero() {
+		t.set(id, d)
+	}
+}
+
+func (t *timers) clear(id timerID) { t.at[id] = time.Time{} }
+
+// c arms the clock timer for the earliest deadline. A timer that fires before
+// its deadline was moved is armed again by the loop's next turn; one that was
+// cleared costs one empty turn.
+func (t *timers) c() <-chan time.Time {
+	var first time.Time
+	for _, at := range t.at {
+		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if !first.IsZero() && (t.armed.IsZero() || first.Before(t.armed)) {
+		t.timer.Reset(time.Until(first))
+		t.armed = first
+	}
+	return t.timer.C
+}
+
+// expired takes the deadlines that have passed.
+func (t *timers) expired() []timerID {
+	t.armed = time.Time{}
+	var ids []timerID
+	now := time.Now()
+	for id, at := range t.at {
+		if !at.IsZero() && !now.Before(at) {
+			ids = append(ids, timerID(id))
+			t.at[id] = time.Time{}
+		}
+	}
+	return ids
+}
+
+// onTimer does what expired timers ask for.
+func (s *session) onTimer() error {
+	for _, id := range s.timers.expired() {
+		if err := s.expire(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) expire(id timerID) error {
+	switch id {
+	case timerLogin:
+		return &ending{reason: endLogin, text: "Login timeout, closing control connection."}
+	case timerIdle:
+		return &ending{reason: endIdle, text: "Idle timeout, closing control connection."}
+	case timerReply:
+		return &ending{reason: endReply, text: "Service not available, the server does not answer."}
+	case timerFinal:
+		return s.finalTimeout()
+	case timerVerdict:
+		s.deliverEarly()
+	case timerTail:
+		s.transfer.data.abort(errServerError)
+	case timerBarrier:
+		return s.sendBarrier()
+	case timerUnused:
+		s.log.Debug().Msg("data connection not used in time")
+		s.dropData()
+	}
+	return nil
+}
