@@ -43,38 +43,43 @@ func ReplaceEPSV(text string, port uint16) string {
 }
 
 // findPort returns the first port of a line that stands in parentheses and
-// between delimiters, and where its digits are.
+// between delimiters, and where its digits are. Without parentheses only
+// "|||port|" is a port.
 func findPort(line string) (uint16, span, bool) {
 	for i := range len(line) {
 		if line[i] != '(' {
 			continue
 		}
-		at, ok := portAt(line, i+1)
-		if !ok {
-			continue
+		if at, ok := portAt(line, i+1); ok && strings.HasPrefix(line[at.end+1:], ")") {
+			if port, ok := parsePort(line[at.start:at.end]); ok {
+				return port, at, true
+			}
 		}
-		if port, ok := parsePort(line[at.start:at.end]); ok {
-			return port, at, true
+	}
+	if i := strings.Index(line, "|||"); i >= 0 {
+		if at, ok := portAt(line, i); ok {
+			port, ok := parsePort(line[at.start:at.end])
+			return port, at, ok
 		}
 	}
 	return 0, span{}, false
 }
 
 // portAt finds the digits of the port where the fields between delimiters
-// begin at i.
+// begin at i; the last delimiter stands behind them.
 func portAt(s string, i int) (span, bool) {
 	if i == len(s) || s[i] < 33 || s[i] > 126 {
 		return span{}, false
 	}
 	d := s[i]
-	if isDigit(d) { // as RFC 2428 allows: three of them, the port, one more
+	if isDigit(d) { // allowed, too: three of them, the port, and one before ")"
 		end := i + strings.IndexByte(s[i:], ')') - 1
 		return span{i + 3, end}, end > i+3 && s[i+1] == d && s[i+2] == d && s[end] == d
 	}
 	at := span{start: i + 1}
 	for range 2 {
 		n := strings.IndexByte(s[at.start:], d)
-		if n < 0 || strings.ContainsAny(s[at.start:at.start+n], " \t()") {
+		if n < 0 || strings.ContainsAny(s[at.start:at.start+n], " \t") {
 			return span{}, false
 		}
 		at.start += n + 1
@@ -83,7 +88,7 @@ func portAt(s string, i int) (span, bool) {
 	for at.end < len(s) && isDigit(s[at.end]) {
 		at.end++
 	}
-	return at, strings.HasPrefix(s[at.end:], string(d)+")")
+	return at, at.end < len(s) && s[at.end] == d
 }
 
 // An EPSVKind is what the argument of EPSV asks for.

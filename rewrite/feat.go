@@ -26,20 +26,20 @@ func EditFEAT(lines []string, keep func(name, params string) (string, bool), add
 		features = editFeatures(lines[1:len(lines)-1], keep)
 	}
 	for _, f := range add {
-		if f = " " + cleanLine(strings.TrimSpace(f)); f != " " && !containsFold(features, f) {
+		if f = " " + lineEnds.Replace(strings.TrimSpace(f)); f != " " && !containsFold(features, f) {
 			features = append(features, f)
 		}
 	}
 	if len(features) == 0 {
 		if len(lines) == 1 {
-			return []string{cleanLine(lines[0])}
+			return []string{lineEnds.Replace(lines[0])}
 		}
 		return []string{"211 No features"}
 	}
 	out := make([]string, 0, len(features)+2)
-	out = append(out, cleanLine(first))
+	out = append(out, lineEnds.Replace(first))
 	out = append(out, features...)
-	return append(out, cleanLine(last))
+	return append(out, lineEnds.Replace(last))
 }
 
 // editFeatures returns the features that keep keeps, each with one space
@@ -62,7 +62,7 @@ func editFeatures(lines []string, keep func(name, params string) (string, bool))
 		if params != "" {
 			name += " " + params
 		}
-		out = append(out, " "+cleanLine(name))
+		out = append(out, " "+lineEnds.Replace(name))
 	}
 	return out
 }
@@ -76,12 +76,5 @@ func containsFold(list []string, s string) bool {
 	return false
 }
 
-// cleanLine replaces what would end a line or a C string.
-func cleanLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c == '\r' || c == '\n' || c == 0 {
-			return '?'
-		}
-		return c
-	}, s)
-}
+// lineEnds are what would end a line or a C string.
+var lineEnds = strings.NewReplacer("\r", "?", "\n", "?", "\x00", "?")

@@ -11,7 +11,8 @@ const MaxCommandLine = 4096
 // Arg and Telnet are valid until the next Read of the reader they came from;
 // Clone makes a copy to keep.
 type Command struct {
-	// Verb is in upper case. It is empty where a refused line had none.
+	// Verb is in upper case. It is empty where a refused line had none, or
+	// was too long.
 	Verb string
 	// Arg is what stands behind the verb and its one separator, byte for
 	// byte: spaces at either end, 0xFF and UTF-8 are kept (RFC 3659 §2.2).

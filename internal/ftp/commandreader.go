@@ -97,37 +97,37 @@ func (r *CommandReader) next() (Command, bool) {
 	if r.discard {
 		return Command{}, false
 	}
-	for len(r.in.pending()) > 0 {
-		p := r.in.pending()
+	r.takePrefix()
+	p := r.in.pending()
+	if isABOR(p) && r.prefix+len(abor) <= MaxCommandLine {
+		r.in.consume(len(abor))
+		r.skipLF = true
+		return Command{Verb: "ABOR"}, true
+	}
+	line, ok := r.in.line()
+	switch {
+	case ok && r.prefix+len(line) <= MaxCommandLine:
+		return parseCommand(bytes.TrimSuffix(line, []byte{'\r'})), true
+	case ok || r.prefix+len(p) > MaxCommandLine:
+		r.discard = !ok
+		return Command{Fault: FaultTooLong}, true
+	}
+	return Command{}, false
+}
+
+// takePrefix consumes the blanks and Telnet commands before the verb, as far
+// as the line may be long.
+func (r *CommandReader) takePrefix() {
+	for p := r.in.pending(); len(p) > 0; p = r.in.pending() {
 		n := prefixLen(p)
-		if n <= 0 {
-			break
+		if n <= 0 || r.prefix+n > MaxCommandLine {
+			return
 		}
 		r.telnet = appendRefusal(r.telnet, p[:n])
 		r.urgent = r.urgent || telnetUrgent(p[:n])
 		r.prefix += n
 		r.in.consume(n)
 	}
-	switch p := r.in.pending(); {
-	case r.prefix > MaxCommandLine:
-	case isABOR(p):
-		r.in.consume(len("ABOR\r"))
-		r.skipLF = true
-		return Command{Verb: "ABOR"}, true
-	default:
-		line, ok := r.in.line()
-		if ok && r.prefix+len(line) <= MaxCommandLine {
-			return parseCommand(bytes.TrimSuffix(line, []byte{'\r'})), true
-		}
-		if !ok && r.prefix+len(p) <= MaxCommandLine {
-			return Command{}, false
-		}
-		r.discard = !ok
-		verb, _ := parseVerb(p)
-		return Command{Verb: verb, Fault: FaultTooLong}, true
-	}
-	r.discard = true
-	return Command{Fault: FaultTooLong}, true
 }
 
 // whole reports whether next would find a whole command.
@@ -148,9 +148,9 @@ func (r *CommandReader) whole() bool {
 	return false
 }
 
-// isABOR reports whether p begins with an ABOR that is complete but for its
-// LF.
+// abor is an ABOR that is complete but for its LF.
+const abor = "ABOR\r"
+
 func isABOR(p []byte) bool {
-	const abor = "ABOR\r"
 	return len(p) >= len(abor) && bytes.EqualFold(p[:len(abor)], []byte(abor))
 }

@@ -1,6 +1,7 @@
 package ftp
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 )
@@ -82,9 +83,14 @@ func AppendReply(b []byte, code int, text string) []byte {
 // maskControls replaces, in place, the bytes that would end a line or a C
 // string.
 func maskControls(line []byte) {
-	for i, c := range line {
-		if c == '\r' || c == 0 {
-			line[i] = '?'
+	for _, c := range [...]byte{'\r', 0} {
+		for rest := line; ; {
+			i := bytes.IndexByte(rest, c)
+			if i < 0 {
+				break
+			}
+			rest[i] = '?'
+			rest = rest[i+1:]
 		}
 	}
 }

@@ -52,8 +52,12 @@ func (r *ReplyReader) Read() (ReplyLine, error) {
 				continue
 			}
 			l, err := r.parse(text)
-			l.More, r.err = r.whole(), err
-			return l, err
+			if err != nil {
+				r.err = err
+				return ReplyLine{}, err
+			}
+			l.More = r.whole()
+			return l, nil
 		}
 		if len(r.in.pending()) > MaxReplyLine {
 			r.err = ErrLineTooLong

@@ -1,0 +1,106 @@
+package ftp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+)
+
+// FuzzCommandReader: the commands do not depend on the segments; what is
+// accepted is sent as one line that reads as the same command.
+func FuzzCommandReader(f *testing.F) {
+	f.Add([]byte("user anonymous\r\n\xff\xf4\xff\xf2ABOR\rPASV\nRETR \xff a \r\n"))
+	f.Add([]byte("\xff\xfd\x01\xff\xfb\nNOOP\r\n\r\nPWD\rQUIT\r\n"))
+	f.Add([]byte("\x16\x03\x01\x00\xf4\n"))
+	f.Add([]byte("x" + strings.Repeat(" ", 5000) + "\nPWD\n"))
+	f.Fuzz(func(t *testing.T, input []byte) {
+		all, err := readCommands(bytes.NewReader(input))
+		if err != io.EOF && err != io.ErrUnexpectedEOF {
+			t.Fatalf("the error is %v", err)
+		}
+		single, singleErr := readCommands(iotest.OneByteReader(bytes.NewReader(input)))
+		if got, want := describe(single), describe(all); !slices.Equal(got, want) || singleErr != err {
+			t.Fatalf("byte by byte it reads as %q, %v; at once as %q, %v", got, singleErr, want, err)
+		}
+		for _, c := range all {
+			if c.Fault != nil {
+				if c.Arg != nil || c.HasArg {
+					t.Errorf("refused, but with the argument %q", c.Arg)
+				}
+				continue
+			}
+			line := c.AppendLine(nil)
+			text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+			if !ok || bytes.ContainsAny(text, "\r\n\x00") || len(line) > MaxCommandLine+len("\r\n") {
+				t.Errorf("%+v is sent as %q", c, line)
+			}
+			again, err := readCommands(bytes.NewReader(line))
+			if err != io.EOF || len(again) != 1 || again[0].Fault != nil ||
+				again[0].Verb != c.Verb || again[0].HasArg != c.HasArg || !bytes.Equal(again[0].Arg, c.Arg) {
+				t.Errorf("%q reads as %q, %v; want %q", line, describe(again), err, describe([]Command{c}))
+			}
+		}
+	})
+}
+
+// FuzzReplyReader: the lines do not depend on the segments; what is accepted,
+// sent on with CRLF, reads as the same lines.
+func FuzzReplyReader(f *testing.F) {
+	f.Add([]byte("220-a\r\n\r\n230 b\n220\r\r\n226 c\x00\rd\r\n\r\n150 e"))
+	f.Add([]byte("227 Entering Passive Mode (1,2,3,4,5,6).\r\n999 no\r\n"))
+	f.Fuzz(func(t *testing.T, input []byte) {
+		all, err := readReplies(bytes.NewReader(input))
+		single, singleErr := readReplies(iotest.OneByteReader(bytes.NewReader(input)))
+		if !slices.Equal(single, all) || (err == io.EOF) != (singleErr == io.EOF) {
+			t.Fatalf("byte by byte it reads as %q, %v; at once as %q, %v", single, singleErr, all, err)
+		}
+		var sent []byte
+		for _, l := range all {
+			_, text, _ := strings.Cut(l, "|")
+			if strings.ContainsAny(text, "\r\n\x00") {
+				t.Errorf("a line is %q", text)
+			}
+			sent = append(append(sent, text...), "\r\n"...)
+		}
+		again, err := readReplies(bytes.NewReader(sent))
+		if !slices.Equal(again, all) || err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%q reads as %q, %v; want %q", sent, again, err, all)
+		}
+	})
+}
+
+// FuzzAppendReply: whatever the text, one reply with that code comes out.
+func FuzzAppendReply(f *testing.F) {
+	f.Add(226, "Done.")
+	f.Add(211, "a\r\nb\n211 c\r226 d\x00")
+	f.Fuzz(func(t *testing.T, code int, text string) {
+		if code < 100 || code > 599 || len(text) > MaxReplyLine/2 {
+			t.Skip()
+		}
+		r := NewReplyReader(bytes.NewReader(AppendReply(nil, code, text)))
+		for n := strings.Count(text, "\n"); n >= 0; n-- {
+			if l, err := r.Read(); err != nil || l.Code != code || l.Last != (n == 0) {
+				t.Fatalf("%d, %q reads as %+v, %v", code, text, l, err)
+			}
+		}
+		if _, err := r.Read(); err != io.EOF {
+			t.Errorf("%d, %q is more than one reply: %v", code, text, err)
+		}
+	})
+}
+
+// FuzzQuote: a log stays one line of valid, printable UTF-8.
+func FuzzQuote(f *testing.F) {
+	f.Add([]byte("a\r\n\x1b\xff\\\u202e\ufffd"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := Quote(b)
+		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(c rune) bool { return c < ' ' || 0x7F <= c && c < 0xA0 }) {
+			t.Errorf("Quote(%q) = %q", b, got)
+		}
+	})
+}

@@ -1,0 +1,227 @@
+package ftp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// readReplies reads to the end, also past timeouts. A line is written as its
+// code, F and L for first and last, and its text.
+func readReplies(r io.Reader) ([]string, error) {
+	var all []string
+	for rr := NewReplyReader(r); ; {
+		l, err := rr.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		s := fmt.Sprint(l.Code)
+		if l.First {
+			s += "F"
+		}
+		if l.Last {
+			s += "L"
+		}
+		all = append(all, s+"|"+string(l.Text))
+	}
+}
+
+func TestReplyReader(t *testing.T) {
+	long := strings.Repeat("x", MaxReplyLine-len("220 "))
+	for _, tt := range []struct {
+		name  string
+		input string
+		want  []string
+		err   error
+	}{
+		{"nothing", "", nil, io.EOF},
+		{"RFC 959 §4.2: one line", "226 Done.\r\n", []string{"226FL|226 Done."}, io.EOF},
+		{"RFC 959 §4.2: its example of several lines", "123-First line\r\nSecond line\r\n  234 A line beginning with numbers\r\n123 The last line\r\n",
+			[]string{"123F|123-First line", "123|Second line", "123|  234 A line beginning with numbers", "123L|123 The last line"}, io.EOF},
+		{"H1: another code in the middle", "211-a\r\n226 no\r\n227-x\r\n226\r\n211 b\r\n",
+			[]string{"211F|211-a", "211|226 no", "211|227-x", "211|226", "211L|211 b"}, io.EOF},
+		{"H1: blank lines in the middle", "220-a\r\n\r\n \r\n220 b\r\n", []string{"220F|220-a", "220|", "220| ", "220L|220 b"}, io.EOF},
+		{"H1: the code on every line, wu-ftpd", "214-a\r\n214-b\r\n214 c\r\n", []string{"214F|214-a", "214|214-b", "214L|214 c"}, io.EOF},
+		{"H1: the code and neither space nor hyphen", "211-a\r\n2111 b\r\n211.c\r\n211 d\r\n",
+			[]string{"211F|211-a", "211|2111 b", "211|211.c", "211L|211 d"}, io.EOF},
+		{"H1: IIS continuation lines", "230-Welcome\r\n    to IIS\r\n230 User logged in.\r\n",
+			[]string{"230F|230-Welcome", "230|    to IIS", "230L|230 User logged in."}, io.EOF},
+		{"H1: ends with the bare code", "220-a\r\n220\r\n230 b\r\n", []string{"220F|220-a", "220L|220 ", "230FL|230 b"}, io.EOF},
+		{"H2: 227 in a banner", "220-try\r\n227 Entering Passive Mode (1,2,3,4,5,6).\r\n220 b\r\n",
+			[]string{"220F|220-try", "220|227 Entering Passive Mode (1,2,3,4,5,6).", "220L|220 b"}, io.EOF},
+		{"H3: 227 of several lines", "227-a\r\n(10,0,0,5,1,2)\r\n227 b\r\n", []string{"227F|227-a", "227|(10,0,0,5,1,2)", "227L|227 b"}, io.EOF},
+		{"H10: preliminary and final in one segment", "150 a\r\n226 b\r\n", []string{"150FL|150 a", "226FL|226 b"}, io.EOF},
+		{"H18: bare LF", "220-a\nb\n220 c\n", []string{"220F|220-a", "220|b", "220L|220 c"}, io.EOF},
+		{"H18: CR CR LF", "220-a\r\r\nb\r\r\n220 c\r\r\r\n", []string{"220F|220-a", "220|b", "220L|220 c"}, io.EOF},
+		{"H18: bare code", "226\r\n226\n200 \r\n", []string{"226FL|226 ", "226FL|226 ", "200FL|200 "}, io.EOF},
+		{"H18: CR within a line", "226 a\rb\r\n", []string{"226FL|226 a?b"}, io.EOF},
+		{"H18: NUL within a line", "226-a\x00\x00b\r\n\x00\r\n226 c\x00\r\n", []string{"226F|226-a??b", "226|?", "226L|226 c?"}, io.EOF},
+		{"H18: blank lines between replies", "\r\n220 a\r\n\r\n \n\r\r\n226 b\r\n\r\n", []string{"220FL|220 a", "226FL|226 b"}, io.EOF},
+		{"H19: the longest line", "220 " + long + "\n", []string{"220FL|220 " + long}, io.EOF},
+		{"H19: one byte more", "220 x" + long + "\n", nil, ErrLineTooLong},
+		{"H19: too long in the middle", "220-a\r\n" + strings.Repeat("x", 2*MaxReplyLine), []string{"220F|220-a"}, ErrLineTooLong},
+		{"H28: any byte is text", "257 \"\xff\xe4\x1b \" \t \r\n", []string{"257FL|257 \"\xff\xe4\x1b \" \t "}, io.EOF},
+		{"every class", "110 a\n299 b\n350 c\n421 d\n599 e\n", []string{"110FL|110 a", "299FL|299 b", "350FL|350 c", "421FL|421 d", "599FL|599 e"}, io.EOF},
+		{"no code", "hello\r\n220 a\r\n", nil, ErrReplySyntax},
+		{"code 099", "099 a\r\n", nil, ErrReplySyntax},
+		{"code 600", "600 a\r\n", nil, ErrReplySyntax},
+		{"two digits", "22 a\r\n", nil, ErrReplySyntax},
+		{"four digits", "2200 a\r\n", nil, ErrReplySyntax},
+		{"no space behind the code", "220Hello\r\n", nil, ErrReplySyntax},
+		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", nil, ErrReplySyntax},
+		{"TLS alert", "\x15\x03\x01\x00\x02\x02\n", nil, ErrReplySyntax},
+		{"no reply behind a reply", "220 a\r\nb\r\n", []string{"220FL|220 a"}, ErrReplySyntax},
+		{"unterminated", "220 a\r\n226 b", []string{"220FL|220 a"}, io.ErrUnexpectedEOF},
+		{"the end in the middle of a reply", "220-a\r\n", []string{"220F|220-a"}, io.ErrUnexpectedEOF},
+	} {
+		for _, s := range segmentations {
+			t.Run(tt.name+"/"+s.name, func(t *testing.T) {
+				got, err := readReplies(s.wrap(strings.NewReader(tt.input)))
+				if !slices.Equal(got, tt.want) || !errors.Is(err, tt.err) {
+					t.Errorf("%.60q reads as %.60q, %v; want %.60q, %v", tt.input, got, err, tt.want, tt.err)
+				}
+			})
+		}
+	}
+}
+
+// Behind a line that is no reply nothing can be trusted to be one.
+func TestReplyErrorsStay(t *testing.T) {
+	for input, want := range map[string]error{
+		"hello\r\n220 a\r\n": ErrReplySyntax,
+		strings.Repeat("x", MaxReplyLine+1) + "\r\n220 a\r\n": ErrLineTooLong,
+	} {
+		r := NewReplyReader(strings.NewReader(input))
+		for range 2 {
+			if l, err := r.Read(); !errors.Is(err, want) {
+				t.Errorf("%.20q: Read = %+v, %v; want %v", input, l, err, want)
+			}
+		}
+	}
+}
+
+// H11: what is buffered must be known before anything is waited for; a blank
+// line between replies is nothing to wait for.
+func TestReplyMore(t *testing.T) {
+	for _, tt := range []struct {
+		input string
+		want  bool
+	}{
+		{"150 a\r\n", false},
+		{"150 a\r\n226 b\r", false},
+		{"150 a\r\n226 b\r\n", true},
+		{"150 a\r\n\r\n", false},
+		{"150 a\r\n\r\n226 b\r\n", true},
+		{"150-a\r\n\r\n", true},
+	} {
+		if l, err := NewReplyReader(strings.NewReader(tt.input)).Read(); err != nil || l.More != tt.want {
+			t.Errorf("%q: More = %v, %v; want %v", tt.input, l.More, err, tt.want)
+		}
+	}
+}
+
+// H68: bytes behind a server's 234 must be seen.
+func TestReplyBuffered(t *testing.T) {
+	for input, want := range map[string]int{
+		"234 a\r\n":     0,
+		"234 a\r\n2":    1,
+		"234 a\r\n\r\n": 2,
+	} {
+		r := NewReplyReader(strings.NewReader(input))
+		if _, err := r.Read(); err != nil || r.Buffered() != want {
+			t.Errorf("%q: Buffered = %d, %v; want %d", input, r.Buffered(), err, want)
+		}
+	}
+}
+
+func TestReplyBufferShrinks(t *testing.T) {
+	r := NewReplyReader(strings.NewReader("220 " + strings.Repeat("x", 60_000) + "\r\n220 a\r\n"))
+	for range 2 {
+		if _, err := r.Read(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Read(); err != io.EOF {
+		t.Fatal(err)
+	}
+	if got := cap(r.in.buf); got != smallBuffer {
+		t.Errorf("behind a long line the reader holds %d bytes; want %d", got, smallBuffer)
+	}
+}
+
+func TestReply(t *testing.T) {
+	const input = "211-a\r\n b\r\n\r\n211 c\r\n"
+	rr := NewReplyReader(strings.NewReader(input))
+	var r Reply
+	for last := false; !last; {
+		l, err := rr.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Add(l)
+		last = l.Last
+	}
+	clear(rr.in.buf)
+	if want := "211-a\n b\n\n211 c"; r.Code != 211 || r.Text() != want {
+		t.Errorf("the reply is %d, %q; want 211, %q", r.Code, r.Text(), want)
+	}
+	if got := r.AppendLines([]byte("> ")); string(got) != "> "+input {
+		t.Errorf("it is sent as %q; want %q", got, "> "+input)
+	}
+}
+
+func TestAppendReply(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"Done.", "> 226 Done.\r\n"},
+		{"", "> 226 \r\n"},
+		{"a\nb", "> 226-a\r\n226 b\r\n"},
+		{"a\r\nb\r\n", "> 226-a\r\n226-b\r\n226 \r\n"},
+		{"a\r226 b\x00c", "> 226 a?226 b?c\r\n"},
+	} {
+		if got := AppendReply([]byte("> "), 226, tt.text); string(got) != tt.want {
+			t.Errorf("AppendReply(226, %q) = %q; want %q", tt.text, got, tt.want)
+		}
+	}
+	out := make([]byte, 0, 64)
+	if n := testing.AllocsPerRun(100, func() { out = AppendReply(out[:0], 200, "OK.") }); n != 0 {
+		t.Errorf("AppendReply costs %v allocations", n)
+	}
+}
+
+func TestClass(t *testing.T) {
+	for code, want := range map[int]int{120: 1, 226: 2, 331: 3, 421: 4, 599: 5} {
+		if got := Class(code); got != want {
+			t.Errorf("Class(%d) = %d; want %d", code, got, want)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                          "",
+		"RETR a b.txt":              "RETR a b.txt",
+		"ä€𝄞":                       "ä€𝄞",
+		"a\r\n{\"level\":1}":        `a\r\n{"level":1}`,
+		"\x1b[2J\x00\x7f\t":         `\x1b[2J\x00\x7f\t`,
+		"\xe4\xff":                  `\xe4\xff`,
+		"a\\x00":                    `a\\x00`,
+		"\u202egpj.exe\u2028\u009b": `\u202egpj.exe\u2028\u009b`,
+		"\ufffd'":                   "\ufffd'",
+	} {
+		got := Quote([]byte(in))
+		if got != want {
+			t.Errorf("Quote(%q) = %s; want %s", in, got, want)
+		}
+		if bytes.ContainsAny([]byte(got), "\r\n\x00\x1b") {
+			t.Errorf("Quote(%q) holds control characters", in)
+		}
+	}
+}
