@@ -161,8 +161,9 @@ func (h *Host) ListenData(addr netip.AddrPort) (net.Listener, error) {
 	return h.Listen(addr)
 }
 
-// Dial connects to remote from local, or from the host's first address of
-// remote's family when local is the zero Addr. The error wraps
+// Dial connects to remote from local, or when local is the zero Addr from the
+// host's address that has most leading bits in common with remote's, as a
+// routing table would have it (RFC 6724 §5, rule 8). The error wraps
 // syscall.ECONNREFUSED when nobody listens, syscall.EHOSTUNREACH when there is
 // no such host, syscall.EADDRNOTAVAIL when the host does not have local, and
 // ctx's error when the host drops dials or ctx has ended.
@@ -197,11 +198,11 @@ func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !local.Addr().IsValid() {
-		i := slices.IndexFunc(h.addrs, func(a netip.Addr) bool { return a.Is4() == remote.Addr().Is4() })
-		if i < 0 {
+		a, ok := h.source(remote.Addr())
+		if !ok {
 			return nil, false, syscall.ENETUNREACH
 		}
-		local = netip.AddrPortFrom(h.addrs[i], local.Port())
+		local = netip.AddrPortFrom(a, local.Port())
 	}
 	if !slices.Contains(h.addrs, local.Addr()) || local.Addr().Is4() != remote.Addr().Is4() {
 		return nil, false, syscall.EADDRNOTAVAIL
@@ -264,6 +265,24 @@ func (h *Host) freePort() (uint16, bool) {
 		}
 	}
 	return 0, false
+}
+
+// source returns the address from which the host reaches remote.
+func (h *Host) source(remote netip.Addr) (addr netip.Addr, ok bool) {
+	common := -1
+	for _, a := range h.addrs {
+		if a.Is4() != remote.Is4() {
+			continue
+		}
+		bits := 0
+		for bits < a.BitLen() && netip.PrefixFrom(a, bits+1).Contains(remote) {
+			bits++
+		}
+		if bits > common {
+			addr, common = a, bits
+		}
+	}
+	return addr, common >= 0
 }
 
 // covers reports whether a listener on bound gets the connections to a.

@@ -146,6 +146,31 @@ func TestDial(t *testing.T) {
 	}
 }
 
+func TestDialPicksSource(t *testing.T) {
+	n := NewNetwork()
+	proxy := n.Host(proxyOut, proxyIn, proxyOut6, netip.MustParseAddr("fd00::2"))
+	for remote, want := range map[string]string{
+		"10.0.0.5":      "10.0.0.2",
+		"198.51.100.7":  "203.0.113.9",
+		"fd00::5":       "fd00::2",
+		"2001:db8:1::7": "2001:db8::9",
+		"203.0.113.9":   "203.0.113.9",
+	} {
+		a := netip.MustParseAddr(remote)
+		h := n.Host(a)
+		l := listen(t, h, netip.AddrPortFrom(a, 21).String())
+		c, err := proxy.Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(a, 21))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().String(); got != want {
+			t.Errorf("dial to %s comes from %s, want %s", remote, got, want)
+		}
+		c.Close()
+		l.Close()
+	}
+}
+
 func TestDialWithoutFamily(t *testing.T) {
 	n := NewNetwork()
 	c, err := n.Host(someone).Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(proxyOut6, 21))
