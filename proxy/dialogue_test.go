@@ -1,0 +1,57 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/config"
+	"ftproxy/internal/ftptest"
+	"ftproxy/internal/metrics"
+)
+
+// dialogueConfig is what every dialogue begins with. One port per range makes
+// the replies predictable.
+const dialogueConfig = `
+[frontend.public]
+listen = ["203.0.113.9:21", "[2001:db8::9]:21"]
+public_address = "203.0.113.9"
+passive_ports = "40000"
+backend = "inside"
+
+[backend.inside]
+servers = "10.0.0.5"
+data_ports = "31000-31001"
+`
+
+func TestDialogues(t *testing.T) {
+	ftptest.RunDialogues(t, "testdata/dialogues/*.txt", startDialogue(dialogueConfig))
+}
+
+// startDialogue starts a proxy with the configuration of a dialogue.
+func startDialogue(base string) ftptest.Start {
+	return func(t testing.TB, host *ftptest.Host, extra string, logs io.Writer) (stop func()) {
+		c, err := config.Parse("dialogue.toml", []byte(base+extra))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := New(Options{
+			Network: host,
+			Log:     zerolog.New(logs).Level(zerolog.DebugLevel),
+			Metrics: metrics.New("test"),
+		})
+		if err := p.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+			defer cancel()
+			if err := p.Shutdown(ctx); err != nil {
+				t.Errorf("shutdown: %v", err)
+			}
+		}
+	}
+}
