@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"ftproxy/config"
+)
+
+// defaultConfig is where serve and check look.
+const defaultConfig = "config.toml"
+
+var checkCommand = command{
+	name:    "check",
+	summary: "check a configuration and say what it amounts to",
+	usage:   "[-config FILE]",
+	help: `Check reads a configuration as serve would and opens nothing. It prints every
+fault with its line and what to write instead, and exits 1; or warnings, a
+summary and "ok", and exits 0.
+
+Example:
+
+  ftproxy check -config /etc/ftproxy/config.toml
+`,
+	run: (*program).check,
+}
+
+func (p *program) check(_ context.Context, c *command, args []string) int {
+	f := c.flags()
+	path := f.String("config", defaultConfig, "read the configuration from `FILE`")
+	if code, ok := p.parse(c, f, args); !ok {
+		return code
+	}
+	conf, ok := p.load(*path)
+	if !ok {
+		return exitFailed
+	}
+	for _, w := range p.warnings(conf) {
+		fmt.Fprintf(p.stderr, "warning: %v\n", w)
+	}
+	summarise(p.stdout, conf)
+	fmt.Fprintf(p.stdout, "%s: ok\n", *path)
+	return exitOK
+}
+
+// load reads a configuration, or prints its faults, one per line, in the form
+// that editors know: file:line: text.
+func (p *program) load(path string) (c *config.Config, ok bool) {
+	c, err := config.Load(path)
+	if err != nil {
+		fmt.Fprintln(p.stderr, err)
+		return nil, false
+	}
+	return c, true
+}
+
+// summarise says what the configuration amounts to, and what its port ranges allow.
+func summarise(w io.Writer, c *config.Config) {
+	var b bytes.Buffer
+	for _, f := range c.Frontends {
+		fmt.Fprintf(&b, "frontend %s: listens on %s; clients are told %s; backend %s\n",
+			f.Name, join(f.Listen), publicAddress(f.PublicAddress), f.Backend)
+		n := f.PassivePorts.Len()
+		fmt.Fprintf(&b, "  passive_ports %s: %s = %d pending per client address\n",
+			f.PassivePorts, count(n, "passive port"), n)
+	}
+	for _, s := range c.Backends {
+		fmt.Fprintf(&b, "backend %s: tries %s\n", s.Name, join(s.Servers))
+		n := s.DataPorts.Len()
+		fmt.Fprintf(&b, "  data_ports %s: %s = %s per server\n",
+			s.DataPorts, count(n, "data port"), count(n, "simultaneous active transfer"))
+	}
+	if c.Admin.Listen.IsValid() {
+		fmt.Fprintf(&b, "admin: http://%s/metrics, /healthz, /readyz\n", c.Admin.Listen)
+	}
+	_, _ = w.Write(b.Bytes())
+}
+
+func publicAddress(a config.PublicAddress) string {
+	if a.Auto {
+		return "the address they reached"
+	}
+	var known []string
+	if a.IPv4.IsValid() {
+		known = append(known, a.IPv4.String())
+	}
+	if a.IPv6.IsValid() {
+		known = append(known, a.IPv6.String())
+	}
+	return strings.Join(known, ", ")
+}
+
+func join[T fmt.Stringer](all []T) string {
+	texts := make([]string, len(all))
+	for i, one := range all {
+		texts[i] = one.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/config"
+)
+
+const (
+	demoListen   = "127.0.0.1:2121"
+	demoUser     = "demo"
+	demoPassword = "demo"
+	demoDrain    = 3 * time.Second // what a running transfer gets after Ctrl-C
+)
+
+var demoCommand = command{
+	name:    "demo",
+	summary: "show how it works: an FTP server and ftproxy, nothing to install",
+	usage:   "[-listen ADDRESS]",
+	help: `Demo runs a small FTP server and ftproxy in front of it, both on loopback and
+both in this process. It prints curl lines to paste into another terminal, and
+then what happens, one line per event. Files live in memory. Ctrl-C ends it.
+
+The server behaves like one on an inside network: the address in its replies to
+PASV is one that no client can reach. Through ftproxy it works all the same.
+
+Example:
+
+  ftproxy demo
+  ftproxy demo -listen 127.0.0.1:2100
+`,
+	run: (*program).demo,
+}
+
+func (p *program) demo(ctx context.Context, c *command, args []string) int {
+	f := c.flags()
+	listen := f.String("listen", "", "listen on `ADDRESS`, a loopback one (default "+demoListen+", or if it is taken another port)")
+	if code, ok := p.parse(c, f, args); !ok {
+		return code
+	}
+	address, err := demoAddress(*listen)
+	if err != nil {
+		return p.misused("demo: %v", err)
+	}
+	server, err := startDemoServer()
+	if err != nil {
+		return p.failed(fmt.Errorf("demo: the FTP server: %w", err))
+	}
+	defer server.Close()
+
+	log := zerolog.New(&eventWriter{out: p.stdout}).Level(zerolog.InfoLevel)
+	s, err := start(demoConfig(address, server.Addr()), log)
+	if errors.Is(err, syscall.EADDRINUSE) && *listen == "" {
+		address = netip.AddrPortFrom(address.Addr(), 0)
+		s, err = start(demoConfig(address, server.Addr()), log)
+	}
+	if err != nil {
+		return p.failed(err)
+	}
+	open, err := netip.ParseAddrPort(s.process.Addrs()[address].String())
+	if err != nil {
+		return p.failed(errors.Join(err, s.stop(ctx)))
+	}
+	printDemo(p.stdout, open, server.Addr(), uploadFile())
+	if err := s.untilStopped(ctx, p.signals); err != nil {
+		return p.failed(err)
+	}
+	return exitOK
+}
+
+// demoAddress is where to listen. The password is known to all, so it is
+// nowhere that others could reach.
+func demoAddress(listen string) (netip.AddrPort, error) {
+	if listen == "" {
+		listen = demoListen
+	}
+	address, err := netip.ParseAddrPort(listen)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("-listen %q is not an address and port; write for example -listen %s", listen, demoListen)
+	}
+	if !address.Addr().IsLoopback() {
+		return netip.AddrPort{}, fmt.Errorf("-listen %s is not on loopback, and the demo's password is no secret; write for example -listen %s", listen, demoListen)
+	}
+	return address, nil
+}
+
+func demoConfig(listen, server netip.AddrPort) *config.Config {
+	c := config.Defaults()
+	c.Timeouts.Drain = demoDrain
+	frontend := config.NewFrontend("demo")
+	frontend.Listen = []netip.AddrPort{listen}
+	frontend.Backend = "demo"
+	backend := config.NewBackend("demo")
+	backend.Servers = []config.Server{{Host: server.Addr().String(), Port: server.Port()}}
+	c.Frontends = []config.Frontend{frontend}
+	c.Backends = []config.Backend{backend}
+	return &c
+}
+
+// uploadFile is a file to upload that this machine has, whatever the directory
+// of the terminal that the line is pasted into.
+func uploadFile() string {
+	for _, path := range []string{"/etc/hosts", "/etc/passwd"} {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+			return path
+		}
+	}
+	return executable()
+}
+
+// printDemo prints the box and what to paste. The URLs hold an address and no
+// name, so that nothing depends on how this machine resolves localhost.
+func printDemo(w io.Writer, listen, server netip.AddrPort, upload string) {
+	var b strings.Builder
+	box(&b,
+		"ftproxy demo",
+		"",
+		"address   ftp://"+listen.String(),
+		"user      "+demoUser,
+		"password  "+demoPassword,
+		"",
+		fmt.Sprintf("client → ftproxy %s → FTP server %s", listen, server),
+		fmt.Sprintf("the server says %s in its 227; clients never see it", demoInside),
+	)
+	url := fmt.Sprintf("ftp://%s:%s@%s", demoUser, demoPassword, listen)
+	client := listen.Addr() // of the curl that runs here
+	file := shellQuote(upload)
+	for _, try := range []struct{ what, line string }{
+		{"List, passive mode (EPSV):", fmt.Sprintf("curl -sS %s/", url)},
+		{"Download, passive mode (PASV, where the server writes its own address):", fmt.Sprintf("curl -sS --disable-epsv %s/pub/hello.txt", url)},
+		{"Upload, passive mode:", fmt.Sprintf("curl -sS -T %s %s/upload/passive.txt", file, url)},
+		{"Download, active mode (ftproxy connects to curl, the server to ftproxy):", fmt.Sprintf("curl -sS -P %s %s/pub/hello.txt", client, url)},
+		{"Upload, active mode (PORT):", fmt.Sprintf("curl -sS -P %s --disable-eprt -T %s %s/upload/active.txt", client, file, url)},
+		{"See what was uploaded:", fmt.Sprintf("curl -sS %s/upload/", url)},
+	} {
+		fmt.Fprintf(&b, "\n%s\n%s\n", try.what, try.line)
+	}
+	b.WriteString("\nPaste a line into another terminal. Ctrl-C ends the demo.\n\n")
+	_, _ = io.WriteString(w, b.String())
+}
+
+// box draws a frame around lines.
+func box(b *strings.Builder, lines ...string) {
+	width := 0
+	for _, l := range lines {
+		width = max(width, utf8.RuneCountInString(l))
+	}
+	edge := strings.Repeat("─", width+2)
+	fmt.Fprintf(b, "┌%s┐\n", edge)
+	for _, l := range lines {
+		fmt.Fprintf(b, "│ %s%s │\n", l, strings.Repeat(" ", width-utf8.RuneCountInString(l)))
+	}
+	fmt.Fprintf(b, "└%s┘\n", edge)
+}
+
+// shellQuote makes one word of text for a POSIX shell.
+func shellQuote(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-", r)
+	}
+	if text != "" && strings.TrimLeftFunc(text, plain) == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

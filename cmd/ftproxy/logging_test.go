@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"ftproxy/config"
+)
+
+// What clients and servers send reaches the log as values. None of it may end a
+// line or act on a terminal, in either format.
+func TestLogInjection(t *testing.T) {
+	const attack = "a\r\n{\"level\":\"info\"}\x1b[2J\x00\x7f\u0085\u009b31m\u2028\u2029\xff é"
+	for _, format := range []string{"json", "console"} {
+		var out bytes.Buffer
+		log := newLogger(config.Log{Level: "info", Format: format}, &out)
+		log.Info().Str("path", attack).Err(errors.New(attack)).Bytes("raw", []byte(attack)).Msg("transfer ended")
+		text := out.String()
+		if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
+			t.Errorf("%s: not one line: %q", format, text)
+		}
+		for _, r := range strings.TrimSuffix(text, "\n") {
+			if r < ' ' || actedOn(r) {
+				t.Errorf("%s: %U in %q", format, r, text)
+			}
+		}
+	}
+}
+
+// What is escaped is still the same text to a JSON reader.
+func TestEscapingKeepsText(t *testing.T) {
+	const text = "\x7f\u0085\u009b31m\u2028\u2029 é"
+	var out bytes.Buffer
+	log := newLogger(config.Log{Level: "info", Format: "json"}, &out)
+	log.Info().Str("path", text).Msg("transfer ended")
+	var e map[string]string
+	if err := json.Unmarshal(out.Bytes(), &e); err != nil {
+		t.Fatal(err)
+	}
+	if e["path"] != text || e["message"] != "transfer ended" || e["level"] != "info" {
+		t.Errorf("%q", e)
+	}
+	if _, err := time.Parse(time.RFC3339, e["time"]); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	for level, want := range map[string]int{"debug": 4, "info": 3, "warn": 2, "error": 1} {
+		var out bytes.Buffer
+		log := newLogger(config.Log{Level: level, Format: "json"}, &out)
+		log.Debug().Msg("d")
+		log.Info().Msg("i")
+		log.Warn().Msg("w")
+		log.Error().Msg("e")
+		if got := strings.Count(out.String(), "\n"); got != want {
+			t.Errorf("%s logs %d of 4 levels, want %d", level, got, want)
+		}
+	}
+}
