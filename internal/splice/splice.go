@@ -2,7 +2,9 @@
 // from a source to a destination and says truthfully how that ended.
 //
 // Between two TCP connections on Linux the bytes stay in the kernel: they go
-// through a pipe by splice(2). Any other [net.Conn] is copied through a buffer.
+// through a pipe by splice(2). That takes two conns that are [net.TCPConn]
+// themselves: wrappers, which may hold bytes of their own, are not looked into.
+// Any other [net.Conn] is copied through a buffer.
 //
 // # States of a Copy
 //
@@ -78,15 +80,6 @@ type Result struct {
 	// destination, acknowledged. Otherwise it wraps ErrReset or ErrStalled, is
 	// the context's cause, or wraps another error of the system.
 	Err error
-}
-
-// A Wrapper is a conn around a TCP connection that adds something to Close
-// only. TCPConn returns that connection, or nil when the wrapper holds bytes of
-// its own or changes them; then the bytes are copied through the wrapper.
-// The wrapper's own Close is what closes the connection.
-type Wrapper interface {
-	net.Conn
-	TCPConn() *net.TCPConn
 }
 
 // A Copy moves one direction of payload from source to destination, and

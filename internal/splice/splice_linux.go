@@ -117,7 +117,7 @@ func (m *mover) drain(fd uintptr) bool {
 // readPlain reads without splice where splice says that there is no more: at
 // the EOF, and at an urgent byte, which splice(2) takes for one.
 func (m *mover) readPlain() (done bool, side Side, err error) {
-	n, err := m.c.source.tcp.Read(m.rest[:])
+	n, err := m.c.source.conn.Read(m.rest[:])
 	if err == io.EOF {
 		return true, Source, m.c.sourceEOF()
 	}

@@ -9,27 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A leg is one conn of a copy and, if it is TCP, the way to its kernel state.
+// A leg is one conn of a copy and, if it is TCP, the way to its socket.
 type leg struct {
 	conn net.Conn
-	tcp  *net.TCPConn
-	raw  syscall.RawConn
+	raw  syscall.RawConn // nil if it is not
 }
 
 func newLeg(c net.Conn) leg {
 	l := leg{conn: c}
-	tcp, ok := c.(*net.TCPConn)
-	if w, is := c.(Wrapper); !ok && is {
-		tcp = w.TCPConn()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			l.raw = raw
+		}
 	}
-	if tcp == nil {
-		return l
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return l
-	}
-	l.tcp, l.raw = tcp, raw
 	return l
 }
 
