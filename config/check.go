@@ -51,10 +51,9 @@ func (r *reader) check(k *checks) {
 	r.checkPresence()
 	r.checkRoutes(k)
 	r.checkListeners(k.listeners)
-	r.checkRanges(k.ranges)
-	for _, u := range k.ranges {
-		r.checkRangeHoldsNone(u, k.listeners)
-	}
+	ranges := distinct(k.ranges)
+	r.checkRanges(ranges)
+	r.checkPorts(ranges, k.listeners)
 	r.checkLoops(k)
 }
 
@@ -80,12 +79,10 @@ func (r *reader) checkPresence() {
 
 // checkRoutes reports frontends whose backend is missing or unknown.
 func (r *reader) checkRoutes(k *checks) {
-	known := "add [backend.NAME] and write backend = \"NAME\""
-	if len(k.backends) == 1 {
-		known = fmt.Sprintf("write backend = %q", k.backends[0])
-	} else if len(k.backends) > 1 {
-		known = "write backend = " + strings.ReplaceAll(quoteAll(k.backends), ", ", " or ")
+	if len(k.backends) == 0 {
+		return // was reported, and nothing to choose from
 	}
+	known := "write backend = " + strings.ReplaceAll(quoteAll(k.backends), ", ", " or ")
 	for _, route := range k.routes {
 		switch {
 		case route.missing:
@@ -114,7 +111,10 @@ func (r *reader) checkListeners(all []listener) {
 				first, second = second, first
 			}
 			message := fmt.Sprintf("%q is taken by %s", second.addr, place(first.key, first.line))
-			hint := "write another address or port, or name the address once"
+			hint := "write another address or port"
+			if first.key == second.key {
+				hint = "write it once"
+			}
 			if a.addr != b.addr {
 				message = fmt.Sprintf("%q and %q of %s cannot both be bound", second.addr, first.addr, place(first.key, first.line))
 				hint = "write the specific addresses instead of the wildcard, or another port"
@@ -131,14 +131,29 @@ func sameOrWildcard(a, b netip.Addr) bool {
 	return a.Is4() == b.Is4() && (a == b || a.IsUnspecified() || b.IsUnspecified())
 }
 
-// checkRanges reports ranges that have ports in common. Frontends may share
-// one range, so may backends; but a range shared in part, or by both sides,
-// would let one side take the ports that the other's firewall expects.
+// distinct returns one use of each range, because frontends may share one, and
+// so may backends. It prefers a use that was written.
+func distinct(all []portUse) []portUse {
+	var list []portUse
+	for _, u := range all {
+		i := slices.IndexFunc(list, func(o portUse) bool { return o.ports == u.ports && side(o.key) == side(u.key) })
+		switch {
+		case i < 0:
+			list = append(list, u)
+		case u.written && !list[i].written:
+			list[i] = u
+		}
+	}
+	return list
+}
+
+// checkRanges reports distinct ranges that have ports in common: one side, or
+// one frontend, would take the ports that a firewall expects of the other.
 func (r *reader) checkRanges(all []portUse) {
 	for i, b := range all {
 		for _, a := range all[:i] {
 			sameSide := side(a.key) == side(b.key)
-			if !a.ports.Overlaps(b.ports) || sameSide && a.ports == b.ports {
+			if !a.ports.Overlaps(b.ports) {
 				continue
 			}
 			first, second := a, b
@@ -162,20 +177,24 @@ func (r *reader) checkRanges(all []portUse) {
 // side returns the last part of a key: passive_ports or data_ports.
 func side(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
-// checkRangeHoldsNone reports listening addresses whose port lies in a range.
-func (r *reader) checkRangeHoldsNone(u portUse, all []listener) {
-	for _, l := range all {
-		if !u.ports.Contains(l.addr.Port()) {
-			continue
+// checkPorts reports listening addresses whose port lies in one of the ranges.
+func (r *reader) checkPorts(ranges []portUse, all []listener) {
+	for _, u := range ranges {
+		var last listener
+		for _, l := range all {
+			same := l.key == last.key && l.addr.Port() == last.addr.Port() // ":21" is two addresses
+			last = l
+			if same || !u.ports.Contains(l.addr.Port()) {
+				continue
+			}
+			if u.written {
+				r.fault(u.line, u.key, fmt.Sprintf("%q holds port %d of %s", u.ports, l.addr.Port(), place(l.key, l.line)),
+					"write a range without that port")
+			} else {
+				r.fault(l.line, l.key, fmt.Sprintf("port %d lies in %q, the default of %s", l.addr.Port(), u.ports, u.key),
+					"write another port, or give "+u.key+" another range")
+			}
 		}
-		if u.written {
-			r.fault(u.line, u.key, fmt.Sprintf("%q holds port %d of %s", u.ports, l.addr.Port(), place(l.key, l.line)),
-				"write a range without that port")
-		} else {
-			r.fault(l.line, l.key, fmt.Sprintf("port %d lies in %q, the default of %s", l.addr.Port(), u.ports, u.key),
-				"write another port, or give "+u.key+" another range")
-		}
-		return
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func (t table) frontend(k *checks) Frontend {
 	f := NewFrontend(t.entry.name)
 	for _, s := range t.texts("listen", ":21") {
-		addrs, w := parseListen(s.value)
+		addrs, w := parseListen(s.value, "21")
 		if w != nil {
 			t.faultAt(s.line, "listen", w)
 			continue

@@ -85,7 +85,7 @@ func parse(data string) (*Config, []Problem) {
 // unusable finds files that are no text at all, for which the faults of TOML
 // would tell nothing.
 func unusable(data string) *Problem {
-	p := &Problem{Line: 1, Hint: "save the file in the encoding UTF-8"}
+	p := &Problem{Line: 1, Hint: "save the file as UTF-8"}
 	switch {
 	case data == "":
 		p.Message, p.Hint = "the file is empty", "begin with a copy of config.toml.example"
@@ -161,7 +161,7 @@ func (t table) admin(a *Admin, k *checks) {
 	if !ok || s.value == "" {
 		return
 	}
-	addrs, w := parseListen(s.value)
+	addrs, w := parseListen(s.value, "9121")
 	if w == nil && (len(addrs) != 1 || !addrs[0].Addr().IsLoopback()) {
 		port := addrs[0].Port()
 		w = wrongf(fmt.Sprintf(`write "127.0.0.1:%d" or "[::1]:%d"`, port, port),

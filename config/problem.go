@@ -67,14 +67,13 @@ func (e Errors) Unwrap() []error {
 	return errs
 }
 
-// sortProblems orders by line; problems of one line are ordered by key and
-// text, so that the same file always gives the same report.
+// sortProblems orders by line and key. Problems of one key stay in the order
+// of its values.
 func sortProblems(p []Problem) {
 	slices.SortStableFunc(p, func(a, b Problem) int {
 		return cmp.Or(
 			cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Key, b.Key),
-			cmp.Compare(a.Message, b.Message),
 		)
 	})
 }

@@ -172,7 +172,8 @@ func (t table) texts(key, example string) []text {
 			if s, ok := element.(string); ok {
 				list = append(list, text{s, line})
 			} else {
-				t.wrongType(line, key, "a list of strings", element, "["+likely(element, example)+"]")
+				t.faultAt(line, key, wrongf(fmt.Sprintf("write %s in place of it", likely(element, example)),
+					"must hold strings only, holds %s", describe(element)))
 			}
 		}
 		if len(v) == 0 {
@@ -275,12 +276,24 @@ func (t table) portRange(key string, p *PortRange) (ok bool) {
 	return true
 }
 
-// likely is a value in quotes if quotes are all that was missing, otherwise the example.
+// likely is what was meant by a value of the wrong type, as TOML: a port in
+// quotes, or the one string of a list; otherwise the example.
 func likely(value any, example string) string {
-	if n, ok := value.(int64); ok && n > 0 && !strings.Contains(example, ":") {
-		return strconv.Quote(strconv.FormatInt(n, 10))
-	} else if ok && n > 0 && n < 65536 && strings.HasPrefix(example, ":") {
-		return fmt.Sprintf(`":%d"`, n)
+	switch v := value.(type) {
+	case int64:
+		isPort := v > 0 && v <= 65535
+		if _, w := parsePortRange(example); isPort && w == nil {
+			return fmt.Sprintf(`"%d"`, v)
+		}
+		if host, _, ok := strings.Cut(example, ":"); isPort && ok && (host == "" || host == "127.0.0.1") {
+			return fmt.Sprintf(`"%s:%d"`, host, v)
+		}
+	case []any:
+		if len(v) == 1 {
+			if s, ok := v[0].(string); ok {
+				return strconv.Quote(s)
+			}
+		}
 	}
 	return strconv.Quote(example)
 }

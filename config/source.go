@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -87,7 +86,7 @@ func toUTF8(doc *document, text string) (string, []Problem) {
 			problems = append(problems, Problem{
 				Line:    i + 1,
 				Message: "the line is not UTF-8",
-				Hint:    "save the file in the encoding UTF-8",
+				Hint:    "save the file as UTF-8",
 			})
 		}
 	}
@@ -104,75 +103,6 @@ func decode(text string, v any) (md toml.MetaData, err error) {
 		}
 	}()
 	return toml.Decode(text, v)
-}
-
-// syntaxProblem says where and why decode failed.
-func syntaxProblem(lines []string, err error) Problem {
-	var fault toml.ParseError
-	if !errors.As(err, &fault) {
-		return Problem{Line: 1, Message: err.Error(), Hint: "compare with config.toml.example"}
-	}
-	// The library counts a fault at a line's end to the next line.
-	line := lineAt(strings.Join(lines, ""), fault.Position.Start)
-	if line > 1 && lines[line-1] == "" { // the end of the file
-		line--
-	}
-	message := strings.TrimSuffix(fault.Message, ".")
-	return Problem{
-		Line:    line,
-		Message: "not valid TOML: " + strings.ToLower(message[:1]) + message[1:],
-		Hint:    syntaxHint(lines[line-1]),
-	}
-}
-
-var (
-	keyValue = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*(.*?)\s*$`)
-	unquoted = regexp.MustCompile(`^[^\s"'\[\]{}#,][^"'\[\]{}#]*$`)
-	colonKey = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*:\s*(\S.*?)\s*$`)
-)
-
-// keyOf returns the bare key of a key = value line, or "".
-func keyOf(line string) string {
-	if m := keyValue.FindStringSubmatch(line); m != nil {
-		return m[1]
-	}
-	return ""
-}
-
-// syntaxHint guesses from the shape of a line what was meant.
-func syntaxHint(line string) string {
-	if m := keyValue.FindStringSubmatch(line); m != nil {
-		key, value := m[1], m[2]
-		bare, _, _ := strings.Cut(value, "#")
-		bare = strings.TrimSpace(bare)
-		switch {
-		case bare == "":
-			return fmt.Sprintf(`write a value behind the "=", for example %s = ""`, key)
-		case isNumber(bare):
-			return fmt.Sprintf("write %s once", key)
-		case unquoted.MatchString(bare):
-			return fmt.Sprintf("write %s = %q", key, bare)
-		case strings.HasPrefix(value, "[") && !strings.Contains(value, "]"):
-			return `close the list with "]"`
-		case strings.Count(value, `"`)%2 == 1:
-			return `write the string on one line, with " before and behind it`
-		case strings.Contains(value, `\`):
-			return `write \\ for a backslash`
-		}
-		return fmt.Sprintf("write %s once, in the form %s = \"value\"", key, key)
-	}
-	if m := colonKey.FindStringSubmatch(line); m != nil {
-		return fmt.Sprintf("write %s = %q", m[1], strings.Trim(m[2], `"'`))
-	}
-	if strings.HasPrefix(strings.TrimSpace(line), "[") {
-		return "write a header once, in the form [log] or [frontend.NAME]"
-	}
-	return `write key = "value", or # before a comment`
-}
-
-func isNumber(s string) bool {
-	_, err := strconv.ParseInt(s, 0, 64)
-	return err == nil || s == "true" || s == "false"
 }
 
 // errProbe is what a probe fails with, to be told its position.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,12 +14,14 @@ func suggest(kind, key string) string {
 		}
 		return fmt.Sprintf("did you mean %s?", near)
 	}
+	var places []string
 	for _, other := range sortedKeys(schema) {
-		for _, known := range schema[other] {
-			if known == key && other != "" {
-				return fmt.Sprintf("write it in [%s]", other)
-			}
+		if other != "" && slices.Contains(schema[other], key) {
+			places = append(places, "["+other+"]")
 		}
+	}
+	if len(places) > 0 {
+		return "write it in " + strings.Join(places, " or ")
 	}
 	if kind == "" {
 		return "known at the top are " + strings.Join(schema[kind], ", ")
@@ -33,7 +36,7 @@ func nearest(s string, words []string) string {
 	for _, word := range words {
 		w := plain(word)
 		d := edits(s, w)
-		if len(s) >= 4 && (strings.HasPrefix(w, s) || strings.HasPrefix(s, w)) {
+		if len(s) >= 4 && strings.Contains(w, s) || len(w) >= 4 && strings.Contains(s, w) {
 			d = min(d, 1)
 		}
 		if d < distance {
@@ -48,27 +51,28 @@ func plain(s string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
 }
 
-// edits counts the letters to insert, delete or replace between a and b
-// (Levenshtein's distance). Long words are never near.
+// edits counts the letters to insert, delete, replace or swap with the next
+// one between a and b. Long words are never near.
 func edits(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
+	const far = 64
+	if len(a) > far || len(b) > far {
+		return far
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
+	var d [far + 1][far + 1]int // d[i][j]: between the first i of a and the first j of b
+	for i := range len(a) + 1 {
+		for j := range len(b) + 1 {
+			if i == 0 || j == 0 {
+				d[i][j] = i + j
+				continue
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, diagonal+1)
+			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1])
+			if a[i-1] != b[j-1] {
+				d[i][j] = min(d[i-1][j], d[i][j-1], d[i-1][j-1]) + 1
+			}
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return d[len(a)][len(b)]
 }

@@ -18,25 +18,36 @@ func wrongf(hint, format string, a ...any) *wrong {
 }
 
 // parseListen reads an address to listen on: "192.0.2.1:21", "[2001:db8::1]:21",
-// or ":21" for the wildcard address of both families.
-func parseListen(s string) ([]netip.AddrPort, *wrong) {
-	const example = `write "IP:PORT", "[IPv6]:PORT" or ":PORT", for example ":21"`
+// or ":21" for the wildcard address of both families. usual is the port to
+// propose where there is none.
+func parseListen(s, usual string) ([]netip.AddrPort, *wrong) {
+	example := fmt.Sprintf(`write "IP:PORT", "[IPv6]:PORT" or ":PORT", for example %q`, ":"+usual)
 	if s == "" {
 		return nil, wrongf(example, "the address is empty")
 	}
-	host, portText, w := cutPort(s)
+	host, portText, w := cutPort(s, usual)
 	if w != nil {
 		return nil, w
+	}
+	if host == "localhost" {
+		if _, err := parsePort(portText); err != nil {
+			portText = usual
+		}
+		return nil, wrongf(fmt.Sprintf("write %q", "127.0.0.1:"+portText), "%q is a host name, not an IP address", s)
 	}
 	if portText == "" {
 		if _, err := parsePort(host); err == nil {
 			return nil, wrongf(fmt.Sprintf("write %q", ":"+host), "%q has no colon before the port", s)
 		}
-		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, "21")), "%q has no port", s)
+		if !strings.HasPrefix(s, "[") && strings.Contains(s, ":") {
+			return nil, wrongf(fmt.Sprintf(`write the address in brackets and the port behind it, as in "[2001:db8::1]:%s"`, usual),
+				"%q is an IPv6 address without brackets", s)
+		}
+		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, usual)), "%q has no port", s)
 	}
 	port, err := parsePort(portText)
 	if err != nil {
-		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, "21")), "%q is no port number", portText)
+		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, usual)), "%q is no port number", portText)
 	}
 	switch host {
 	case "":
@@ -46,11 +57,12 @@ func parseListen(s string) ([]netip.AddrPort, *wrong) {
 		}, nil
 	case "*":
 		return nil, wrongf(fmt.Sprintf("write %q for all addresses", ":"+portText), "%q is no address", s)
-	case "localhost":
-		return nil, wrongf(fmt.Sprintf("write %q", "127.0.0.1:"+portText), "%q is a host name, not an IP address", s)
 	}
 	ip, w := parseIP(host)
 	if w != nil {
+		if ip.Is4In6() {
+			w.hint = fmt.Sprintf("write %q", netip.AddrPortFrom(ip.Unmap(), port))
+		}
 		return nil, w
 	}
 	if ip.IsMulticast() || ip == broadcast {
@@ -63,12 +75,12 @@ func parseListen(s string) ([]netip.AddrPort, *wrong) {
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // cutPort splits "host:port", "[v6]:port", ":port"; the port is empty where
-// there is none, as in "host", "v6" or "[v6]".
-func cutPort(s string) (host, port string, w *wrong) {
+// there is none, as in "host", "v6" or "[v6]". usual is the port to propose.
+func cutPort(s, usual string) (host, port string, w *wrong) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		host, port, ok = strings.Cut(rest, "]")
 		if !ok || port != "" && port[0] != ':' || port == ":" {
-			return "", "", wrongf(`write "[IPv6]:PORT", for example "[2001:db8::1]:21"`, "%q is no address", s)
+			return "", "", wrongf(fmt.Sprintf(`write "[IPv6]:PORT", for example "[2001:db8::1]:%s"`, usual), "%q is no address", s)
 		}
 		if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
 			return "", "", wrongf(fmt.Sprintf("write %q", host+port), "%q has brackets around an IPv4 address", s)
@@ -81,7 +93,7 @@ func cutPort(s string) (host, port string, w *wrong) {
 	case 1:
 		host, port, _ = strings.Cut(s, ":")
 		if port == "" {
-			return "", "", wrongf(fmt.Sprintf("write %q", host+":21"), "%q has no port behind the colon", s)
+			return "", "", wrongf(fmt.Sprintf("write %q", host+":"+usual), "%q has no port behind the colon", s)
 		}
 		return host, port, nil
 	}
@@ -129,7 +141,7 @@ func parsePublic(s string) (netip.Addr, *wrong) {
 	if s == "" {
 		return netip.Addr{}, wrongf(example, "the address is empty")
 	}
-	if host, port, w := cutPort(s); w == nil && (port != "" || host != s) {
+	if host, port, w := cutPort(s, "21"); w == nil && (port != "" || host != s) {
 		if ip, err := netip.ParseAddr(host); err == nil {
 			return netip.Addr{}, wrongf(fmt.Sprintf("write %q", ip), "%q is more than an IP address", s)
 		}
@@ -171,7 +183,7 @@ func parseServer(s string) (Server, *wrong) {
 		}
 		return Server{}, wrongf(fmt.Sprintf("write %q", rest), "%q is a URL", s)
 	}
-	host, portText, w := cutPort(s)
+	host, portText, w := cutPort(s, "21")
 	if w != nil {
 		return Server{}, w
 	}
@@ -286,7 +298,7 @@ func parseDuration(s string, zero bool) (time.Duration, *wrong) {
 	case d < 0:
 		return 0, wrongf(example, "%q is negative", s)
 	case d == 0 && !zero:
-		return 0, wrongf(example+"; a long time is as good as none", "%q would leave no time at all", s)
+		return 0, wrongf(`write a longer one; "8760h" is as good as none`, "%q would leave no time at all", s)
 	case d > 0 && d < minDuration:
 		return 0, wrongf(example, "%q is shorter than a millisecond", s)
 	}
