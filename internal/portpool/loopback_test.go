@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Tests on real loopback sockets.
@@ -157,5 +161,238 @@ func TestTwoPeersShareAPortInReverseOrder(t *testing.T) {
 	}
 	if u := p.Snapshot(); !slices.Equal(u, nil) {
 		t.Errorf("snapshot %v; want nothing", u)
+	}
+}
+
+func TestStrangerOnASocket(t *testing.T) {
+	events := newCount()
+	p := realPool(t, events)
+	l := mustLease(t, p, Request{Local: loopback, Ports: freeRange(t, 1), Peer: peerA})
+	mustBeClosed(t, dialFrom(t, "127.0.0.3", l.Addr()))
+	fromA := dialFrom(t, "127.0.0.2", l.Addr())
+	if conn := mustAccept(t, l); conn.RemoteAddr().String() != fromA.LocalAddr().String() {
+		t.Errorf("accepted %v; want %v", conn.RemoteAddr(), fromA.LocalAddr())
+	}
+	if n := events.get("stranger"); n != 1 {
+		t.Errorf("%d strangers; want 1", n)
+	}
+}
+
+// A listener on "::" sees IPv4 peers as mapped addresses.
+func TestWildcardServesIPv4(t *testing.T) {
+	p := realPool(t, nil)
+	l, err := p.Lease(deadline(t), Request{Local: netip.IPv6Unspecified(), Ports: freeRange(t, 1), Peer: peerA})
+	if errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Skip("no IPv6 here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialFrom(t, "127.0.0.2", netip.AddrPortFrom(loopback, l.Addr().Port()))
+	mustAccept(t, l)
+}
+
+func TestPortOfAnotherProgram(t *testing.T) {
+	p := realPool(t, nil)
+	ports := freeRange(t, 2)
+	taken, err := net.Listen("tcp", netip.AddrPortFrom(loopback, ports.First).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	l := mustLease(t, p, Request{Local: loopback, Ports: ports, Peer: peerA})
+	if l.Addr().Port() != ports.Last {
+		t.Errorf("lent %v, which another listener has", l.Addr())
+	}
+	_, err = p.Lease(deadline(t), Request{Local: loopback, Ports: Range{ports.First, ports.First}, Peer: peerA})
+	if !errors.Is(err, ErrBind) || !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("Lease of a taken port: %v; want ErrBind with the cause", err)
+	}
+}
+
+// A connection that the listener accepted before does not keep the port from
+// being listened on again, neither open nor in TIME_WAIT.
+func TestPortIsOpenedAgain(t *testing.T) {
+	p := realPool(t, nil)
+	r := Request{Local: loopback, Ports: freeRange(t, 1), Peer: peerA}
+	for i := range 20 {
+		l := mustLease(t, p, r)
+		dialFrom(t, "127.0.0.2", l.Addr())
+		if conn := mustAccept(t, l); i%2 == 0 {
+			conn.Close() // We close first: TIME_WAIT is ours.
+		}
+	}
+}
+
+// descriptors counts what this process has open.
+func descriptors(t testing.TB) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return len(all)
+}
+
+// Leases that end at any moment of their connection's arrival leave no
+// descriptor and no goroutine, and each accepted connection is its lease's.
+func TestRacesLeaveNothing(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	events := newCount()
+	p := New(listenTCP, events)
+	ports := freeRange(t, 3)
+	before := descriptors(t)
+	peers := []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+	var sessions sync.WaitGroup
+	for i := range 12 {
+		sessions.Add(1)
+		go func() {
+			defer sessions.Done()
+			raceSession(t, p, ports, peers[i%len(peers)], uint64(1+i))
+		}()
+	}
+	sessions.Wait()
+	p.Close()
+	if l, r := events.get("leased"), events.get("returned"); l != r || l == 0 {
+		t.Errorf("%d leased, %d returned", l, r)
+	}
+	goleak.VerifyNone(t, ignore)
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors; %d before", after, before)
+	}
+}
+
+func raceSession(t *testing.T, p *Pool, ports Range, peer string, owner uint64) {
+	r := Request{
+		Local: loopback, Ports: ports, Owner: owner, Hold: owner%4 == 0,
+		Peer: netip.PrefixFrom(netip.MustParseAddr(peer), 32),
+	}
+	for i := range 60 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+rand.IntN(20))*time.Millisecond)
+		l, err := p.Lease(ctx, r)
+		cancel()
+		if errors.Is(err, ErrFull) {
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		var both sync.WaitGroup
+		both.Add(2)
+		go func() {
+			defer both.Done()
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(peer)}, Timeout: 10 * time.Second}
+			if c, err := d.Dial("tcp", l.Addr().String()); err == nil {
+				c.Close()
+			}
+		}()
+		go func() {
+			defer both.Done()
+			if i%3 == 0 {
+				l.Close() // races with the connection and with Accept
+			}
+		}()
+		ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
+		c, err := l.Accept(ctx)
+		cancel()
+		if err == nil {
+			if host, _, _ := net.SplitHostPort(c.RemoteAddr().String()); host != peer {
+				t.Errorf("lease of %s got a connection from %s", peer, host)
+			}
+			c.Close()
+		}
+		both.Wait()
+		l.Close()
+	}
+}
+
+// One session's data connection, from the lease to its end.
+func BenchmarkLease(b *testing.B) {
+	ignore := goleak.IgnoreCurrent()
+	p := New(listenTCP, nil)
+	r := Request{Local: loopback, Ports: freeRange(b, 100), Peer: netip.MustParsePrefix("127.0.0.1/32"), Owner: 1}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		l, err := p.Lease(ctx, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(l.Addr()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		got, err := l.Accept(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.SetLinger(0) // so that TIME_WAIT does not use up the ports
+		c.Close()
+		got.Close()
+		l.Close()
+	}
+	p.Close()
+	goleak.VerifyNone(b, ignore)
+}
+
+// The same without a pool: what the sockets alone cost.
+func BenchmarkBareSockets(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := net.DialTCP("tcp", nil, ln.Addr().(*net.TCPAddr))
+		if err != nil {
+			b.Fatal(err)
+		}
+		got, err := ln.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.SetLinger(0)
+		c.Close()
+		got.Close()
+		ln.Close()
+	}
+}
+
+// nowhere is a listener that nobody connects to.
+type nowhere chan struct{}
+
+func (n nowhere) Accept() (net.Conn, error) { <-n; return nil, net.ErrClosed }
+func (n nowhere) Close() error              { close(n); return nil }
+func (n nowhere) Addr() net.Addr            { return nil }
+
+// The pool alone, with many clients pending on few ports.
+func BenchmarkCrowded(b *testing.B) {
+	for _, clients := range []int{1, 100, 10000} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			p := New(func(netip.AddrPort) (net.Listener, error) { return make(nowhere), nil }, nil)
+			defer p.Close()
+			ports := Range{30000, 30099}
+			addr := netip.MustParseAddr("10.0.0.0")
+			request := func(owner uint64) Request {
+				addr = addr.Next()
+				return Request{Local: loopback, Ports: ports, Peer: netip.PrefixFrom(addr, 32), Owner: owner}
+			}
+			for i := range clients {
+				if _, err := p.Lease(context.Background(), request(uint64(i+1))); err != nil {
+					b.Fatal(err)
+				}
+			}
+			r := request(uint64(clients + 1))
+			b.ReportAllocs()
+			for b.Loop() {
+				l, err := p.Lease(context.Background(), r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				l.Close()
+			}
+		})
 	}
 }
