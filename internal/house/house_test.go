@@ -1,0 +1,143 @@
+// Package house holds the rules of the house: which package may import which,
+// and how long a file may be. docs/architecture.md draws them.
+package house
+
+import (
+	"bytes"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "ftproxy"
+
+// mayImport lists, for each package of ours, those of ours that it may import
+// outside its tests. A package that is not listed is a fault: the rule grows
+// with the house.
+var mayImport = map[string][]string{
+	"cmd/ftproxy":       {"config", "proxy", "internal/metrics", "internal/admin"},
+	"config":            nil,
+	"rewrite":           nil,
+	"proxy":             {"config", "rewrite", "internal/ftp", "internal/portpool", "internal/splice", "internal/metrics"},
+	"internal/ftp":      nil,
+	"internal/portpool": nil,
+	"internal/splice":   nil,
+	"internal/metrics":  nil,
+	"internal/admin":    nil,
+	"internal/ftptest":  nil,
+	"internal/house":    nil,
+	"integration":       nil,
+}
+
+// confined lists the packages that may import a library, directly or by a
+// package below its path.
+var confined = map[string][]string{
+	"github.com/BurntSushi/toml":              {"config"},
+	"github.com/prometheus/":                  {"internal/metrics", "internal/admin"},
+	"github.com/pires/go-proxyproto":          {"proxy"},
+	"github.com/rs/zerolog":                   {"proxy", "internal/admin", "cmd/ftproxy"},
+	"github.com/fclairamb/ftpserverlib":       {"cmd/ftproxy"},
+	"github.com/prometheus/client_golang/api": nil,
+}
+
+// pure packages hold no connection, clock, log or lock.
+var (
+	pure   = []string{"rewrite", "internal/ftp"}
+	impure = []string{"net", "time", "log", "log/slog", "sync", "sync/atomic", "context", "os", "syscall", "golang.org/x/sys/unix"}
+)
+
+func TestImports(t *testing.T) {
+	for file, imports := range goImports(t) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		pkg := path.Dir(file)
+		allowed, known := mayImport[pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in the house rule", file, pkg)
+		}
+		for _, imported := range imports {
+			if inside, ours := strings.CutPrefix(imported, module+"/"); ours && !slices.Contains(allowed, inside) {
+				t.Errorf("%s: %s must not import %s", file, pkg, inside)
+			}
+			for library, allowed := range confined {
+				if strings.HasPrefix(imported+"/", strings.TrimSuffix(library, "/")+"/") && !slices.Contains(allowed, pkg) {
+					t.Errorf("%s: %s must not import %s", file, pkg, imported)
+				}
+			}
+			if slices.Contains(pure, pkg) && slices.Contains(impure, imported) {
+				t.Errorf("%s: %s is pure and must not import %s", file, pkg, imported)
+			}
+		}
+	}
+}
+
+// maxLines is the length of a file that is not a test.
+const maxLines = 500
+
+func TestFileLength(t *testing.T) {
+	for file := range goImports(t) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("..", "..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text, []byte("\n")); n > maxLines {
+			t.Errorf("%s has %d lines, more than %d: split it", file, n, maxLines)
+		}
+	}
+}
+
+// goImports returns the imports of each Go file of the module, by the file's
+// path with slashes.
+func goImports(t *testing.T) map[string][]string {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	imports := make(map[string][]string)
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() != ".." && strings.HasPrefix(d.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(name) != ".go" {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		list := []string{}
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			list = append(list, imported)
+		}
+		imports[filepath.ToSlash(relative)] = list
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(imports) == 0 {
+		t.Fatal("no Go files found")
+	}
+	return imports
+}
