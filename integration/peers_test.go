@@ -1,0 +1,54 @@
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// missing ends a test that lacks a peer: a skip on a developer's machine, a
+// failure where CI=true.
+func missing(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s (integration/peers.sh gets it)", why)
+	}
+	t.Skipf("%s: run `make peers` as root", why)
+}
+
+// command finds an installed peer.
+func command(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, name+" is not installed")
+	}
+	return path
+}
+
+// unpacked finds a file of a package that peers.sh unpacked, or the program of
+// that name where the system has it installed.
+func unpacked(t *testing.T, pkg, file string) string {
+	t.Helper()
+	cache := os.Getenv("FTPROXY_PEERS")
+	if cache == "" {
+		// The same folder as in peers.sh.
+		cache = os.Getenv("XDG_CACHE_HOME")
+		if cache == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				home = "/root"
+			}
+			cache = filepath.Join(home, ".cache")
+		}
+		cache = filepath.Join(cache, "ftproxy", "peers")
+	}
+	for _, path := range []string{filepath.Join(cache, pkg, file), filepath.Join("/", file)} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	missing(t, pkg+" is neither in "+cache+" nor installed")
+	return ""
+}

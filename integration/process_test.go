@@ -1,0 +1,166 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A process is a program that runs beside the test. Its output is attached to
+// the test's log when the test has failed.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	out  *output       // stdout and stderr together
+	done chan struct{} // closed when it has ended
+	err  error         // of Wait; valid once done is closed
+	once sync.Once
+}
+
+// start runs a program and stops it at the end of the test.
+func start(t *testing.T, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{name: name, cmd: cmd, out: new(output), done: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.out
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.out
+	}
+	// A group of its own, so that what it forked ends with it; killed if the
+	// test process dies before its cleanup.
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	go p.wait()
+	t.Cleanup(func() {
+		p.stop(t, syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", name, p.out.tail(200))
+		}
+	})
+	return p
+}
+
+func (p *process) wait() {
+	p.err = p.cmd.Wait()
+	close(p.done)
+}
+
+// running reports whether the process has not ended yet.
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop ends the process with a signal and returns its exit code. It is killed,
+// and the test fails, if it takes longer than 20 seconds.
+func (p *process) stop(t *testing.T, sig syscall.Signal) int {
+	t.Helper()
+	p.once.Do(func() {
+		if p.running() {
+			p.cmd.Process.Signal(sig)
+		}
+		select {
+		case <-p.done:
+		case <-time.After(20 * time.Second):
+			p.cmd.Process.Signal(syscall.SIGQUIT) // a Go program prints its goroutines
+			select {
+			case <-p.done:
+			case <-time.After(2 * time.Second):
+			}
+			t.Errorf("%s still runs 20 s after signal %v:\n%s", p.name, sig, p.out.tail(300))
+		}
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.done
+	})
+	<-p.done
+	return p.exitCode()
+}
+
+// exitCode is -1 for a process that a signal ended.
+func (p *process) exitCode() int {
+	var exit *exec.ExitError
+	if errors.As(p.err, &exit) {
+		return exit.ExitCode()
+	}
+	if p.err != nil {
+		return -1
+	}
+	return 0
+}
+
+// waitFor waits until cond holds, looking 50 times a second.
+func waitFor(t *testing.T, what string, limit time.Duration, cond func() bool) {
+	t.Helper()
+	if !holdsWithin(limit, cond) {
+		t.Fatalf("not within %v: %s", limit, what)
+	}
+}
+
+func holdsWithin(limit time.Duration, cond func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(limit)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-end:
+			return cond()
+		}
+	}
+	return true
+}
+
+// output keeps what a process writes.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// tail returns the last n lines.
+func (o *output) tail(n int) string { return tail(o.String(), n) }
+
+func tail(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	if len(lines) > n {
+		lines = append([]string{"…\n"}, lines[len(lines)-n:]...)
+	}
+	return strings.Join(lines, "")
+}
+
+// fileLog reads a log file; one that is not there is empty.
+func fileLog(path string) func() string {
+	return func() string {
+		b, _ := os.ReadFile(path)
+		return string(b)
+	}
+}

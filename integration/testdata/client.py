@@ -1,0 +1,99 @@
+"""One session of Python's ftplib. What to do comes as JSON on stdin.
+
+Listings go to stdout, the dialogue to stderr.
+"""
+
+import ftplib
+import json
+import os
+import socket
+import sys
+
+order = json.load(sys.stdin)
+listing = sys.stdout
+sys.stdout = sys.stderr  # where ftplib's debugging goes
+
+
+class FTP(ftplib.FTP):
+    def makepasv(self):
+        if order["mode"] == "EPSV":
+            host, port = ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())
+        else:
+            host, port = super().makepasv()
+        print("data connection to", host, "port", port)
+        return host, port
+
+    def makeport(self):
+        if order["mode"] != "EPRT" or self.af == socket.AF_INET6:
+            return super().makeport()
+        sock = socket.create_server(("", 0), family=self.af, backlog=1)
+        host, port = self.sock.getsockname()[0], sock.getsockname()[1]
+        self.sendcmd("EPRT |1|%s|%d|" % (host, port))
+        sock.settimeout(self.timeout)
+        return sock
+
+
+def main(ftp, verb, *args):
+    if verb == "list":
+        how, path = args
+        command = how + " " + path
+        ftp.retrlines(command, lambda line: print(line, file=listing))
+    elif verb == "get":
+        remote, local, how = args
+        rest = os.path.getsize(local) if how == "resume" else None
+        with open(local, "ab" if rest else "wb") as f:
+            ftp.retrbinary("RETR " + remote, f.write, 64 * 1024, rest)
+    elif verb == "put":
+        local, remote, how = args
+        with open(local, "rb") as f:
+            rest = None
+            if how == "resume":
+                ftp.voidcmd("TYPE I")
+                rest = ftp.size(remote)
+                f.seek(rest)
+            ftp.storbinary(("APPE " if how == "append" else "STOR ") + remote, f, 64 * 1024, None, rest)
+    elif verb == "rename":
+        ftp.rename(*args)
+    elif verb == "delete":
+        ftp.delete(*args)
+    elif verb == "mkdir":
+        ftp.mkd(*args)
+    elif verb == "rmdir":
+        ftp.rmd(*args)
+    elif verb == "abort":
+        abort(ftp, *args)
+    else:
+        raise ValueError(verb)
+
+
+def abort(ftp, big, small, local):
+    """Aborts a download with ftplib's urgent ABOR and goes on."""
+    ftp.voidcmd("TYPE I")
+    conn = ftp.transfercmd("RETR " + big)
+    conn.recv(100000)
+    ftp.abort()
+    conn.close()
+    # An abort has one or two replies; NOOP's tells where they end.
+    ftp.putcmd("NOOP")
+    extra = 0
+    while True:
+        reply = ftp.getmultiline()
+        if reply.startswith("200"):
+            break
+        if reply[:3] not in ("225", "226", "426"):
+            raise ftplib.Error("after ABOR: " + reply)
+        extra += 1
+    if extra > 1:
+        raise ftplib.Error("%d replies too many after ABOR" % (extra - 1))
+    with open(local, "wb") as f:
+        ftp.retrbinary("RETR " + small, f.write)
+
+
+ftp = FTP(timeout=60, encoding=order["encoding"])
+ftp.set_debuglevel(1)
+source = (order["bind"], 0) if order["bind"] else None
+ftp.connect(order["host"], order["port"], source_address=source)
+ftp.login(order["user"], order["password"])
+ftp.set_pasv(order["mode"] in ("PASV", "EPSV"))
+main(ftp, *order["args"])
+ftp.quit()
