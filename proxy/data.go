@@ -192,8 +192,14 @@ func (s *session) onLeased(l leased) error {
 	return s.sendSetup(st)
 }
 
-// releasePort gives up a port that is waited for.
+// releasePort gives up a port that is waited for, or that the server has not
+// agreed to yet.
 func (s *session) releasePort() {
+	for _, ex := range s.pending {
+		if ex.setup != nil {
+			_ = ex.setup.lease.Close()
+		}
+	}
 	if s.wait == nil {
 		return
 	}

@@ -220,8 +220,8 @@ func (s *session) endTransfer(code int) {
 		r = &result{failed: serverSide, err: errServerGone}
 	}
 	outcome := t.outcome(code)
-	if t.accepted {
-		s.p.metrics.TransferEnded(t.direction.String(), metricResult(outcome), r.bytes)
+	if t.accepted { // So it was counted as started, and the outcome is not "refused".
+		s.p.metrics.TransferEnded(t.direction.String(), outcome, r.bytes)
 	}
 	e := s.log.Info().Str("user", s.user).Str("verb", t.verb).Str("path", t.path).
 		Str("direction", t.direction.String()).Int64("bytes", r.bytes).Dur("duration", t.duration()).
@@ -256,13 +256,6 @@ func (t *running) outcome(code int) string {
 		return string(serverSide)
 	}
 	return "ok"
-}
-
-func metricResult(outcome string) string {
-	if outcome == "refused" {
-		return string(serverSide)
-	}
-	return outcome
 }
 
 func (t *running) duration() time.Duration {

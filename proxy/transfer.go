@@ -193,7 +193,11 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			}
 		}
 		for _, conn := range conns {
-			splice.Reset(conn)
+			if accepted != nil {
+				_ = conn.Close() // No transfer was begun that could look complete.
+			} else {
+				splice.Reset(conn)
+			}
 		}
 		r.failed, r.err = at, err
 		return nil, r
