@@ -82,9 +82,16 @@ func (p *Pool) standing(pt *port, r *Request, now time.Time) standing {
 // there is no fresh one or the owner has many. Without a lease and without an
 // error r has to wait.
 func (p *Pool) choose(r *Request, now time.Time) (*Lease, error) {
-	first, second := free, own
-	if p.owned[r.Owner] >= maxOwnQuarantines {
-		first, second = own, free
+	if mine := p.owned[r.Owner]; len(mine) >= maxOwnQuarantines {
+		for _, q := range mine {
+			if q.port.addr.Addr() != r.Local || !r.Ports.Contains(q.port.addr.Port()) || p.standing(q.port, r, now) != own {
+				continue
+			}
+			if l, err := p.lend(q.port.addr, r, now); err == nil {
+				return l, nil
+			}
+			break // The walk below sorts it out.
+		}
 	}
 	n := r.Ports.Len()
 	start, step := 0, 1
@@ -99,9 +106,9 @@ func (p *Pool) choose(r *Request, now time.Time) (*Lease, error) {
 		addr := netip.AddrPortFrom(r.Local, number)
 		pt := p.ports[addr]
 		switch s := p.standing(pt, r, now); s {
-		case first, second:
-			if s == second || r.Hold {
-				later = append(later, candidate{addr, s != first, pt.lastUse(r.Peer)})
+		case free, own:
+			if s == own || r.Hold {
+				later = append(later, candidate{addr, s == own, pt.lastUse(r.Peer)})
 				continue
 			}
 			l, err := p.lend(addr, r, now)
@@ -141,17 +148,17 @@ func bindError(r *Request, cause error) error {
 
 // A candidate is a port that can be lent but need not be the best.
 type candidate struct {
-	addr   netip.AddrPort
-	second bool   // of the second choice
-	used   uint64 // when its peer last used it
+	addr netip.AddrPort
+	own  bool   // comes from the owner's quarantine, so fresh ones go first
+	used uint64 // when its peer last used it
 }
 
-// compare sorts by choice, then the least recently used first.
+// compare puts fresh ports first, then the least recently used.
 func (c candidate) compare(d candidate) int {
 	switch {
-	case c.second != d.second && c.second:
+	case c.own && !d.own:
 		return 1
-	case c.second != d.second:
+	case d.own && !c.own:
 		return -1
 	}
 	return cmp.Compare(c.used, d.used)
@@ -193,11 +200,19 @@ func (p *Pool) lend(addr netip.AddrPort, r *Request, now time.Time) (*Lease, err
 		}
 	}
 	l := &Lease{pool: p, port: pt, request: *r, since: now, settled: make(chan struct{})}
+	for _, w := range p.waiters {
+		if w.wants(pt) && w.request.Peer.Overlaps(r.Peer) {
+			due := now.Add(expireAfter)
+			if p.standing(pt, &w.request, now) == quarantined {
+				due = now // It counted on this port and has to look elsewhere.
+			}
+			w.lookAt(due)
+		}
+	}
 	if since, ok := p.lift(pt, r); ok && p.wanted(pt, r) {
 		l.since = since // Taking it back again and again does not make it young.
 	}
 	pt.leases = append(pt.leases, l)
-	p.remind(l)
 	p.events.Leased(*r)
 	return l, nil
 }

@@ -129,6 +129,6 @@ func (p *Pool) release(l *Lease, used bool, now time.Time) {
 	if p.closed {
 		return
 	}
-	p.offer(pt, now)
+	p.offer(pt, l.request.Peer, now)
 	p.forget(pt)
 }

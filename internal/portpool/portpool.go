@@ -156,7 +156,7 @@ type Pool struct {
 	waiters     []*waiter                // first come first
 	quarantines []*quarantine            // in the order in which they end
 	busy        []busyPort               // in the order in which they end
-	owned       map[uint64]int           // how many quarantines an owner has
+	owned       map[uint64][]*quarantine // by owner, the oldest first
 	untaken     map[*Lease]struct{}      // those whose connection waits for Accept
 	clock       uint64                   // counts the ends of leases with Hold
 	alarm       *alarm                   // nil unless somebody waits for a time
@@ -182,7 +182,7 @@ func New(listen Listen, events Events) *Pool {
 		listen:  listen,
 		events:  events,
 		ports:   make(map[netip.AddrPort]*port),
-		owned:   make(map[uint64]int),
+		owned:   make(map[uint64][]*quarantine),
 		untaken: make(map[*Lease]struct{}),
 	}
 }

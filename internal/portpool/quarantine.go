@@ -20,7 +20,7 @@ func (p *Pool) quarantine(l *Lease, owner uint64, now time.Time) {
 	l.port.quarantines = append(l.port.quarantines, q)
 	p.quarantines = append(p.quarantines, q)
 	if owner != 0 {
-		p.owned[owner]++
+		p.owned[owner] = append(p.owned[owner], q)
 	}
 }
 
@@ -45,8 +45,11 @@ func (p *Pool) disown(q *quarantine) {
 	if q.owner == 0 {
 		return
 	}
-	if p.owned[q.owner]--; p.owned[q.owner] == 0 {
+	left := slices.DeleteFunc(p.owned[q.owner], func(o *quarantine) bool { return o == q })
+	if len(left) == 0 {
 		delete(p.owned, q.owner)
+	} else {
+		p.owned[q.owner] = left
 	}
 }
 
@@ -60,7 +63,7 @@ func (p *Pool) sweep(now time.Time) {
 		p.disown(q)
 		i := slices.Index(q.port.quarantines, q)
 		q.port.quarantines = slices.Delete(q.port.quarantines, i, i+1)
-		p.offer(q.port, now)
+		p.offer(q.port, q.peer, now)
 		p.forget(q.port)
 	}
 	for len(p.busy) > 0 && !now.Before(p.busy[0].until) {
@@ -69,7 +72,7 @@ func (p *Pool) sweep(now time.Time) {
 		p.busy = p.busy[1:]
 		if b.port.busyUntil.Equal(b.until) {
 			b.port.busyUntil, b.port.busyCause = time.Time{}, nil
-			p.offer(b.port, now)
+			p.offer(b.port, netip.Prefix{}, now)
 			p.forget(b.port)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -93,12 +94,28 @@ func (p *Pool) wanted(pt *port, r *Request) bool {
 	})
 }
 
-// offer lends pt to those who wait and may have it now, first come first. One
-// whose peer cannot be served on pt does not stand in the way of the next.
-func (p *Pool) offer(pt *port, now time.Time) {
+// lookAt makes w look for a lease to expire at t, if it would look later.
+func (w *waiter) lookAt(t time.Time) {
+	if w.look.IsZero() || t.Before(w.look) {
+		w.look = t
+	}
+}
+
+// offer lends pt, which something stopped keeping from peer, to those who wait
+// and may have it now, first come first. One whose peer cannot be served on pt
+// does not stand in the way of the next. The zero peer means everybody.
+func (p *Pool) offer(pt *port, peer netip.Prefix, now time.Time) {
 	for i := 0; i < len(p.waiters); {
 		w := p.waiters[i]
-		if !w.wants(pt) || p.standing(pt, &w.request, now) > own {
+		if !w.wants(pt) || peer.IsValid() && !peer.Overlaps(w.request.Peer) {
+			i++
+			continue
+		}
+		if p.standing(pt, &w.request, now) > own {
+			// What is left in its way, of narrower peers, may be old.
+			if youngest, ok := pt.unusedSince(&w.request); ok {
+				w.lookAt(youngest.Add(expireAfter))
+			}
 			i++
 			continue
 		}
@@ -113,16 +130,6 @@ func (p *Pool) offer(pt *port, now time.Time) {
 		}
 		p.waiters = slices.Delete(p.waiters, i, i+1)
 		w.settle(l, err)
-	}
-}
-
-// remind makes those who wait for l's key look at it when it may be expired.
-func (p *Pool) remind(l *Lease) {
-	due := l.since.Add(expireAfter)
-	for _, w := range p.waiters {
-		if w.wants(l.port) && w.request.Peer.Overlaps(l.request.Peer) && (w.look.IsZero() || due.Before(w.look)) {
-			w.look = due
-		}
 	}
 }
 
