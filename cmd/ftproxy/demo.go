@@ -66,6 +66,10 @@ func (p *program) demo(ctx context.Context, c *command, args []string) int {
 		s, err = start(demoConfig(address, server.Addr()), log)
 	}
 	if err != nil {
+		var failed *listenError
+		if errors.As(err, &failed) {
+			failed.what, failed.key = "demo", "-listen" // there is no configuration to change
+		}
 		return p.failed(err)
 	}
 	open, err := netip.ParseAddrPort(s.process.Addrs()[address].String())
@@ -133,16 +137,18 @@ func printDemo(w io.Writer, listen, server netip.AddrPort, upload string) {
 		fmt.Sprintf("client → ftproxy %s → FTP server %s", listen, server),
 		fmt.Sprintf("the server says %s in its 227; clients never see it", demoInside),
 	)
-	url := fmt.Sprintf("ftp://%s:%s@%s", demoUser, demoPassword, listen)
+	url := func(path string) string {
+		return shellQuote(fmt.Sprintf("ftp://%s:%s@%s%s", demoUser, demoPassword, listen, path))
+	}
 	client := listen.Addr() // of the curl that runs here
 	file := shellQuote(upload)
 	for _, try := range []struct{ what, line string }{
-		{"List, passive mode (EPSV):", fmt.Sprintf("curl -sS %s/", url)},
-		{"Download, passive mode (PASV, where the server writes its own address):", fmt.Sprintf("curl -sS --disable-epsv %s/pub/hello.txt", url)},
-		{"Upload, passive mode:", fmt.Sprintf("curl -sS -T %s %s/upload/passive.txt", file, url)},
-		{"Download, active mode (ftproxy connects to curl, the server to ftproxy):", fmt.Sprintf("curl -sS -P %s %s/pub/hello.txt", client, url)},
-		{"Upload, active mode (PORT):", fmt.Sprintf("curl -sS -P %s --disable-eprt -T %s %s/upload/active.txt", client, file, url)},
-		{"See what was uploaded:", fmt.Sprintf("curl -sS %s/upload/", url)},
+		{"List, passive mode (EPSV):", "curl -sS " + url("/")},
+		{"Download, passive mode (PASV, where the server writes its own address):", "curl -sS --disable-epsv " + url("/pub/hello.txt")},
+		{"Upload, passive mode:", fmt.Sprintf("curl -sS -T %s %s", file, url("/upload/passive.txt"))},
+		{"Download, active mode (the server connects to ftproxy, ftproxy to curl):", fmt.Sprintf("curl -sS -P %s %s", client, url("/pub/hello.txt"))},
+		{"Upload, active mode:", fmt.Sprintf("curl -sS -P %s -T %s %s", client, file, url("/upload/active.txt"))},
+		{"See what was uploaded:", "curl -sS " + url("/upload/")},
 	} {
 		fmt.Fprintf(&b, "\n%s\n%s\n", try.what, try.line)
 	}
@@ -167,7 +173,7 @@ func box(b *strings.Builder, lines ...string) {
 // shellQuote makes one word of text for a POSIX shell.
 func shellQuote(text string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@", r)
 	}
 	if text != "" && strings.TrimLeftFunc(text, plain) == "" {
 		return text

@@ -21,6 +21,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			// The scripts tell the same whoever runs them.
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each run would end with a second of sleep
 			return os.MkdirAll(filepath.Join(e.WorkDir, "empty"), 0o755)
 		},
 	})

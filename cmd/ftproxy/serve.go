@@ -138,7 +138,7 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) er
 	<-watched
 
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		s.log.Warn().Msg("stopped; running transfers were cut")
+		s.log.Warn().Msg("stopped, what was still running was cut")
 		return nil
 	}
 	if err == nil {
@@ -174,7 +174,7 @@ func (s *service) cutOnSignal(signals <-chan os.Signal, cut context.CancelFunc, 
 				s.ignoreReload()
 				continue
 			}
-			s.log.Warn().Str("cause", sig.String()).Msg("cutting running transfers")
+			s.log.Warn().Str("cause", sig.String()).Msg("cutting what is still running")
 			cut()
 			return
 		}
