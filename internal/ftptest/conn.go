@@ -96,14 +96,8 @@ func (c *Conn) WriteUrgent(b []byte) (int, error) { return c.send(b, true) }
 func (c *Conn) send(b []byte, urgent bool) (int, error) {
 	c.wake.L.Lock()
 	defer c.wake.L.Unlock()
-	for c.writing && !c.closed && !c.writeDeadline.passed() {
+	for c.writing { // What ends the other Write ends this one, too.
 		c.wake.Wait()
-	}
-	if c.writing { // The write before this one is about to fail; so does this.
-		if c.closed {
-			return 0, c.failed("write", net.ErrClosed)
-		}
-		return 0, c.failed("write", os.ErrDeadlineExceeded)
 	}
 	c.writing = true
 	defer func() {

@@ -271,6 +271,7 @@ func TestWritesDoNotMix(t *testing.T) {
 				done <- err
 			}()
 		}
+		synctest.Wait()
 		p := make([]byte, 200)
 		if _, err := io.ReadFull(peer, p); err != nil {
 			t.Fatal(err)
