@@ -273,3 +273,22 @@ func TestCommandClone(t *testing.T) {
 		t.Errorf("the clone changed to %+v", one)
 	}
 }
+
+// Where a line is as long as it may be, what was taken off before the verb
+// counts, and segments still make no difference.
+func TestCommandLimitWithPrefix(t *testing.T) {
+	for _, tail := range []string{"ABOR\r", "ABOR\r\n", "PWD\r\n", "\xff\xfd\nPWD\n", "\xff\xf1 \n", " \xf2PWD\n"} {
+		for n := MaxCommandLine - 12; n <= MaxCommandLine+1; n++ {
+			input := strings.Repeat(" ", n) + tail + "QUIT\n"
+			all, err := readCommands(strings.NewReader(input))
+			want := describe(all)
+			single, singleErr := readCommands(iotest.OneByteReader(strings.NewReader(input)))
+			if got := describe(single); !slices.Equal(got, want) || singleErr != err {
+				t.Errorf("%d blanks and %q: byte by byte %q, %v; at once %q, %v", n, tail, got, singleErr, want, err)
+			}
+			if n > MaxCommandLine-len("PWD") && all[0].Fault == nil {
+				t.Errorf("%d blanks and %q: %q; want a fault", n, tail, want)
+			}
+		}
+	}
+}
