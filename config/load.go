@@ -11,8 +11,9 @@ import (
 )
 
 // maxFile is the largest file that is read: far more than any configuration,
-// far less than the file that was named by mistake.
-const maxFile = 1 << 20
+// far less than the file that was named by mistake. The library takes longer
+// than in proportion to tell where keys stand.
+const maxFile = 256 << 10
 
 // Load reads and checks the file at path. Its error is always an [Errors];
 // where the file could not be read, the cause can be tested for with
@@ -90,7 +91,7 @@ func unusable(data string) *Problem {
 	case data == "":
 		p.Message, p.Hint = "the file is empty", "begin with a copy of config.toml.example"
 	case len(data) > maxFile:
-		p.Message, p.Hint = "the file is larger than 1 MiB", "name a configuration with -config FILE"
+		p.Message, p.Hint = "the file is larger than 256 KiB", "name a configuration with -config FILE"
 	case strings.HasPrefix(data, "\xff\xfe"), strings.HasPrefix(data, "\xfe\xff"):
 		p.Message = "the file is UTF-16"
 	case strings.Contains(data, "\x00"):

@@ -29,7 +29,7 @@ func TestLoadUnreadable(t *testing.T) {
 		{"no name", "", fs.ErrNotExist, "no such file; copy config.toml.example there, or name another file with -config FILE"},
 		{"directory", dir, nil, ": is a directory; name the file in it, for example " + dir + "/config.toml"},
 		{"a file as folder", filepath.Join(large, "config.toml"), nil, ": cannot be read: open " + large + "/config.toml: not a directory; name a configuration with -config FILE"},
-		{"too large", large, nil, ":1: the file is larger than 1 MiB; name a configuration with -config FILE"},
+		{"too large", large, nil, ":1: the file is larger than 256 KiB; name a configuration with -config FILE"},
 		{"not allowed", secret, fs.ErrPermission, ": permission denied; let the user that ftproxy runs as (uid "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,6 +56,21 @@ func TestLoadUnreadable(t *testing.T) {
 				t.Errorf("%v is not %v", err, tt.cause)
 			}
 		})
+	}
+}
+
+type panicking struct{}
+
+func (panicking) UnmarshalTOML(any) error { panic("impossible") }
+
+// A panic of the library is an error of the file.
+func TestDecodePanic(t *testing.T) {
+	_, err := decode("a = 1", &map[string]panicking{})
+	if err == nil || !strings.Contains(err.Error(), "impossible") {
+		t.Errorf("decode: %v", err)
+	}
+	if p := syntaxProblem([]string{"a = 1"}, err); p.Line != 1 || p.Hint == "" {
+		t.Errorf("%+v", p)
 	}
 }
 

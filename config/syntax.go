@@ -53,7 +53,7 @@ var (
 	keyValue = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*(.*?)\s*$`)
 	keyColon = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*:\s*(.*?)\s*$`)
 	unquoted = regexp.MustCompile(`^[^\s"'\[\]{}#,][^"'\[\]{}#]*$`)
-	digits   = regexp.MustCompile(`^[+-]?[0-9_]+$`)
+	digits   = regexp.MustCompile(`^[+-]?[0-9][0-9_]*$`)
 )
 
 // keyOf returns the bare key of a line that has one with its value, or "".
