@@ -211,10 +211,7 @@ func eventually(t testing.TB, what string, condition func() bool) {
 
 func random(n int) []byte {
 	b := make([]byte, n)
-	r := rand.New(rand.NewPCG(1, uint64(n)))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
 	return b
 }
 
@@ -289,9 +286,8 @@ func TestSourceResets(t *testing.T) {
 	})
 	t.Run("in the middle", func(t *testing.T) {
 		j := join(t, Options{}, 0)
-		b := random(300 << 10)
-		j.send(b)
-		if _, err := io.ReadFull(j.taker, b); err != nil {
+		j.send(random(300 << 10))
+		if _, err := io.ReadFull(j.taker, make([]byte, 300<<10)); err != nil {
 			t.Fatal(err)
 		}
 		reset(t, j.sender)
@@ -537,7 +533,7 @@ func TestStall(t *testing.T) {
 		j := prepare(t, Options{Stall: stall}, smallBuffer)
 		j.destination.conn.(*net.TCPConn).SetWriteBuffer(1 << 20)
 		j.run()
-		j.send(random(100<<10))
+		j.send(random(100 << 10))
 		j.mustFail(Destination, ErrStalled)
 	})
 	// The receiver makes room in steps of 2 KiB, long before our kernel wants

@@ -2,6 +2,7 @@ package splice
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ type pipe struct {
 	r, w    int
 	size    int  // of the kernel's buffer
 	data    int  // bytes inside
-	refused bool // a larger size was refused
+	refused bool // a change of size was refused to this copy
 }
 
 // A pipePool keeps empty pipes for later copies. At most mostIdle of them are
@@ -30,8 +31,8 @@ type pipe struct {
 // back, and so is a pipe that still holds bytes of a failed copy.
 type pipePool struct {
 	mu   sync.Mutex
-	idle []*pipe // the most recently used last
-	open int     // idle or in use
+	idle []*pipe      // the most recently used last
+	open atomic.Int64 // idle or in use
 
 	resize func(fd, size int) (int, error) // F_SETPIPE_SZ
 }
@@ -61,9 +62,7 @@ func (pp *pipePool) get() (*pipe, error) {
 	if err != nil {
 		size = leastPipe
 	}
-	pp.mu.Lock()
-	pp.open++
-	pp.mu.Unlock()
+	pp.open.Add(1)
 	return &pipe{r: fds[0], w: fds[1], size: size}, nil
 }
 
@@ -81,7 +80,7 @@ func (pp *pipePool) put(p *pipe) {
 func (pp *pipePool) close(p *pipe) {
 	unix.Close(p.r)
 	unix.Close(p.w)
-	pp.open--
+	pp.open.Add(-1)
 }
 
 // closeIdle closes the pipes that nobody uses.
@@ -98,21 +97,16 @@ func (pp *pipePool) closeIdle() {
 // filled with so many bytes: the fair part of the budget if it was filled well.
 // Bytes do not tell how full it was, as a segment of 1448 bytes takes a page.
 func (pp *pipePool) fit(p *pipe, filled int) {
-	pp.mu.Lock()
 	fair := mostPipe
-	for fair > leastPipe && fair*pp.open > pipeBudget {
+	for open := pp.open.Load(); fair > leastPipe && int64(fair)*open > pipeBudget; {
 		fair /= 2
 	}
-	pp.mu.Unlock()
-	switch {
-	case p.size > fair:
-	case p.size < fair && filled >= p.size/4 && !p.refused:
-	default:
+	if p.refused || p.size == fair || p.size < fair && filled < p.size/4 {
 		return
 	}
 	size, err := pp.resize(p.r, fair)
 	if err != nil {
-		p.refused = true // EPERM, or the user's pipe buffers are used up
+		p.refused = true // EPERM: the user's pipe buffers are used up
 		return
 	}
 	p.size = size

@@ -158,7 +158,7 @@ func (c *Copy) sourceEOF() error {
 // resetError makes the many errors of an aborted connection wrap ErrReset.
 func resetError(err error) error {
 	switch {
-	case errors.Is(err, ErrReset):
+	case err == nil, errors.Is(err, ErrReset):
 		return err
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return fmt.Errorf("%w: %w", ErrReset, err)

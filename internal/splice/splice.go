@@ -56,7 +56,7 @@ func (s Side) String() string {
 var (
 	// ErrReset means that the peer aborted the connection, or that it closed
 	// it before it had acknowledged everything.
-	ErrReset = errors.New("connection reset by peer")
+	ErrReset = errors.New("connection aborted")
 	// ErrStalled means that no byte moved for Options.Stall.
 	ErrStalled = errors.New("transfer stalled")
 )

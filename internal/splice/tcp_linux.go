@@ -2,7 +2,6 @@ package splice
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"syscall"
 
@@ -183,8 +182,5 @@ func (c *Copy) move() (Side, error) {
 	if errors.Is(err, errNoSplice) {
 		return c.moveBuffered()
 	}
-	if err != nil {
-		err = fmt.Errorf("%v: %w", side, resetError(err))
-	}
-	return side, err
+	return side, resetError(err)
 }
