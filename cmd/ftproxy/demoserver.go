@@ -35,9 +35,10 @@ type demoServer struct {
 	files    afero.Fs
 	served   chan struct{} // closed when no more clients are accepted
 
-	mu      sync.Mutex
-	clients map[uint32]ftpserver.ClientContext
-	gone    *sync.Cond // a client has gone
+	mu       sync.Mutex
+	conns    map[net.Conn]struct{} // control connections
+	sessions int                   // not ended yet
+	ended    *sync.Cond            // one has
 }
 
 // startDemoServer starts a server on a free port of 127.0.0.1.
@@ -54,9 +55,9 @@ func startDemoServer() (*demoServer, error) {
 		listener: listener,
 		files:    files,
 		served:   make(chan struct{}),
-		clients:  make(map[uint32]ftpserver.ClientContext),
+		conns:    make(map[net.Conn]struct{}),
 	}
-	s.gone = sync.NewCond(&s.mu)
+	s.ended = sync.NewCond(&s.mu)
 	s.server = ftpserver.NewFtpServer(s) // its logger discards
 	if err := s.server.Listen(); err != nil {
 		return nil, errors.Join(err, listener.Close())
@@ -96,29 +97,60 @@ func (s *demoServer) serve() {
 	_ = s.server.Serve() // It ends when the listener is closed.
 }
 
-// Close ends the server and its sessions.
+// Close ends the server and its sessions. It does so by their connections: the
+// library's own Stop and Close race with its goroutines.
 func (s *demoServer) Close() {
-	// The library's Stop would race with its Serve.
 	_ = s.listener.Close()
 	<-s.served
 	limit := time.Now().Add(demoStop)
-	wake := time.AfterFunc(demoStop, s.gone.Broadcast)
+	wake := time.AfterFunc(demoStop, s.ended.Broadcast)
 	defer wake.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.clients {
+	for c := range s.conns {
 		_ = c.Close()
 	}
-	for len(s.clients) > 0 && time.Now().Before(limit) {
-		s.gone.Wait()
+	for s.sessions > 0 && time.Now().Before(limit) {
+		s.ended.Wait()
 	}
+}
+
+// A demoListener notes the control connections of its server.
+type demoListener struct {
+	net.Listener
+	server *demoServer
+}
+
+func (l demoListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	s := l.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	s.sessions++
+	return demoConn{c, s}, nil
+}
+
+type demoConn struct {
+	net.Conn
+	server *demoServer
+}
+
+func (c demoConn) Close() error {
+	s := c.server
+	s.mu.Lock()
+	delete(s.conns, c.Conn)
+	s.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // GetSettings is asked once, by Listen.
 func (s *demoServer) GetSettings() (*ftpserver.Settings, error) {
 	return &ftpserver.Settings{
-		Listener:                 s.listener,
-		Banner:                   "A server on the inside network",
+		Listener:                 demoListener{s.listener, s},
 		PublicHost:               demoInside,
 		PassiveTransferPortRange: demoPorts,
 		ActiveTransferPortNon20:  true, // port 20 needs a privilege
@@ -126,19 +158,16 @@ func (s *demoServer) GetSettings() (*ftpserver.Settings, error) {
 }
 
 // ClientConnected returns the greeting.
-func (s *demoServer) ClientConnected(c ftpserver.ClientContext) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients[c.ID()] = c
+func (s *demoServer) ClientConnected(ftpserver.ClientContext) (string, error) {
 	return "A server on the inside network", nil
 }
 
-// ClientDisconnected is called for every client, logged in or not.
-func (s *demoServer) ClientDisconnected(c ftpserver.ClientContext) {
+// ClientDisconnected is called once for every connection, logged in or not.
+func (s *demoServer) ClientDisconnected(ftpserver.ClientContext) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.clients, c.ID())
-	s.gone.Broadcast()
+	s.sessions--
+	s.ended.Broadcast()
 }
 
 // AuthUser gives the one user the one file system.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // A screen is an output that a test can wait on.
@@ -47,9 +49,11 @@ type running struct {
 	code           int // valid once ended is closed
 }
 
-// runInBackground starts the program; when the test ends, so does it.
+// runInBackground starts the program; when the test ends, so does it, and no
+// goroutine of it is left.
 func runInBackground(t *testing.T, args ...string) *running {
 	t.Helper()
+	others := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{
 		t: t, stdout: newScreen(), stderr: newScreen(),
@@ -63,6 +67,7 @@ func runInBackground(t *testing.T, args ...string) *running {
 	t.Cleanup(func() {
 		cancel()
 		<-r.ended
+		goleak.VerifyNone(t, others)
 		if t.Failed() {
 			t.Logf("standard output:\n%s\nstandard error:\n%s", r.stdout, r.stderr)
 		}
