@@ -152,3 +152,30 @@ func TestSyntaxFaultsDoNotCascade(t *testing.T) {
 		}
 	}
 }
+
+// Lines are counted in what follows the byte order mark.
+func TestByteOrderMarkKeepsLines(t *testing.T) {
+	_, err := Parse("c", []byte("\ufeff\n\na=1\nb=2\n"))
+	for _, want := range []string{"c:3: a: ", "c:4: b: "} {
+		if err == nil || !strings.Contains("\n"+err.Error(), "\n"+want) {
+			t.Errorf("no %q in\n%v", want, err)
+		}
+	}
+}
+
+// Port 0 is another port at every address, so it may be named often.
+func TestAnyPortTwice(t *testing.T) {
+	c := mustParse(t, `
+[frontend.a]
+listen = ["127.0.0.1:0", ":0"]
+backend = "legacy"
+[frontend.b]
+listen = "127.0.0.1:0"
+backend = "legacy"
+[backend.legacy]
+servers = "10.0.0.5"
+`)
+	if len(c.Frontends) != 2 || len(c.Frontends[0].Listen) != 3 {
+		t.Errorf("%+v", c.Frontends)
+	}
+}
