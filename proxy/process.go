@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -125,6 +126,11 @@ func (p *Process) listen(rt *Runtime) (map[netip.AddrPort]*listener, error) {
 			continue
 		}
 		l, err := p.network.Listen(addr)
+		if err != nil && withoutIPv6(rt, addr, err) {
+			p.log.Warn().Err(err).Str("frontend", fe.name).Stringer("listen", addr).
+				Msg("this machine has no IPv6, listening on IPv4 only")
+			continue
+		}
 		if err != nil {
 			failed = append(failed, &ListenError{Frontend: fe.name, Addr: addr, Err: err})
 			continue
@@ -138,6 +144,14 @@ func (p *Process) listen(rt *Runtime) (map[netip.AddrPort]*listener, error) {
 		_ = l.Close()
 	}
 	return nil, errors.Join(failed...)
+}
+
+// withoutIPv6 tells whether addr is the IPv6 half of ":21" on a machine where
+// IPv6 is switched off: the other half is enough there.
+func withoutIPv6(rt *Runtime, addr netip.AddrPort, err error) bool {
+	_, ipv4 := rt.frontends[netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())]
+	return ipv4 && addr.Addr() == netip.IPv6Unspecified() &&
+		(errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL))
 }
 
 // Addrs are the addresses that the process listens on, by the configured
