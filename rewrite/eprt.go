@@ -18,7 +18,7 @@ func ParseEPRT(arg string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, syntaxError("EPRT", arg)
 	}
 	field := strings.Split(s, s[:1])
-	if len(field) != 5 || field[0] != "" || field[4] != "" {
+	if len(field) != 5 || field[4] != "" {
 		return netip.AddrPort{}, syntaxError("EPRT", arg)
 	}
 	if isProtocol(field[1]) && field[1] != "1" && field[1] != "2" {

@@ -42,6 +42,22 @@ func TestBufferGrowsAndShrinks(t *testing.T) {
 	}
 }
 
+// Whatever is left behind a long line, there is room for what follows.
+func TestBufferRemainder(t *testing.T) {
+	first := "RETR " + strings.Repeat("x", 1100) + "\r\n"
+	for left := range 2 * smallBuffer {
+		second := "STOR " + strings.Repeat("y", 2*smallBuffer)
+		segments := io.MultiReader(strings.NewReader(first+second[:left]), strings.NewReader(second[left:]+"\r\n"))
+		r := NewCommandReader(segments)
+		for _, want := range []string{first, second + "\r\n"} {
+			c, err := r.Read()
+			if err != nil || string(c.AppendLine(nil)) != want {
+				t.Fatalf("%d bytes left: Read = %.20q, %v; want %.20q", left, c.AppendLine(nil), err, want)
+			}
+		}
+	}
+}
+
 func TestBufferLimit(t *testing.T) {
 	r := NewCommandReader(strings.NewReader(strings.Repeat("x", MaxCommandLine) + "\n"))
 	if c, err := r.Read(); err != nil || c.Fault != FaultSyntax {

@@ -121,6 +121,8 @@ func TestCommandReader(t *testing.T) {
 		{"H32: the IAC before the DM was, BSD ftp", "\xff\xf4\xf2ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
 		{"H32: only the DM is left", "\xf2ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
 		{"H32: IAC twice", "\xff\xf4\xff\xff\xf2abor\r\n", []string{"ABOR urgent"}, io.EOF},
+		{"H32: the first IAC is lost", "\xf4\xff\xf2ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
+		{"H32: IAC twice, then an option", "\xff\xff\xfd\x01ABOR\r\n", []string{"ABOR owes FF FC 01"}, io.EOF},
 		{"H32: Synch behind blanks", " \xff\xf2 ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
 		{"H32: the LF was the urgent byte, Python ftplib", "ABOR\r", []string{"ABOR"}, io.EOF},
 		{"H32: it was, and a command follows", "ABOR\rPWD\r\n", []string{"ABOR", "PWD"}, io.EOF},
@@ -271,6 +273,23 @@ func TestCommandClone(t *testing.T) {
 	clear(r.in.buf)
 	if string(one.Arg) != "one" || string(one.Telnet) != "\xff\xfc\x01" {
 		t.Errorf("the clone changed to %+v", one)
+	}
+}
+
+// The end of the stream is the end, whatever it cut off.
+func TestCommandAfterEOF(t *testing.T) {
+	for _, input := range []string{"PWD", "\xff\xfd\x01", strings.Repeat("x", 5000)} {
+		r := NewCommandReader(strings.NewReader(input))
+		var err error
+		for err == nil {
+			_, err = r.Read()
+		}
+		if err != io.ErrUnexpectedEOF {
+			t.Errorf("%.20q ends with %v; want %v", input, err, io.ErrUnexpectedEOF)
+		}
+		if _, err := r.Read(); err != io.EOF || r.Buffered() != 0 {
+			t.Errorf("behind %.20q comes %v, %d bytes buffered; want EOF", input, err, r.Buffered())
+		}
 	}
 }
 
