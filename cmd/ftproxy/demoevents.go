@@ -49,6 +49,8 @@ func (e event) String() string {
 			e.milliseconds("duration"), e.optional(", ", "cause"))
 	case "transfer":
 		return e.transfer()
+	case "stopping":
+		return fmt.Sprintf("stopping (%s); running transfers have %s to end", e.text("cause"), e.text("drain"))
 	}
 	return e.generic(message)
 }

@@ -37,6 +37,9 @@ func TestEventWriter(t *testing.T) {
 		{"a path that would move the cursor", func(l zerolog.Logger) {
 			l.Info().Str("session", "a1-1").Str("path", "\x1b[2J\u009b1m\n").Msg("transfer")
 		}, `a1-1         -: - "\x1b[2J\u009b1m\n", - bytes in 0.0 ms; client said -, server was told -; - -`},
+		{"stopping", func(l zerolog.Logger) {
+			l.Info().Str("cause", "interrupt").Stringer("shutdown_delay", time.Duration(0)).Stringer("drain", 3*time.Second).Msg("stopping")
+		}, "stopping (interrupt); running transfers have 3s to end"},
 		{"another event", func(l zerolog.Logger) {
 			l.Warn().Str("text", "").Bool("dropped", true).Int("code", 200).Msg("reply dropped")
 		}, `reply dropped code=200 dropped=true text=""`},

@@ -118,8 +118,8 @@ func (s *service) announce() {
 func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) error {
 	cause := s.wait(ctx, signals)
 	s.draining.Store(true)
-	s.log.Info().Str("cause", cause).Dur("shutdown_delay", s.conf.Timeouts.ShutdownDelay).
-		Dur("drain", s.conf.Timeouts.Drain).Msg("stopping")
+	s.log.Info().Str("cause", cause).Stringer("shutdown_delay", s.conf.Timeouts.ShutdownDelay).
+		Stringer("drain", s.conf.Timeouts.Drain).Msg("stopping")
 
 	stopping, cut := context.WithTimeout(context.Background(), s.conf.Timeouts.ShutdownDelay+s.conf.Timeouts.Drain)
 	defer cut()
