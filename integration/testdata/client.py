@@ -89,7 +89,7 @@ def abort(ftp, big, small, local):
         ftp.retrbinary("RETR " + small, f.write)
 
 
-ftp = FTP(timeout=60, encoding=order["encoding"])
+ftp = FTP(timeout=15, encoding=order["encoding"])
 ftp.set_debuglevel(1)
 source = (order["bind"], 0) if order["bind"] else None
 ftp.connect(order["host"], order["port"], source_address=source)
