@@ -15,10 +15,6 @@ import (
 // barrierAfter is how long the second reply may take.
 const barrierAfter = 2 * time.Second
 
-// telnetSynch interrupts the server's transfer: IAC IP, IAC DM, the DM being
-// the urgent byte (RFC 854). BSD's ftpd does not read ABOR without it.
-var telnetSynch = []byte{0xff, 0xf4, 0xff, 0xf2}
-
 // doABOR is ABOR when nothing is under way: it ends at most a data connection
 // that was agreed on (RFC 2428 §3), and has one reply.
 func (s *session) doABOR(q *queued) error {
@@ -43,12 +39,21 @@ func (s *session) abortTransfer(c ftp.Command) error {
 		s.queue = append(s.queue, ex.place)
 	}
 	if ex.interrupts {
-		if err := writeUrgent(s.server.conn, telnetSynch); err != nil {
-			return s.serverFailed(fmt.Errorf("sending the Telnet synch: %w", err))
+		if err := s.synch(); err != nil {
+			return s.serverFailed(err)
 		}
 	}
 	_, err := s.send(c, ex)
 	return err
+}
+
+// synch interrupts the server's transfer: IAC IP, IAC DM, the DM being the
+// urgent byte (RFC 854). BSD's ftpd does not read ABOR without it.
+func (s *session) synch() error {
+	if err := writeUrgent(s.server.conn, []byte(ftp.TelnetSynch)); err != nil {
+		return fmt.Errorf("sending the Telnet synch: %w", err)
+	}
+	return nil
 }
 
 // sendBarrier asks the server where its replies are.

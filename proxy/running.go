@@ -187,7 +187,7 @@ func (s *session) abandonTransfer(e *ending) {
 	if errors.Is(why, errClientGone) && !s.serverGone && t.final == nil {
 		// A client that is gone is ABOR and logout (H59). It is only a
 		// courtesy: the connections end right behind.
-		if writeUrgent(s.server.conn, telnetSynch) == nil {
+		if s.synch() == nil {
 			_ = s.server.write([]byte("ABOR\r\n"))
 		}
 	}

@@ -439,6 +439,15 @@ func TestUrgentABOR(t *testing.T) {
 	th.server.hear("NOOP")
 }
 
+// STAT may come as urgent data, too (RFC 959 §4.1.3). It does not end at its CR
+// as ABOR does, so its LF must not be lost.
+func TestUrgentSTAT(t *testing.T) {
+	th := play(t, nil)
+	th.open("passive", "RETR f")
+	sendUrgent(t, th.client.conn, "STAT\r\n")
+	th.client.hear("211 ")
+}
+
 func sendUrgent(t *testing.T, conn *net.TCPConn, text string) {
 	t.Helper()
 	raw, err := conn.SyscallConn()
