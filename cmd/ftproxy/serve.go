@@ -101,11 +101,9 @@ func (s *service) announce() {
 	open := s.process.Addrs()
 	for _, f := range s.conf.Frontends {
 		for _, address := range f.Listen {
-			log := s.log.Info().Str("frontend", f.Name)
-			if a := open[address]; a != nil {
-				log.Stringer("listen", a)
+			if a := open[address]; a != nil { // An IPv6 wildcard may be missing.
+				s.log.Info().Str("frontend", f.Name).Stringer("listen", a).Str("backend", f.Backend).Msg("listening")
 			}
-			log.Str("backend", f.Backend).Msg("listening")
 		}
 	}
 	if s.admin != nil {
