@@ -311,6 +311,30 @@ func TestSourceResets(t *testing.T) {
 		reset(t, j.sender)
 		j.mustFail(Source, ErrReset)
 	})
+	t.Run("while the destination takes nothing again", func(t *testing.T) {
+		j := join(t, Options{}, smallBuffer)
+		parked := func() bool {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			return j.parked
+		}
+		j.send(make([]byte, 8<<20))
+		j.mustBlock()
+		eventually(t, "the source is watched", parked)
+		if _, err := io.ReadFull(j.taker, make([]byte, 8<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-j.sent; err != nil {
+			t.Fatal(err)
+		}
+		j.sender.Write([]byte("x")) // wakes the watch, which has nothing to watch
+		eventually(t, "the watch has ended", func() bool { return !parked() })
+		j.send(make([]byte, 32<<20))
+		j.mustBlock()
+		eventually(t, "the source is watched again", parked)
+		reset(t, j.sender)
+		j.mustFail(Source, ErrReset)
+	})
 	t.Run("after its FIN, all in our kernel", func(t *testing.T) {
 		j := prepare(t, Options{}, 0)
 		payload := random(100 << 10)
@@ -442,6 +466,20 @@ func TestTail(t *testing.T) {
 		j := tail(t, Options{}, n)
 		j.taker.CloseWrite()
 		eventually(t, "FIN seen", j.fin.Load)
+		if got := len(mustEnd(t, j.taker)); got != n {
+			t.Errorf("%d bytes arrived", got)
+		}
+		j.mustSucceed(n)
+		j.Finish(patience)
+	})
+	t.Run("half-closed before and read at last", func(t *testing.T) {
+		j := prepare(t, Options{}, smallBuffer)
+		j.destination.conn.(*net.TCPConn).SetWriteBuffer(4 * n)
+		j.taker.CloseWrite()
+		j.run()
+		eventually(t, "FIN seen", j.fin.Load)
+		j.sendAll(random(n))
+		j.running(finGrace + 5*ackPollMax)
 		if got := len(mustEnd(t, j.taker)); got != n {
 			t.Errorf("%d bytes arrived", got)
 		}

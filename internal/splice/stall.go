@@ -36,7 +36,7 @@ func (c *Copy) startStallTicks() {
 			return true
 		}
 		side := Source
-		if c.ended.Load() || now.read > now.written || now.outq > 0 {
+		if now.read > now.written || now.outq > 0 {
 			side = Destination
 		}
 		c.fail(side, ErrStalled)
