@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -32,7 +33,10 @@ func TestDialogues(t *testing.T) {
 }
 
 // startDialogue starts a proxy with the configuration of a dialogue.
-func startDialogue(base string) ftptest.Start {
+func startDialogue(base string) ftptest.Start { return startUntil(base, nil) }
+
+// startUntil starts one whose drain, of 10 minutes, ends with the error want.
+func startUntil(base string, want error) ftptest.Start {
 	return func(t testing.TB, host *ftptest.Host, extra string, logs io.Writer) (stop func()) {
 		c, err := config.Parse("dialogue.toml", []byte(base+extra))
 		if err != nil {
@@ -49,8 +53,8 @@ func startDialogue(base string) ftptest.Start {
 		return func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 			defer cancel()
-			if err := p.Shutdown(ctx); err != nil {
-				t.Errorf("shutdown: %v", err)
+			if err := p.Shutdown(ctx); !errors.Is(err, want) {
+				t.Errorf("shutdown: %v, want %v", err, want)
 			}
 		}
 	}
