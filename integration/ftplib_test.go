@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -87,7 +88,12 @@ func (f ftplib) rmdir(s *session, dir name) error {
 	return err
 }
 
+// abort sends ABOR as urgent data, its LF as the urgent byte. ftproxy puts that
+// right; the servers themselves wait for the LF that they never see.
 func (f ftplib) abort(s *session, big, small name, local string) error {
+	if direct {
+		return fmt.Errorf("its ABOR without ftproxy: %w", errCannot)
+	}
 	_, err := f.run(s, true, big.latin1(), "abort", big.text, small.text, local)
 	return err
 }

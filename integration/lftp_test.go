@@ -9,9 +9,10 @@ import (
 
 type lftp struct{ path string }
 
-// lftp sends EPRT over IPv6 only.
+// lftp sends EPRT over IPv6 only, and on loopback it then names [::] as its
+// address, which ProFTPD refuses as ftproxy does.
 func (lftp) modes() []mode {
-	return []mode{{"PASV", false}, {"EPSV", false}, {"PORT", false}, {"EPSV", true}, {"EPRT", true}}
+	return []mode{{"PASV", false}, {"EPSV", false}, {"PORT", false}, {"EPSV", true}}
 }
 
 var (
@@ -35,8 +36,8 @@ func (l lftp) run(s *session, data, latin1 bool, commands ...string) (string, er
 	if s.target.bind.IsValid() {
 		script = append(script, "set net:socket-bind-ipv4 "+s.target.bind.String())
 	}
-	if latin1 {
-		script = append(script, "set ftp:use-utf8 no", "set ftp:charset ISO-8859-1", "set file:charset UTF-8")
+	if latin1 { // without FEAT, because of which lftp would choose UTF-8
+		script = append(script, "set ftp:use-feat no", "set ftp:use-utf8 no", "set ftp:charset ISO-8859-1", "set file:charset UTF-8")
 	}
 	script = append(script, fmt.Sprintf("open -u %s,%s ftp://%s", s.target.user, s.target.pass, s.target.addr))
 	script = append(script, commands...)

@@ -99,9 +99,12 @@ func (r *rig) target(t *testing.T, ipv6 bool) target {
 			to.bind = r.server.addr.Addr()
 		}
 	case ipv6:
-		to.addr, to.passive, to.hidden = r.proxy.addr6, r.place.passive, r.server.addr.Addr()
+		to.addr, to.passive = r.proxy.addr6, r.place.passive
 	default:
-		to.addr, to.passive, to.hidden = r.proxy.addr4, r.place.passive, r.server.addr.Addr()
+		to.addr, to.passive = r.proxy.addr4, r.place.passive
+	}
+	if !direct && !r.server.kind.wildcardDial {
+		to.hidden = r.server.addr.Addr()
 	}
 	return to
 }
