@@ -373,6 +373,18 @@ func (t *bench) mustRest() {
 	if t.pool.alarm != nil {
 		t.Errorf("%v: a timer is set for %v", t.at(), t.pool.alarm.at.Sub(t.start))
 	}
+	owned, quarantined := 0, 0
+	for _, q := range t.pool.owned {
+		owned += len(q)
+	}
+	for _, q := range t.pool.quarantines {
+		if q.owner != 0 {
+			quarantined++
+		}
+	}
+	if owned != quarantined {
+		t.Errorf("%v: owners have %d quarantines of %d", t.at(), owned, quarantined)
+	}
 	if len(t.pool.waiters) > 0 || len(t.pool.untaken) > 0 {
 		t.Errorf("%v: %d wait, %d connections are untaken", t.at(), len(t.pool.waiters), len(t.pool.untaken))
 	}

@@ -370,6 +370,9 @@ func TestPoolClose(t *testing.T) {
 		t.pool.Close()
 		t.pool.Close()
 		<-w.done
+		if t.at() != 0 {
+			t.Errorf("Close waited until %v", t.at())
+		}
 		_, err := waiting.Accept(context.Background())
 		_, untakenErr := untaken.Accept(context.Background())
 		_, late := t.try(ask(one, alice, 5))
@@ -388,5 +391,47 @@ func TestPoolClose(t *testing.T) {
 			l.Close()
 		}
 		t.mustRest()
+	})
+}
+
+// slowListener returns from Accept only a second after it was closed.
+type slowListener struct{ net.Listener }
+
+func (l slowListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	time.Sleep(second)
+	return c, err
+}
+
+func TestPoolCloseWaitsForItsGoroutines(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		p := New(func(addr netip.AddrPort) (net.Listener, error) {
+			ln, err := t.net.listen(addr)
+			return slowListener{ln}, err
+		}, nil)
+		if _, err := p.Lease(context.Background(), ask(one, alice, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if p.Close(); t.at() != second {
+			t.Errorf("Close returned at %v; want 1s, after the accept loop", t.at())
+		}
+	})
+}
+
+// A connection that the last listener of a port had already accepted when it
+// was closed is not for the next lease.
+func TestConnectionOfAClosedListener(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		l := t.must(ask(one, alice, 1))
+		old := l.port.open
+		l.Close()
+		l = t.must(ask(one, alice, 1))
+		c := &fakeConn{remote: &net.TCPAddr{IP: alice.Addr().AsSlice(), Port: 1024}}
+		if t.pool.arrived(old, c) {
+			t.Error("the loop of a closed listener goes on")
+		}
+		if l.state != pending || c.closes() != 1 {
+			t.Errorf("delivered %v, closed %d times; want it closed", l.state == delivered, c.closes())
+		}
 	})
 }

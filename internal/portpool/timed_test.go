@@ -3,6 +3,7 @@ package portpool
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,7 @@ func TestUnusedLeaseIsQuarantined(t *testing.T) {
 		t.mustFull(ask(one, alice, 2)) // nor is time that the owner had it again counted.
 		t.pass(1)
 		t.must(ask(one, alice, 2)).Close()
+		t.mustRest()
 	})
 }
 
@@ -146,6 +148,18 @@ func TestUnusedLeaseExpiresWhileSomebodyWaits(t *testing.T) {
 		t.want(w, "lent at 5s")
 		t.use(w.lease)
 		t.mustRest()
+	})
+}
+
+// A port that is free at the very deadline is in time, whichever timer is first.
+func TestPortIsFreeAtTheDeadline(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		t.must(ask(one, alice, 1)).Close()
+		w := t.wait(ask(one, alice, 2), quarantineTime)
+		t.pool.mu.Lock()
+		t.pool.disarm() // The deadline is first.
+		t.pool.mu.Unlock()
+		t.want(w, "lent at 2s")
 	})
 }
 
@@ -301,5 +315,9 @@ func TestHoldTakesTheLeastRecentlyUsedPort(t *testing.T) {
 			l.Close()
 		}
 		take(31000).Close()
+		for i, from := range []string{"203.0.113.7/24", "203.0.113.8/24", "203.0.113.9/24"} {
+			r.Peer = netip.MustParsePrefix(from) // one and the same prefix
+			take(31000 + uint16(i)).Close()
+		}
 	})
 }
