@@ -30,13 +30,14 @@ import (
 // socketTimeout bounds every wait for a peer; a test that reaches it fails.
 const socketTimeout = 10 * time.Second
 
-// A stage is a proxy between a client and a server that the test plays.
+// A theatre is a proxy between a client and a server that the test plays.
 type theatre struct {
 	t      *testing.T
 	client *actor
 	server *actor
 	logs   *lockedBuffer
-	events *metrics.Metrics
+
+	process *Process
 }
 
 // lockedBuffer is what the proxy logs to while the test reads.
@@ -124,8 +125,9 @@ func play(t *testing.T, change func(*config.Config)) *theatre {
 	if change != nil {
 		change(c)
 	}
-	th := &theatre{t: t, logs: &lockedBuffer{}, events: metrics.New("test")}
-	p := New(Options{Network: TCP{}, Log: zerolog.New(th.logs), Metrics: th.events})
+	th := &theatre{t: t, logs: &lockedBuffer{}}
+	p := New(Options{Network: TCP{}, Log: zerolog.New(th.logs), Metrics: metrics.New("test")})
+	th.process = p
 	if err := p.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -502,5 +504,20 @@ func TestClientGoneDuringTransfer(t *testing.T) {
 		if _, err := th.server.r.ReadByte(); err != nil {
 			break
 		}
+	}
+}
+
+// A data connection whose client does not close it holds nobody up when the
+// process is cut.
+func TestCutEndsLingering(t *testing.T) {
+	th := play(t, func(c *config.Config) { c.Timeouts.Linger = time.Hour })
+	_, server := th.open("passive", "RETR f") // the client keeps its end open
+	_ = server.CloseWrite()
+	th.server.say("226 done")
+	th.client.hear("226 done")
+	cut, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := th.process.Shutdown(cut); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
 	}
 }

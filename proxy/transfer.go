@@ -94,6 +94,15 @@ func (t *transfer) accept(d direction) {
 	close(t.accepted)
 }
 
+func (t *transfer) isAccepted() bool {
+	select {
+	case <-t.accepted:
+		return true
+	default:
+		return false
+	}
+}
+
 // finish says that the server calls the transfer complete.
 func (t *transfer) finish() { close(t.finished) }
 
@@ -122,7 +131,7 @@ func (t *transfer) run() {
 	r.ended = time.Now()
 	t.results <- r
 	if c := t.copying.Load(); c != nil && r.err == nil {
-		c.Finish(t.timeouts.Linger)
+		c.Finish(t.ctx, t.timeouts.Linger) // A cut ends it, too; the session does not.
 	}
 	_ = t.client.Close()
 	_ = t.server.Close()
@@ -193,10 +202,10 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			}
 		}
 		for _, conn := range conns {
-			if accepted != nil {
-				_ = conn.Close() // No transfer was begun that could look complete.
-			} else {
+			if t.isAccepted() {
 				splice.Reset(conn)
+			} else {
+				_ = conn.Close() // No transfer was begun that could look complete.
 			}
 		}
 		r.failed, r.err = at, err

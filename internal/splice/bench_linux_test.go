@@ -41,7 +41,7 @@ func benchmark(b *testing.B, size int, move func(destination, source *net.TCPCon
 func spliceCopy(destination, source *net.TCPConn) error {
 	c := New(destination, source, Options{Stall: patience})
 	r := c.Run(context.Background())
-	c.Finish(patience)
+	c.Finish(context.Background(), patience)
 	return r.Err
 }
 

@@ -91,7 +91,7 @@ func TestFakeTransfer(t *testing.T) {
 			t.Errorf("%d stray, %d spliced", c.Stray(), c.Spliced())
 		}
 		start := time.Now()
-		c.Finish(4 * time.Second) // no FIN comes
+		c.Finish(context.Background(), 4*time.Second) // no FIN comes
 		if d := time.Since(start); d != 4*time.Second {
 			t.Errorf("Finish took %v", d)
 		}
@@ -160,7 +160,7 @@ func TestFakeFailures(t *testing.T) {
 			fake(t, Options{Stall: time.Minute}, func(t *testing.T, c *Copy, sender, taker *half, run func() <-chan Result, cancel context.CancelCauseFunc) {
 				start := time.Now()
 				f(t, c, sender, taker, run, cancel)
-				c.Finish(time.Hour)
+				c.Finish(context.Background(), time.Hour)
 				if d := time.Since(start); d > 2*time.Minute {
 					t.Errorf("took %v", d)
 				}
@@ -188,7 +188,7 @@ func TestFakeSlowReceiver(t *testing.T) {
 		if r := <-results; r.Err != nil {
 			t.Errorf("Run = %+v", r)
 		}
-		c.Finish(time.Minute)
+		c.Finish(context.Background(), time.Minute)
 	})
 }
 
@@ -207,6 +207,6 @@ func TestPipe(t *testing.T) {
 		if r := <-results; r.Err != nil || r.Bytes != 5 {
 			t.Errorf("Run = %+v", r)
 		}
-		c.Finish(time.Minute)
+		c.Finish(context.Background(), time.Minute)
 	})
 }

@@ -36,7 +36,7 @@ func child(source, destination string) int {
 	}
 	c := New(d, s, Options{Stall: patience})
 	r := c.Run(context.Background())
-	c.Finish(patience)
+	c.Finish(context.Background(), patience)
 	if r.Err != nil {
 		fmt.Println(r)
 		return 1

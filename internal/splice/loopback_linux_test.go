@@ -142,7 +142,7 @@ func (j *joint) mustFail(side Side, err error) {
 		j.mustBeReset("source", j.sender)
 	}
 	j.mustBeReset("destination", j.taker)
-	j.Finish(patience) // does nothing
+	j.Finish(context.Background(), patience) // does nothing
 }
 
 // mustBeReset reads until the end of c, which must not be an orderly one. A
@@ -230,7 +230,7 @@ func (j *joint) transfer(payload []byte) {
 		j.t.Errorf("the source's peer received %q", rest)
 	}
 	j.taker.Close()
-	j.Finish(patience)
+	j.Finish(context.Background(), patience)
 }
 
 func TestTransfer(t *testing.T) {
@@ -253,7 +253,7 @@ func TestBytesIsLive(t *testing.T) {
 	mustEnd(t, j.taker)
 	j.mustSucceed(3000)
 	j.taker.Close()
-	j.Finish(patience)
+	j.Finish(context.Background(), patience)
 }
 
 // The destination's peer reads everything and goes away by reset, after our
@@ -269,7 +269,7 @@ func TestResetAfterAcknowledgement(t *testing.T) {
 	mustEnd(t, j.taker)
 	reset(t, j.taker)
 	j.mustSucceed(len(payload))
-	j.Finish(patience)
+	j.Finish(context.Background(), patience)
 }
 
 func TestSourceResets(t *testing.T) {
@@ -347,7 +347,7 @@ func TestSourceResets(t *testing.T) {
 		}
 		j.mustSucceed(len(payload))
 		j.taker.Close()
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 	t.Run("after its FIN, while the destination takes nothing", func(t *testing.T) {
 		j := prepare(t, Options{}, smallBuffer)
@@ -371,7 +371,7 @@ func TestSourceResets(t *testing.T) {
 		}
 		j.mustSucceed(len(payload))
 		j.taker.Close()
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 }
 
@@ -470,7 +470,7 @@ func TestTail(t *testing.T) {
 			t.Errorf("%d bytes arrived", got)
 		}
 		j.mustSucceed(n)
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 	t.Run("half-closed before and read at last", func(t *testing.T) {
 		j := prepare(t, Options{}, smallBuffer)
@@ -484,7 +484,7 @@ func TestTail(t *testing.T) {
 			t.Errorf("%d bytes arrived", got)
 		}
 		j.mustSucceed(n)
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 	t.Run("read at last", func(t *testing.T) {
 		j := tail(t, Options{}, n)
@@ -494,7 +494,7 @@ func TestTail(t *testing.T) {
 		}
 		j.mustSucceed(n)
 		j.taker.Close()
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 	t.Run("stalled", func(t *testing.T) {
 		j := tail(t, Options{Stall: 200 * time.Millisecond}, n)
@@ -538,7 +538,7 @@ func TestCancel(t *testing.T) {
 			t.Errorf("%d bytes arrived", len(got))
 		}
 		j.taker.Close()
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 }
 
@@ -597,7 +597,7 @@ func TestStall(t *testing.T) {
 		}
 		j.mustSucceed(len(payload))
 		j.taker.Close()
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	})
 }
 
@@ -615,7 +615,7 @@ func TestStrayBytes(t *testing.T) {
 	j.mustSucceed(1)
 	j.taker.Write(stray[:100]) // Finish discards these
 	j.taker.CloseWrite()
-	j.Finish(patience)
+	j.Finish(context.Background(), patience)
 	if got := j.Stray(); got != int64(len(stray)+100) {
 		t.Errorf("Stray = %d", got)
 	}
@@ -662,7 +662,7 @@ func TestUrgentByte(t *testing.T) {
 		}
 		j.mustSucceed(len("before after") + 2<<20)
 		j.taker.Close()
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	}
 }
 
@@ -672,7 +672,7 @@ func TestFinish(t *testing.T) {
 		j.sender.Close()
 		j.mustSucceed(0)
 		start := time.Now()
-		j.Finish(50 * time.Millisecond)
+		j.Finish(context.Background(), 50*time.Millisecond)
 		if d := time.Since(start); d < 50*time.Millisecond || d > patience {
 			t.Errorf("Finish took %v", d)
 		}
@@ -683,7 +683,7 @@ func TestFinish(t *testing.T) {
 		j.sender.Close()
 		j.mustSucceed(0)
 		finished := make(chan struct{})
-		go func() { j.Finish(time.Hour); close(finished) }()
+		go func() { j.Finish(context.Background(), time.Hour); close(finished) }()
 		mustEnd(t, j.taker)
 		j.taker.Close()
 		select {
@@ -694,7 +694,7 @@ func TestFinish(t *testing.T) {
 	})
 	t.Run("without Run", func(t *testing.T) {
 		j := prepare(t, Options{}, 0)
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 		mustEnd(t, j.taker)
 		mustEnd(t, j.sender)
 	})

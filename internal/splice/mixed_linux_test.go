@@ -49,7 +49,7 @@ func TestOnlyDestinationTCP(t *testing.T) {
 			t.Errorf("Run = %+v, %d spliced", r, c.Spliced())
 		}
 		taker.Close()
-		c.Finish(patience)
+		c.Finish(context.Background(), patience)
 	})
 	t.Run("tail not acknowledged", func(t *testing.T) {
 		destination, taker := tcpPair(t, smallBuffer)
@@ -91,7 +91,7 @@ func TestOnlySourceTCP(t *testing.T) {
 		if r := mustReturn(t, results); r.Err != nil || r.Bytes != int64(len(payload)) {
 			t.Errorf("Run = %+v", r)
 		}
-		c.Finish(patience)
+		c.Finish(context.Background(), patience)
 	})
 	t.Run("reset while the destination takes nothing", func(t *testing.T) {
 		source, sender := tcpPair(t, 0)

@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -139,7 +140,7 @@ func TestNoPipe(t *testing.T) {
 		t.Errorf("%d bytes arrived, %d spliced, %+v", got, j.Spliced(), r)
 	}
 	j.taker.Close()
-	j.Finish(patience)
+	j.Finish(context.Background(), patience)
 }
 
 func descriptors(t *testing.T) int {
@@ -200,7 +201,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	for i, j := range joints {
 		j.mustSucceed(len(payload) - i)
-		j.Finish(patience)
+		j.Finish(context.Background(), patience)
 	}
 }
 

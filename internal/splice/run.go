@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -128,8 +129,8 @@ func (c *Copy) notify() {
 }
 
 // awaitHangup waits until the destination has sent its FIN or hung up, at most
-// for the time given.
-func (c *Copy) awaitHangup(linger time.Duration) {
+// for the time given and no longer than ctx.
+func (c *Copy) awaitHangup(ctx context.Context, linger time.Duration) {
 	if linger <= 0 || c.fin.Load() || c.gone.Load() {
 		return
 	}
@@ -142,6 +143,8 @@ func (c *Copy) awaitHangup(linger time.Duration) {
 				return
 			}
 		case <-timer.C:
+			return
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -180,11 +180,12 @@ func (c *Copy) Run(ctx context.Context) Result {
 	return r
 }
 
-// Finish ends a copy that succeeded: it waits at most linger for the
-// destination's FIN, discarding what else arrives (bytes left unread would turn
-// the close into a reset and destroy the tail), and closes the destination.
-// After a failure it does nothing. Without it a success leaks the destination.
-func (c *Copy) Finish(linger time.Duration) {
+// Finish ends a copy that succeeded: it waits for the destination's FIN, at
+// most linger and no longer than ctx, discarding what else arrives (bytes left
+// unread would turn the close into a reset and destroy the tail), and closes the
+// destination. After a failure it does nothing. Without it a success leaks the
+// destination.
+func (c *Copy) Finish(ctx context.Context, linger time.Duration) {
 	c.mu.Lock()
 	running, failed := c.running, c.err != nil
 	c.mu.Unlock()
@@ -196,7 +197,7 @@ func (c *Copy) Finish(linger time.Duration) {
 		c.destination.conn.Close()
 		return
 	}
-	c.awaitHangup(linger)
+	c.awaitHangup(ctx, linger)
 	c.destination.conn.Close()
 	<-c.watched
 }
