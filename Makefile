@@ -35,7 +35,7 @@ unit: cgo
 # The built program between real servers and real clients. A peer that is
 # missing is a skip (go test -v says which), and a failure where CI=true.
 integration: cgo
-	$(GO) test -race -shuffle=on -timeout 12m ./integration/...
+	$(GO) test -race -shuffle=on -parallel 6 -timeout 12m ./integration/...
 
 # Every fuzz target there is, FUZZTIME each.
 fuzz:

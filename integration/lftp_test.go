@@ -37,6 +37,9 @@ func (l lftp) run(s *session, data, latin1 bool, commands ...string) (string, er
 		script = append(script, "set net:socket-bind-ipv4 "+s.target.bind.String())
 	}
 	if latin1 { // without FEAT, because of which lftp would choose UTF-8
+		if s.mode == (mode{"EPSV", false}) {
+			return "", fmt.Errorf("lftp needs FEAT for EPSV over IPv4: %w", errCannot)
+		}
 		script = append(script, "set ftp:use-feat no", "set ftp:use-utf8 no", "set ftp:charset ISO-8859-1", "set file:charset UTF-8")
 	}
 	script = append(script, fmt.Sprintf("open -u %s,%s ftp://%s", s.target.user, s.target.pass, s.target.addr))

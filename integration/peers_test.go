@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +26,18 @@ func command(t *testing.T, name string) string {
 		missing(t, name+" is not installed")
 	}
 	return path
+}
+
+// python finds the interpreter itself: where "python3" is a wrapper script, that
+// would take longer than most sessions.
+func python(t *testing.T) string {
+	t.Helper()
+	path := command(t, "python3")
+	out, err := exec.Command(path, "-c", "import sys; print(sys.executable)").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // unpacked finds a file of a package that peers.sh unpacked, or the program of

@@ -30,7 +30,7 @@ func TestClients(t *testing.T) {
 				}{
 					{"curl", func(t *testing.T) client { return curl{command(t, "curl")} }},
 					{"lftp", func(t *testing.T) client { return lftp{command(t, "lftp")} }},
-					{"ftplib", func(t *testing.T) client { return ftplib{command(t, "python3")} }},
+					{"ftplib", func(t *testing.T) client { return ftplib{python(t)} }},
 				} {
 					t.Run(c.name, func(t *testing.T) {
 						client := c.client(t)
