@@ -57,6 +57,12 @@ const password = "secret"
 // machine's, so clients use relative names.
 func startVsftpd(t *testing.T, addr netip.Addr, root string) *server {
 	t.Helper()
+	return startVsftpdWith(t, addr, root, "")
+}
+
+// startVsftpdWith adds lines to the configuration.
+func startVsftpdWith(t *testing.T, addr netip.Addr, root, more string) *server {
+	t.Helper()
 	path := unpacked(t, "vsftpd", "usr/sbin/vsftpd")
 	dir := t.TempDir()
 	s := &server{addr: netip.AddrPortFrom(addr, freePort(t, addr)), root: root, user: "anonymous", pass: "ftp@example.com"}
@@ -89,7 +95,8 @@ xferlog_enable=YES
 xferlog_std_format=NO
 log_ftp_protocol=YES
 vsftpd_log_file=%s
-`, listen, s.addr.Port(), root, dir, map[bool]string{true: "YES", false: "NO"}[os.Geteuid() == 0], log))
+%s
+`, listen, s.addr.Port(), root, dir, map[bool]string{true: "YES", false: "NO"}[os.Geteuid() == 0], log, more))
 	s.run(t, exec.Command(path, conf), log)
 	return s
 }
