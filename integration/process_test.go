@@ -21,6 +21,8 @@ type process struct {
 	done chan struct{} // closed when it has ended
 	err  error         // of Wait; valid once done is closed
 	once sync.Once
+
+	stopped bool // stop ended it, and not it itself
 }
 
 // start runs a program and stops it at the end of the test.
@@ -74,7 +76,8 @@ func (p *process) running() bool {
 func (p *process) stop(t *testing.T, sig syscall.Signal) int {
 	t.Helper()
 	p.once.Do(func() {
-		if p.running() {
+		p.stopped = p.running()
+		if p.stopped {
 			p.cmd.Process.Signal(sig)
 		}
 		select {

@@ -88,7 +88,7 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 	}
 	p.process = start(t, "ftproxy", ftproxyCommand(argv...))
 	t.Cleanup(func() { // before start's own
-		if !p.running() {
+		if !p.running() && !p.stopped {
 			t.Errorf("ftproxy ended by itself: %v", p.err)
 			return
 		}

@@ -103,7 +103,7 @@ func (r *rig) target(t *testing.T, ipv6 bool) target {
 	default:
 		to.addr, to.passive = r.proxy.addr4, r.place.passive
 	}
-	if !direct && !r.server.kind.wildcardDial {
+	if !direct && !r.server.kind.wildcardDial && r.server.addr.Addr() != to.addr.Addr() {
 		to.hidden = r.server.addr.Addr()
 	}
 	return to
@@ -132,16 +132,21 @@ type bench struct {
 	dir    string // below the login folder
 }
 
+func newBench(t *testing.T, r *rig, to target, m mode, c client, dir string) *bench {
+	t.Helper()
+	b := &bench{&session{t, to, m}, r.server, c, dir}
+	if err := os.Mkdir(b.disk(""), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	own(t, b.disk(""))
+	return b
+}
+
 func runScenarios(t *testing.T, r *rig, c client, m mode, dir string) {
 	to := r.target(t, m.ipv6)
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
-			dir := dir + "-" + sc.name
-			if err := os.Mkdir(filepath.Join(r.server.root, dir), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			own(t, filepath.Join(r.server.root, dir))
-			sc.run(&bench{&session{t, to, m}, r.server, c, dir})
+			sc.run(newBench(t, r, to, m, c, dir+"-"+sc.name))
 		})
 	}
 }
