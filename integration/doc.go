@@ -5,6 +5,7 @@
 //	CI=true            a peer that is missing is a failure, not a skip
 //	FTPROXY_DIRECT=1   leave ftproxy out: the clients talk to the servers
 //	                   themselves, which tells whose fault a failure is
+//	FTPROXY_BINARY=F   test this ftproxy instead of building one
 //	FTPROXY_PEERS=DIR  where peers.sh keeps the unpacked servers
 //
 // Every test lives on loopback addresses of its own: its server at 127.x.y.20,

@@ -20,6 +20,9 @@ func run(m *testing.M) int {
 	if direct {
 		return m.Run()
 	}
+	if binary = os.Getenv("FTPROXY_BINARY"); binary != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "ftproxy-integration-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
