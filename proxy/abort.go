@@ -25,6 +25,28 @@ func (s *session) doABOR(q *queued) error {
 // abortTransfer ends the running transfer at once. ABOR goes to the server
 // before the commands that wait; its reply keeps its place behind theirs.
 func (s *session) abortTransfer(c ftp.Command) error {
+	var place *queued
+	if len(s.queue) > 0 {
+		place = &queued{Command: c.Clone()}
+		s.queue = append(s.queue, place)
+	}
+	return s.interrupt(c, place)
+}
+
+// abortIfQueued does the same for an ABOR that was read before the transfer
+// began, as when PASV, RETR and ABOR come in one segment.
+func (s *session) abortIfQueued() error {
+	for _, q := range s.queue {
+		if q.Verb == "ABOR" && q.Fault == nil {
+			return s.interrupt(q.Command, q)
+		}
+	}
+	return nil
+}
+
+// interrupt aborts the running transfer on both sides and tells the server. The
+// reply goes to place, or to the client at once where that is nil.
+func (s *session) interrupt(c ftp.Command, place *queued) error {
 	t := s.transfer
 	t.aborted = true
 	t.data.abort(errAborted)
@@ -33,10 +55,9 @@ func (s *session) abortTransfer(c ftp.Command) error {
 			return err
 		}
 	}
-	ex := &exchange{owed: true, interrupts: len(s.pending) > 0}
-	if len(s.queue) > 0 {
-		ex.place = &queued{Command: c.Clone(), sent: true}
-		s.queue = append(s.queue, ex.place)
+	ex := &exchange{owed: true, interrupts: len(s.pending) > 0, place: place}
+	if place != nil {
+		place.sent = true
 	}
 	if ex.interrupts {
 		if err := s.synch(); err != nil {
@@ -56,18 +77,27 @@ func (s *session) synch() error {
 	return nil
 }
 
-// sendBarrier asks the server where its replies are.
-func (s *session) sendBarrier() error {
+// barrier does what is due when a reply to ABOR, or to the NOOP behind it, does
+// not come: it asks the server where its replies are; or, if that was done, it
+// concludes that what counted as ABOR's reply was NOOP's.
+func (s *session) barrier() error {
+	if s.pending[0].isBarrier() {
+		s.pop()
+		return nil
+	}
 	s.log.Debug().Msg("no second reply after ABOR, sending NOOP")
 	_, err := s.send(ftp.Command{Verb: "NOOP"}, &exchange{})
 	return err
 }
 
+// isBarrier tells the NOOP that nobody but the session itself has sent.
+func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
+
 // answersBarrier tells whether l answers the NOOP behind an ABOR. The two are
 // told apart by their codes: RFC 959 §5.4 gives ABOR 225, 226 and errors, and
 // NOOP 200.
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
-	return len(s.pending) == 2 && s.pending[0].interrupts && s.pending[1].verb == "NOOP" &&
+	return len(s.pending) == 2 && s.pending[0].interrupts && s.pending[1].isBarrier() &&
 		ftp.Class(l.Code) == 2 && l.Code != 225 && l.Code != 226
 }
 

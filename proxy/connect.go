@@ -40,24 +40,27 @@ func (s *session) connect() {
 			break
 		}
 		s.p.metrics.ServerConnectFailed(s.fe.backend.name)
-		s.log.Warn().Err(c.err).Str("backend", s.fe.backend.name).Stringer("server", server).Msg("server not usable")
+		s.log.Warn().Err(c.err).Stringer("server", server).Msg("server not usable")
 	}
 	s.connecting <- connection{err: errors.Join(failed...)}
 }
 
-// connectTo tries the addresses of one server. Timer connect bounds all of
-// them together, the resolver included.
+// connectTo tries the addresses of one server. Timer connect bounds the
+// resolver, and then each address: one that is dead must not take the time of
+// the next.
 func (s *session) connectTo(server config.Server) connection {
 	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
-	defer cancel()
 	addrs, err := s.p.network.Resolve(ctx, server.Host)
+	cancel()
 	if err != nil {
 		return connection{err: err}
 	}
 	var failed []error
 	for _, addr := range addrs {
 		remote := netip.AddrPortFrom(addr, server.Port)
+		ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
 		conn, err := s.p.network.Dial(ctx, netip.Addr{}, remote)
+		cancel()
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -114,7 +117,7 @@ func gatherReply(r *ftp.ReplyReader) (ftp.Reply, error) {
 			return ftp.Reply{}, err
 		}
 		reply.Add(l)
-		if size += len(l.Text); size > maxGathered {
+		if size += len(l.Text) + len("\r\n"); size > maxGathered {
 			return ftp.Reply{}, ftp.ErrLineTooLong
 		}
 		if l.Last {
@@ -129,10 +132,10 @@ func (s *session) onConnected(c connection) error {
 	if c.err != nil {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: c.err}
 	}
-	s.server = newPeer(c.conn, c.replies.Read, s.rt.timeouts.ClientWrite, &s.pumps)
+	s.server = newPeer(c.conn, c.replies.Read, s.rt.timeouts.ClientWrite, s.p.cut, &s.pumps)
 	s.serverAddr = c.addr
 	s.stage = greeted
-	s.log = s.log.With().Str("backend", s.fe.backend.name).Stringer("server", c.addr).Logger()
+	s.log = s.log.With().Stringer("server", c.addr).Logger()
 	if banner := s.fe.banner; banner != "" {
 		s.say(220, banner)
 	} else {

@@ -66,6 +66,7 @@ var (
 	errClientGone  = errors.New("the client's control connection is gone")
 	errServerGone  = errors.New("the server's control connection is gone")
 	errServerError = errors.New("the server's final reply is an error")
+	errRefused     = errors.New("the server refuses the transfer")
 	errSuperseded  = errors.New("data connection not used")
 	errSessionEnd  = errors.New("the session ended")
 )

@@ -67,7 +67,7 @@ func (s *session) onServer(g got[ftp.ReplyLine]) error {
 	if l.Code == 421 && !s.holdsReply() {
 		return s.relay421(l)
 	}
-	if len(s.pending) == 0 {
+	if len(s.pending) == 0 || s.within {
 		return s.onUnasked(l)
 	}
 	ex := s.pending[0]
@@ -82,7 +82,7 @@ func (s *session) onServer(g got[ftp.ReplyLine]) error {
 		return s.relayFinal(ex, l)
 	}
 	ex.reply.Add(l)
-	if ex.size += len(l.Text); ex.size > maxGathered {
+	if ex.size += len(l.Text) + len("\r\n"); ex.size > maxGathered {
 		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
 			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxGathered)}
 	}
@@ -127,7 +127,7 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 // relay appends a reply line to the client's output, and writes it when no
 // other line is there already.
 func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
-	if ex.size += len(l.Text); ex.size > maxReply {
+	if ex.size += len(l.Text) + len("\r\n"); ex.size > maxReply {
 		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
 			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxReply)}
 	}
@@ -146,8 +146,8 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 	switch {
 	case ex.transfer == nil:
 		s.timers.set(timerReply, s.rt.timeouts.Reply)
-	case l.First && !ex.transfer.accepted:
-		s.accepted(ex.transfer)
+	case l.First && !ex.transfer.accepted && !ex.transfer.answered:
+		s.accepted(ex.transfer, true)
 		s.timers.clear(timerReply)
 	}
 	if !ex.owed || ex.place != nil {
@@ -166,7 +166,7 @@ func (s *session) pop() {
 		return
 	}
 	s.timers.set(timerReply, s.rt.timeouts.Reply)
-	if s.pending[0].interrupts {
+	if s.pending[0].interrupts || s.pending[0].isBarrier() {
 		s.timers.set(timerBarrier, barrierAfter)
 	}
 }
@@ -174,6 +174,7 @@ func (s *session) pop() {
 // onUnasked drops a reply to no command. It must not become the answer to the
 // next one, so a server that goes on is ended with (H15).
 func (s *session) onUnasked(l ftp.ReplyLine) error {
+	s.within = !l.Last
 	if !l.First {
 		return nil
 	}

@@ -14,10 +14,11 @@ func (s *session) doUSER(q *queued) error {
 }
 
 // notedLogin follows the login as RFC 959 §6 draws it: 230 ends it, whichever
-// of USER, PASS and ACCT it answers; a 331 to a later USER begins it again.
+// of USER, PASS and ACCT it answers, and so does a 202 for one of them that is
+// superfluous; a 331 to a later USER begins it again.
 func (s *session) notedLogin(ex *exchange, code int) {
 	switch {
-	case code == 230 || code == 232 || code == 202:
+	case code == 230, code == 232, code == 202 && s.user != "":
 		s.stage = loggedIn
 		s.timers.clear(timerLogin)
 	case ex.verb == "USER" && ftp.Class(code) == 3:

@@ -50,14 +50,24 @@ func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
 	return config.Listen(context.Background(), network, addr.String())
 }
 
-// Dial connects by TCP.
+// Dial connects by TCP. A connection that came about while ctx ended is reset:
+// after a clean close the server would take an upload that was given up for an
+// empty file (H56).
 func (TCP) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: resetOnClose}
 	dialer.SetMultipathTCP(false)
 	if local.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
 	}
-	return dialer.DialContext(ctx, "tcp", remote.String())
+	conn, err := dialer.DialContext(ctx, "tcp", remote.String())
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.(*net.TCPConn).SetLinger(-1); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // Resolve asks the resolver of the machine; an address needs no resolver.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -30,6 +31,18 @@ func controlListener(_, _ string, c syscall.RawConn) error {
 	return failed
 }
 
+// resetOnClose makes closing a socket a reset, until SetLinger(-1).
+func resetOnClose(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
 // tuneControl sets on a dialled control connection what controlListener sets
 // on accepted ones. A connection that is not TCP needs nothing.
 func tuneControl(conn net.Conn) {
@@ -38,6 +51,41 @@ func tuneControl(conn net.Conn) {
 			_ = controlListener("", "", raw) // Only a tuning: the connection works without.
 		}
 	}
+}
+
+// peek waits for the first byte that conn receives, or for its end, and leaves
+// the byte to be read. A connection that cannot tell is taken to have one.
+func peek(conn net.Conn) error {
+	var b [1]byte
+	if p, ok := conn.(interface{ Peek([]byte) (int, error) }); ok {
+		_, err := p.Peek(b[:])
+		return err
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
+		switch {
+		case err == unix.EAGAIN || err == unix.EINTR:
+			return false
+		case err == nil && n == 0:
+			failed = io.EOF
+		default:
+			failed = err
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return failed
 }
 
 // writeUrgent sends b with its last byte as TCP urgent data, as Telnet's synch

@@ -12,7 +12,13 @@ type controlFunc = func(network, address string, c syscall.RawConn) error
 // controlListener sets nothing: ABOR sent as urgent data needs Linux.
 func controlListener(_, _ string, _ syscall.RawConn) error { return nil }
 
+// resetOnClose leaves a close as it is.
+func resetOnClose(_, _ string, _ syscall.RawConn) error { return nil }
+
 func tuneControl(net.Conn) {}
+
+// peek cannot tell whether anything comes.
+func peek(net.Conn) error { return nil }
 
 // writeUrgent sends b in line.
 func writeUrgent(conn net.Conn, b []byte) error {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
@@ -16,9 +17,13 @@ type peer[T any] struct {
 	asked bool
 	// ended: the pump met the end of the stream.
 	ended bool
-	out   []byte        // written at the next flush
-	limit time.Duration // for one write
+	out   []byte          // written at the next flush
+	limit time.Duration   // for one write
+	cut   context.Context // ends when the process is cut: then cutWrite is the limit
 }
+
+// cutWrite is how long the last words of a session that is cut may take.
+const cutWrite = time.Second
 
 // got is one message from a peer, or the error that ended its stream.
 type got[T any] struct {
@@ -27,8 +32,8 @@ type got[T any] struct {
 }
 
 // newPeer takes over conn and starts its pump, which tells done when it ends.
-func newPeer[T any](conn net.Conn, read func() (T, error), limit time.Duration, done *sync.WaitGroup) *peer[T] {
-	p := &peer[T]{conn: conn, ask: make(chan struct{}, 1), in: make(chan got[T], 1), limit: limit}
+func newPeer[T any](conn net.Conn, read func() (T, error), limit time.Duration, cut context.Context, done *sync.WaitGroup) *peer[T] {
+	p := &peer[T]{conn: conn, ask: make(chan struct{}, 1), in: make(chan got[T], 1), limit: limit, cut: cut}
 	done.Add(1)
 	go pump(p.ask, read, p.in, done)
 	return p
@@ -83,9 +88,16 @@ func (p *peer[T]) flush() error {
 // write writes b at once.
 func (p *peer[T]) write(b []byte) error {
 	_ = p.conn.SetWriteDeadline(time.Now().Add(p.limit))
+	if p.cut.Err() != nil {
+		_ = p.conn.SetWriteDeadline(time.Now().Add(min(p.limit, cutWrite)))
+	}
 	_, err := p.conn.Write(b)
 	return err
 }
+
+// interrupt fails a write that is blocked. Unlike all else here it may be called
+// from any goroutine.
+func (p *peer[T]) interrupt() { _ = p.conn.SetWriteDeadline(time.Unix(1, 0)) }
 
 // close ends the pump and the connection. A reader that is parked wakes up.
 func (p *peer[T]) close() {

@@ -43,7 +43,7 @@ func (s *session) doTransfer(q *queued) error {
 		return err
 	}
 	s.begin(ex, verbs[q.Verb].direction, ftp.Quote(q.Arg))
-	return nil
+	return s.abortIfQueued()
 }
 
 // begin makes the data connection that was agreed on the one of ex.
@@ -55,9 +55,9 @@ func (s *session) begin(ex *exchange, d direction, path string) {
 }
 
 // accepted lets the data flow: the server has said yes.
-func (s *session) accepted(t *running) {
+func (s *session) accepted(t *running, announced bool) {
 	t.accepted = true
-	t.data.accept(t.direction)
+	t.data.accept(t.direction, announced)
 	s.p.metrics.TransferStarted(t.direction.String())
 }
 
@@ -82,7 +82,7 @@ func (s *session) onTransferFinal(ex *exchange) error {
 	t.final = &ex.reply
 	if ftp.Class(t.final.Code) == 2 {
 		if !t.accepted { // 226 at once, without 150 (H58).
-			s.accepted(t)
+			s.accepted(t, false)
 		}
 		t.data.finish()
 	}
@@ -106,8 +106,8 @@ func (s *session) settle() error {
 	case t.result != nil:
 		s.deliver()
 	case !t.accepted:
-		// Refused: everything that was prepared is released at once (H14).
-		t.data.abort(errServerError)
+		// Everything that was prepared is released at once (H14).
+		t.data.abort(errRefused)
 	case ftp.Class(t.final.Code) >= 4:
 		// The server ends its data connection as the error wants it, and so
 		// do we; but not for ever.
@@ -145,15 +145,12 @@ func (t *running) verdict() (code int, text string) {
 	switch {
 	case t.final != nil && (!t.accepted || r.err == nil):
 		return t.final.Code, ""
-	case !r.opened && (r.failed == clientSide || t.final == nil || ftp.Class(t.final.Code) == 2):
-		if t.aborted {
-			return 426, textAborted
-		}
-		// What the server says of its own, healthy leg is not the client's
-		// affair.
-		return 425, textNoConnect
-	case t.final != nil && ftp.Class(t.final.Code) >= 4:
+	case t.final != nil && ftp.Class(t.final.Code) >= 4 && (r.opened || t.aborted || r.failed == serverSide):
 		return t.final.Code, ""
+	case !r.opened && !t.aborted:
+		// The client's leg did not come about. What the server says of its
+		// own is not the client's affair.
+		return 425, textNoConnect
 	}
 	return 426, textAborted // 226 would be a lie (H12).
 }

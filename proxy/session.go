@@ -52,6 +52,7 @@ type session struct {
 	pending []*exchange // commands that the server has not finally answered
 	more    bool        // another line of the server's is already buffered
 	unasked int         // replies that nobody asked for
+	within  bool        // within a reply that nobody asked for
 
 	wait     *portWait // for a data port
 	data     *transfer // agreed on, not yet used
@@ -73,6 +74,7 @@ const (
 // A queued command waits for its turn.
 type queued struct {
 	ftp.Command
+	again  int    // as often it came behind itself: NOOPs that keep a connection alive
 	sent   bool   // an ABOR that was sent at once; only its reply waits
 	answer []byte // its reply
 }
@@ -89,10 +91,10 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 	}
 	s.log = p.log.With().
 		Str("session", fmt.Sprintf("%s-%x", p.sessionPrefix, s.id)).
-		Stringer("client", s.clientAddr).Logger()
+		Stringer("client", s.clientAddr).Str("backend", fe.backend.name).Logger()
 	s.ctx, s.cancel = context.WithCancel(p.cut)
 	s.timers.init()
-	s.client = newPeer(conn, ftp.NewCommandReader(conn).Read, rt.timeouts.ClientWrite, &s.pumps)
+	s.client = newPeer(conn, ftp.NewCommandReader(conn).Read, rt.timeouts.ClientWrite, p.cut, &s.pumps)
 	return s
 }
 
@@ -100,8 +102,10 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
 	s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local).Msg("session started")
+	stop := context.AfterFunc(s.p.cut, s.client.interrupt) // The loop may be writing.
 	go s.connect()
 	err := s.loop()
+	stop()
 	s.end(err)
 }
 
@@ -174,9 +178,10 @@ func (s *session) say(code int, text string) {
 	s.client.out = ftp.AppendReply(s.client.out, code, text)
 }
 
-// busy tells whether a command is under way: the next has to wait.
+// busy tells whether a command is under way: the next has to wait. So it does
+// for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.wait != nil || s.transfer != nil || len(s.pending) > 0
+	return s.stage == connecting || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.more
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -185,12 +190,7 @@ func (s *session) advance() error {
 	for !s.busy() {
 		switch {
 		case len(s.queue) > 0:
-			next := s.queue[0]
-			s.queue = s.queue[1:]
-			if len(s.queue) == 0 {
-				s.queue = nil
-			}
-			if err := s.dispatch(next); err != nil {
+			if err := s.dispatch(s.next()); err != nil {
 				return err
 			}
 			continue
@@ -207,6 +207,32 @@ func (s *session) advance() error {
 	s.timers.clear(timerIdle)
 	return nil
 }
+
+// next takes the first command out of the queue.
+func (s *session) next() *queued {
+	q := s.queue[0]
+	if q.again > 0 {
+		q.again--
+		return q
+	}
+	if s.queue = s.queue[1:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return q
+}
+
+// enqueue keeps a command until its turn. Clients keep their connection alive
+// with NOOPs as long as a transfer lasts; these must not fill the queue, or an
+// ABOR behind them would not be seen.
+func (s *session) enqueue(c ftp.Command) {
+	if n := len(s.queue); n > 0 && isNOOP(c) && isNOOP(s.queue[n-1].Command) {
+		s.queue[n-1].again++
+		return
+	}
+	s.queue = append(s.queue, &queued{Command: c.Clone()})
+}
+
+func isNOOP(c ftp.Command) bool { return c.Verb == "NOOP" && !c.HasArg && c.Fault == nil }
 
 // Commands are read ahead only as far as ABOR needs it: one waits behind a
 // command, several behind a transfer.
@@ -246,6 +272,7 @@ func (s *session) onClient(g got[ftp.Command]) error {
 		return s.onClientEnd(g.err)
 	}
 	c := g.msg
+	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
 		s.client.out = append(s.client.out, c.Telnet...)
@@ -256,7 +283,7 @@ func (s *session) onClient(g got[ftp.Command]) error {
 	if overtaken, err := s.overtake(c); overtaken {
 		return err
 	}
-	s.queue = append(s.queue, &queued{Command: c.Clone()})
+	s.enqueue(c)
 	return nil
 }
 
@@ -328,7 +355,7 @@ func (s *session) end(err error) {
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
-		Str("backend", s.fe.backend.name).Dur("duration", time.Since(s.began)).Msg("session ended")
+		Dur("duration", time.Since(s.began)).Msg("session ended")
 	s.p.dismiss(s.clientAddr.Addr())
 }
 

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/metrics"
 	"ftproxy/rewrite"
 )
@@ -391,6 +392,12 @@ func TestDownloadResetByClient(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode string) {
 		th := play(t, nil)
 		client, server := th.open(mode, "RETR f")
+		if _, err := server.Write([]byte("half")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(client, make([]byte, 4)); err != nil { // The two are joined now.
+			t.Fatal(err)
+		}
 		reset(client)
 		wantReset(t, "server", server)
 		th.server.say("426 broken")
@@ -430,7 +437,7 @@ func TestUrgentABOR(t *testing.T) {
 	if err := setOOBInline(th.server.conn); err != nil {
 		t.Fatal(err)
 	}
-	if got := th.server.hear(""); strings.TrimLeft(got, "\xff\xf4\xf2") != "ABOR" {
+	if got := th.server.hear(""); strings.TrimPrefix(got, ftp.TelnetSynch) != "ABOR" {
 		t.Errorf("server hears %q", got)
 	}
 	th.server.say("426 broken")

@@ -12,7 +12,7 @@ const (
 	timerFinal                  // its final reply, after the data has ended
 	timerVerdict                // the same, after the transfer failed on our side
 	timerTail                   // the end of the data, after the server's final error
-	timerBarrier                // the reply to ABOR, before NOOP is sent behind it
+	timerBarrier                // the reply to ABOR, or to the NOOP that is sent behind it then
 	timerUnused                 // a data connection agreed on and not used
 	timerCount
 )
@@ -98,7 +98,7 @@ func (s *session) expire(id timerID) error {
 	case timerTail:
 		s.transfer.data.abort(errServerError)
 	case timerBarrier:
-		return s.sendBarrier()
+		return s.barrier()
 	case timerUnused:
 		s.log.Debug().Msg("data connection not used in time")
 		s.dropData()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -37,11 +36,12 @@ type transfer struct {
 	cancel context.CancelCauseFunc
 	done   func() // its goroutine has ended
 
-	direction direction     // set before accepted is closed
-	accepted  chan struct{} // closed when the server has accepted the transfer
-	finished  chan struct{} // closed when its final reply is a success
-	results   chan result   // one, buffered
-	copying   atomic.Pointer[splice.Copy]
+	direction   direction     // set before accepted is closed
+	unannounced bool          // likewise: the server said 226 without 150
+	accepted    chan struct{} // closed when the server has accepted the transfer
+	finished    chan struct{} // closed when its final reply is a success
+	results     chan result   // one, buffered
+	copying     atomic.Pointer[splice.Copy]
 }
 
 // modes are how the two data connections were agreed on: the verb that the
@@ -68,12 +68,7 @@ func endsOf(c net.Conn) ends { return ends{addrPort(c.LocalAddr()), addrPort(c.R
 
 var errDataConnect = errors.New("no data connection in time")
 
-// emptyGrace is how long a data connection may still be on its way after the
-// server has said that the transfer is complete; then it was an empty one for
-// which the server opened none (H58).
-const emptyGrace = time.Second
-
-// start begins to open the legs. It takes over both.
+// startTransfer begins to open the legs. It takes over both.
 func (s *session) startTransfer(client, server leg, m modes) *transfer {
 	t := &transfer{
 		client: client, server: server, modes: m, timeouts: &s.rt.timeouts,
@@ -88,19 +83,11 @@ func (s *session) startTransfer(client, server leg, m modes) *transfer {
 	return t
 }
 
-// accept lets the data flow in direction d.
-func (t *transfer) accept(d direction) {
-	t.direction = d
+// accept lets the data flow in direction d. announced is false where the server
+// calls the transfer complete and never said that it began.
+func (t *transfer) accept(d direction, announced bool) {
+	t.direction, t.unannounced = d, !announced
 	close(t.accepted)
-}
-
-func (t *transfer) isAccepted() bool {
-	select {
-	case <-t.accepted:
-		return true
-	default:
-		return false
-	}
 }
 
 // finish says that the server calls the transfer complete.
@@ -165,135 +152,8 @@ func blame(err error) side {
 	switch {
 	case errors.Is(err, errAborted), errors.Is(err, errClientGone), errors.Is(err, errSuperseded):
 		return clientSide
-	case errors.Is(err, errServerGone), errors.Is(err, errServerError):
+	case errors.Is(err, errServerGone), errors.Is(err, errServerError), errors.Is(err, errRefused):
 		return serverSide
 	}
 	return proxySide
-}
-
-// opened is what came of one leg.
-type opened struct {
-	side side
-	conn net.Conn
-	err  error
-}
-
-// open opens both legs, which may take as long as it likes until the server
-// accepts the transfer, and from then on as long as data_connect allows. It
-// returns when both are open and the transfer is accepted. On an error nothing
-// is open; where the server calls the transfer complete and made no data
-// connection for it, nothing is open either and nothing is wrong.
-func (t *transfer) open() (conns map[side]net.Conn, r result) {
-	ctx, cancel := context.WithCancelCause(t.ctx)
-	defer cancel(nil)
-	outcomes := make(chan opened, 2)
-	go t.openLeg(ctx, clientSide, t.client, outcomes)
-	go t.openLeg(ctx, serverSide, t.server, outcomes)
-
-	conns = make(map[side]net.Conn, 2)
-	missing := 2
-	accepted, finished := t.accepted, t.finished
-	var limit, grace *time.Timer
-	fail := func(at side, err error) (map[side]net.Conn, result) {
-		cancel(err)
-		for ; missing > 0; missing-- {
-			if o := <-outcomes; o.conn != nil {
-				conns[o.side] = o.conn
-			}
-		}
-		for _, conn := range conns {
-			if t.isAccepted() {
-				splice.Reset(conn)
-			} else {
-				_ = conn.Close() // No transfer was begun that could look complete.
-			}
-		}
-		r.failed, r.err = at, err
-		return nil, r
-	}
-	for missing > 0 || accepted != nil {
-		select {
-		case o := <-outcomes:
-			missing--
-			if o.err != nil {
-				return fail(o.side, o.err)
-			}
-			conns[o.side] = o.conn
-			if o.side == clientSide {
-				r.client = endsOf(o.conn)
-			} else {
-				r.server = endsOf(o.conn)
-			}
-		case <-accepted:
-			accepted = nil
-			r.began = time.Now()
-			limit = time.NewTimer(t.timeouts.DataConnect)
-			defer limit.Stop()
-		case <-finished:
-			finished = nil
-			grace = time.NewTimer(emptyGrace)
-			defer grace.Stop()
-		case <-fires(limit):
-			at := serverSide
-			if conns[clientSide] == nil {
-				at = clientSide
-			}
-			return fail(at, fmt.Errorf("%s leg: %w", at, errDataConnect))
-		case <-fires(grace):
-			if grace = nil; conns[serverSide] != nil {
-				continue
-			}
-			if conn := conns[clientSide]; conn != nil {
-				delete(conns, clientSide)
-				_ = conn.Close() // A clean end: the empty file is complete.
-			}
-			_, r = fail(noSide, nil)
-			return nil, r
-		case <-t.ctx.Done():
-			err := context.Cause(t.ctx)
-			return fail(blame(err), err)
-		}
-	}
-	r.opened = true
-	return conns, r
-}
-
-// fires is the channel of a timer that may not be set.
-func fires(t *time.Timer) <-chan time.Time {
-	if t == nil {
-		return nil
-	}
-	return t.C
-}
-
-// openLeg opens one leg. A server that refuses the connection is asked once
-// more when it has accepted the transfer: some listen only then, and where it
-// refuses the transfer, too, that reply is what counts (H50).
-func (t *transfer) openLeg(ctx context.Context, at side, l leg, out chan<- opened) {
-	var conn net.Conn
-	err := error(nil)
-	if !l.patient() {
-		conn, err = l.open(ctx)
-		if _, dials := l.(dialLeg); err == nil || !dials {
-			out <- opened{at, conn, legError(ctx, at, err)}
-			return
-		}
-	}
-	select {
-	case <-t.accepted:
-		conn, err = l.open(ctx)
-	case <-ctx.Done():
-	}
-	out <- opened{at, conn, legError(ctx, at, err)}
-}
-
-// legError names the leg that failed, by the cause where it was given up.
-func legError(ctx context.Context, at side, err error) error {
-	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
-		err = context.Cause(ctx)
-	}
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s leg: %w", at, err)
 }

@@ -57,7 +57,12 @@ func newPair(from, to *Host, local, remote netip.AddrPort, buffer int) (dialled,
 // Read reads what the peer has sent. What came before a reset can still be
 // read; then the error wraps syscall.ECONNRESET. After an orderly end it is
 // io.EOF, even if a reset followed.
-func (c *Conn) Read(p []byte) (int, error) {
+func (c *Conn) Read(p []byte) (int, error) { return c.receive(p, true) }
+
+// Peek is Read as recv(2) does it with MSG_PEEK: the bytes stay to be read.
+func (c *Conn) Peek(p []byte) (int, error) { return c.receive(p, false) }
+
+func (c *Conn) receive(p []byte, take bool) (int, error) {
 	c.wake.L.Lock()
 	defer c.wake.L.Unlock()
 	for {
@@ -70,8 +75,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, c.failed("read", os.ErrDeadlineExceeded)
 		case len(c.in.buf) > 0:
 			n := copy(p, c.in.buf)
-			c.in.buf = c.in.buf[n:]
-			c.wake.Broadcast()
+			if take {
+				c.in.buf = c.in.buf[n:]
+				c.wake.Broadcast()
+			}
 			return n, nil
 		case c.in.fin:
 			return 0, io.EOF

@@ -103,7 +103,7 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 		p.release(l, false, now)
 	case delivered:
 		delete(p.untaken, l)
-		l.conn.Close()
+		refuse(l.conn)
 		l.conn = nil
 		fallthrough
 	case taken:

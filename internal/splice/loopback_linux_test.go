@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -734,3 +735,39 @@ func (l leg) info(t testing.TB) (i *unix.TCPInfo) {
 
 func (l leg) state(t testing.TB) uint8     { return l.info(t).State }
 func (l leg) received(t testing.TB) uint64 { return l.info(t).Bytes_received }
+
+// All that the source sends is here as soon as its FIN is, though the copy is
+// blocked and has not read it.
+func TestEndedBeforeEOFIsRead(t *testing.T) {
+	j := join(t, Options{}, 4096)
+	chunk := make([]byte, 64<<10)
+	for written := int64(0); ; {
+		if _, err := j.sender.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+		written += int64(len(chunk))
+		deadline := time.Now().Add(100 * time.Millisecond)
+		for j.Bytes() < written && time.Now().Before(deadline) {
+			runtime.Gosched()
+		}
+		if j.Bytes() < written { // The copy is blocked, and there is room for a FIN.
+			break
+		}
+	}
+	if j.Ended() {
+		t.Fatal("ended before the FIN")
+	}
+	if err := j.sender.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); !j.Ended(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("not ended after the FIN")
+		}
+	}
+	if j.ended.Load() {
+		t.Error("the copy has read the EOF: the test shows nothing")
+	}
+	j.cancel(errors.New("enough"))
+	<-j.results
+}

@@ -133,9 +133,10 @@ func (c *Copy) Bytes() int64 { return c.written.Load() }
 // Spliced returns the part of Bytes that was moved by splice(2).
 func (c *Copy) Spliced() int64 { return c.spliced.Load() }
 
-// Ended reports whether the source's EOF was read and all of it handed over to
-// the destination: the source may be gone without loss.
-func (c *Copy) Ended() bool { return c.ended.Load() }
+// Ended reports whether all that the source sends is here: its EOF was read, or
+// waits in its kernel's receive queue behind the rest. The source may then be
+// gone without loss.
+func (c *Copy) Ended() bool { return c.ended.Load() || c.source.finReceived() }
 
 // Stray returns the bytes that the destination sent against the direction of
 // the transfer. They were discarded.

@@ -42,6 +42,22 @@ func (l leg) outq() (int, error) {
 	return int(n), err
 }
 
+// finReceived reports whether the peer has sent its FIN, which may be unread. It
+// is false after a reset.
+func (l leg) finReceived() bool {
+	if l.raw == nil {
+		return false
+	}
+	received := false
+	if l.raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		received = err == nil && info.State == unix.BPF_TCP_CLOSE_WAIT
+	}) != nil {
+		return false
+	}
+	return received
+}
+
 // discard reads what has arrived on a socket into nothing: for TCP that is
 // what MSG_TRUNC means (tcp(7)). It never blocks.
 func discard(fd uintptr) (int, error) {

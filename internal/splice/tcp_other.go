@@ -13,6 +13,8 @@ func newLeg(c net.Conn) leg { return leg{conn: c} }
 
 func (l leg) kernel() bool { return false }
 
+func (l leg) finReceived() bool { return false }
+
 func (l leg) outq() (int, error) { return 0, nil }
 
 func (c *Copy) watchDestination() {

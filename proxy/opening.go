@@ -1,0 +1,187 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"ftproxy/internal/splice"
+)
+
+// emptyGrace is how long a data connection may still be on its way after the
+// server has said that the transfer is complete; then it was an empty one for
+// which the server opened none (H58).
+const emptyGrace = time.Second
+
+// opened is what came of one leg.
+type opened struct {
+	side side
+	conn net.Conn
+	err  error
+}
+
+// open opens both legs, which may take as long as it likes until the server
+// accepts the transfer, and from then on as long as data_connect allows. It
+// returns when both are open and the transfer is accepted. On an error nothing
+// is open; where the server calls the transfer complete and made no data
+// connection for it, nothing is open either and nothing is wrong.
+func (t *transfer) open() (conns map[side]net.Conn, r result) {
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	outcomes := make(chan opened, 2)
+	go t.openLeg(ctx, clientSide, t.client, outcomes)
+	go t.openLeg(ctx, serverSide, t.server, outcomes)
+
+	conns = make(map[side]net.Conn, 2)
+	missing := 2
+	accepted, finished := t.accepted, t.finished
+	var limit, grace *time.Timer
+	var probe chan bool
+	fail := func(at side, err error) (map[side]net.Conn, result) {
+		cancel(err)
+		for ; missing > 0; missing-- {
+			if o := <-outcomes; o.conn != nil {
+				conns[o.side] = o.conn
+			}
+		}
+		for _, conn := range conns {
+			if err == nil || errors.Is(err, errSuperseded) || errors.Is(err, errRefused) {
+				_ = conn.Close() // There is no transfer that could look complete.
+			} else {
+				splice.Reset(conn)
+			}
+		}
+		r.failed, r.err = at, err
+		return nil, r
+	}
+	// empty ends a transfer for which the server made no data connection. To
+	// the client, if it came, that is a clean end: its file is complete.
+	empty := func() (map[side]net.Conn, result) {
+		if conn := conns[clientSide]; conn != nil {
+			delete(conns, clientSide)
+			_ = conn.Close()
+		}
+		return fail(noSide, nil)
+	}
+	for missing > 0 || accepted != nil || probe != nil {
+		select {
+		case o := <-outcomes:
+			missing--
+			if o.err != nil && o.side == serverSide && accepted == nil && t.mayBeEmpty() {
+				return empty()
+			}
+			if o.err != nil {
+				return fail(o.side, o.err)
+			}
+			conns[o.side] = o.conn
+			if o.side == clientSide {
+				r.client = endsOf(o.conn)
+				continue
+			}
+			r.server = endsOf(o.conn)
+			if accepted == nil {
+				probe = t.probe(o.conn)
+			}
+		case <-accepted:
+			accepted = nil
+			r.began = time.Now()
+			limit = time.NewTimer(t.timeouts.DataConnect)
+			defer limit.Stop()
+			if conn := conns[serverSide]; conn != nil {
+				probe = t.probe(conn)
+			}
+		case nothing := <-probe:
+			if probe = nil; nothing {
+				return empty()
+			}
+		case <-finished:
+			finished = nil
+			grace = time.NewTimer(emptyGrace)
+			defer grace.Stop()
+		case <-fires(limit):
+			at := serverSide
+			if conns[clientSide] == nil {
+				at = clientSide
+			}
+			return fail(at, fmt.Errorf("%s leg: %w", at, errDataConnect))
+		case <-fires(grace):
+			switch grace = nil; {
+			case conns[serverSide] != nil:
+			case t.direction == download:
+				return empty()
+			default: // Nothing can have carried the upload.
+				return fail(serverSide, errDataConnect)
+			}
+		case <-t.ctx.Done():
+			err := context.Cause(t.ctx)
+			return fail(blame(err), err)
+		}
+	}
+	r.opened = true
+	return conns, r
+}
+
+// mayBeEmpty tells whether the server may have made no data connection, though
+// it speaks of success: it never said that it opens one, and sends nothing.
+func (t *transfer) mayBeEmpty() bool { return t.unannounced && t.direction == download }
+
+// probe looks whether anything comes from the server, where nothing may. Its
+// kernel may have taken our connection and reset it when nobody accepted it
+// (H50); so neither that nor an EOF is more than an empty listing.
+func (t *transfer) probe(conn net.Conn) chan bool {
+	if !t.mayBeEmpty() {
+		return nil
+	}
+	nothing := make(chan bool, 1)
+	_ = conn.SetReadDeadline(time.Now().Add(emptyGrace))
+	go awaitNothing(conn, nothing)
+	return nothing
+}
+
+func awaitNothing(conn net.Conn, nothing chan<- bool) {
+	err := peek(conn)
+	nothing <- err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// fires is the channel of a timer that may not be set.
+func fires(t *time.Timer) <-chan time.Time {
+	if t == nil {
+		return nil
+	}
+	return t.C
+}
+
+// openLeg opens one leg. A server that refuses the connection is asked once
+// more when it has accepted the transfer: some listen only then, and where it
+// refuses the transfer, too, that reply is what counts (H50).
+func (t *transfer) openLeg(ctx context.Context, at side, l leg, out chan<- opened) {
+	var conn net.Conn
+	err := error(nil)
+	if !l.patient() {
+		conn, err = l.open(ctx)
+		if _, dials := l.(dialLeg); err == nil || !dials {
+			out <- opened{at, conn, legError(ctx, at, conn, err)}
+			return
+		}
+	}
+	select {
+	case <-t.accepted:
+		conn, err = l.open(ctx)
+	case <-ctx.Done():
+	}
+	out <- opened{at, conn, legError(ctx, at, conn, err)}
+}
+
+// legError names the leg that is not open, by the cause where it was given up.
+func legError(ctx context.Context, at side, conn net.Conn, err error) error {
+	switch {
+	case conn != nil:
+		return nil
+	case err == nil, ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		err = context.Cause(ctx)
+	}
+	return fmt.Errorf("%s leg: %w", at, err)
+}
