@@ -2,9 +2,12 @@ package integration
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 )
 
@@ -48,4 +51,16 @@ func throughProxy(t *testing.T) {
 	if direct {
 		t.Skip("FTPROXY_DIRECT=1: this test is about ftproxy")
 	}
+	dependOnSources()
 }
+
+// dependOnSources looks at ftproxy's sources. They are no imports of this
+// package, but go test caches no result whose files have changed.
+var dependOnSources = sync.OnceFunc(func() {
+	filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") {
+			os.Stat(path)
+		}
+		return nil
+	})
+})
