@@ -145,7 +145,7 @@ func (t *running) verdict() (code int, text string) {
 	switch {
 	case t.final != nil && (!t.accepted || r.err == nil):
 		return t.final.Code, ""
-	case t.final != nil && ftp.Class(t.final.Code) >= 4 && (r.opened || t.aborted || r.failed == serverSide):
+	case t.final != nil && t.explains(t.final.Code) && (r.opened || t.aborted || r.failed == serverSide):
 		return t.final.Code, ""
 	case !r.opened && !t.aborted:
 		// The client's leg did not come about. What the server says of its
@@ -153,6 +153,21 @@ func (t *running) verdict() (code int, text string) {
 		return 425, textNoConnect
 	}
 	return 426, textAborted // 226 would be a lie (H12).
+}
+
+// explains tells whether the server's reply says what happened to a transfer
+// that failed. After an abort only 426 does (RFC 959 §4.1.3): ftpserverlib finds
+// its connection reset before it reads ABOR, and says 550 and both addresses of
+// it, and Python's ftplib takes nothing but 225, 226 and 426. In the same way a
+// 5xx is wrong where it was not the server's side that failed.
+func (t *running) explains(code int) bool {
+	switch {
+	case t.aborted:
+		return code == 426
+	case t.result.failed != serverSide:
+		return ftp.Class(code) == 4
+	}
+	return ftp.Class(code) >= 4
 }
 
 // finalTimeout ends a session whose server does not answer after the data.
