@@ -16,13 +16,26 @@ cache=${FTPROXY_PEERS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ftproxy/peers}
 # To add a peer, add its line.
 peers() {
 	#      package       what it must bring
-	unpack vsftpd        usr/sbin/vsftpd
-	unpack proftpd-core  usr/sbin/proftpd
-	install curl         curl
-	install lftp         lftp
-	install python3      python3
-	install strace       strace
-	install iproute2     ip
+	unpack vsftpd            usr/sbin/vsftpd
+	unpack proftpd-core      usr/sbin/proftpd
+	unpack pure-ftpd         usr/sbin/pure-ftpd
+	unpack inetutils-ftpd    usr/sbin/ftpd
+	unpack libnss-wrapper    'usr/lib/*/libnss_wrapper.so' # an account for ftpd
+	unpack python3-pyftpdlib usr/lib/python3/dist-packages/pyftpdlib
+	install curl             curl
+	install lftp             lftp
+	install tnftp            tnftp
+	install inetutils-ftp    inetutils-ftp
+	install ncftp            ncftpget
+	install wget             wget
+	install busybox          busybox
+	install rclone           rclone
+	install python3          python3
+	install nodejs           node
+	node    basic-ftp
+	install strace           strace
+	install iproute2         ip
+	install tcpdump          tcpdump
 }
 
 say() { printf 'peers: %s\n' "$*" >&2; }
@@ -53,7 +66,8 @@ libraries() {
 # unpack puts a package's files below $cache/PACKAGE.
 unpack() {
 	dir=$cache/$1
-	if [ ! -x "$dir/$2" ]; then
+	# shellcheck disable=SC2086 # $2 may be a pattern
+	if ! ls -d "$dir"/$2 >/dev/null 2>&1; then
 		[ "$mode" = get ] || { lack "$1 is not in $cache"; return 0; }
 		say "$1: download"
 		rm -rf "$dir" "$dir.part"
@@ -80,6 +94,20 @@ install() {
 	[ "$mode" = get ] || { lack "$1 is not installed"; return 0; }
 	say "$1: install"
 	apt -o DPkg::Lock::Timeout=120 --no-install-recommends install "$1" || lack "$1: not installed"
+}
+
+# node puts a Node package below $cache/node. npm's output names the registry,
+# so it is not shown.
+node() {
+	[ ! -e "$cache/node/node_modules/$1/package.json" ] || return 0
+	[ "$mode" = get ] || { lack "$1 is not in $cache"; return 0; }
+	say "$1: npm install"
+	mkdir -p "$cache/node"
+	if ! command -v npm >/dev/null; then
+		apt -o DPkg::Lock::Timeout=120 --no-install-recommends install npm || { lack "npm: not installed"; return 0; }
+	fi
+	npm install --prefix "$cache/node" --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+		"$1" >"$log" 2>&1 </dev/null || lack "$1: npm could not install it"
 }
 
 missing=0
