@@ -1,0 +1,576 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ftproxy/config"
+	"ftproxy/internal/portpool"
+)
+
+// Short timers for those that a failure concerns. All others of the theatre are
+// socketTimeout, so that whatever waits for a wrong one is seen.
+const (
+	failStall  = 400 * time.Millisecond
+	failLinger = 300 * time.Millisecond
+	failFinal  = 500 * time.Millisecond
+	// failSlack is how much later than its timer a failure may be over, on a
+	// machine that does something else, too.
+	failSlack = 2 * time.Second
+	// failEarly is how much earlier: the clock of a stall begins with the last
+	// byte, shortly before the test's.
+	failEarly = 100 * time.Millisecond
+)
+
+// sight is how a data connection ends for a peer.
+type sight string
+
+const (
+	itself   sight = ""      // its own end is closed
+	sawReset sight = "reset" // aborted
+	sawEnd   sight = "end"   // the end of the file
+)
+
+// A failure is one way for one side to fail in the middle of a transfer, and
+// what everybody must see of it.
+type failure struct {
+	name string
+	fail func(*scene)
+	// goesOn: the sender sends until it is stopped.
+	goesOn bool
+
+	client, server sight  // of the data connections
+	says, hears    string // the server, then the client; "" is silence
+	late           string // what a silent server says in the end
+	reason         string // of the session's end; "" means that it goes on
+
+	result string // in log and metrics
+	code   int
+	after  time.Duration // the timers that must expire
+}
+
+const ours426 = "426 Connection closed; transfer aborted."
+
+// failures are the cells of {client, server} × {download, upload} × {reset, end,
+// stall, control connection lost}, each in passive and in active mode. Where the
+// server is asked what it makes of it there is a row for each kind of answer:
+// its own 4xx is the final reply, a success would be a lie, silence ends with
+// timer linger.
+var failures = []struct {
+	direction direction
+	who       side
+	how       []failure
+}{
+	{download, clientSide, []failure{
+		{name: "reset", fail: resetsData, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426},
+		{name: "reset, server says 226", fail: resetsData, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426},
+		// A 5xx would blame the file: "550 f: Broken pipe".
+		{name: "reset, server says 550", fail: resetsData, server: sawReset, says: "550 f: broken pipe", hears: ours426, result: "client", code: 426},
+		{name: "reset, server silent", fail: resetsData, server: sawReset, hears: ours426, late: "226 done", result: "client", code: 426, after: failLinger},
+		// Its kernel answers what comes after its FIN with a reset.
+		{name: "end", fail: closesData, goesOn: true, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426},
+		{name: "end, server says 226", fail: closesData, goesOn: true, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426},
+		// Closing with unread bytes is a reset: it did not take everything (H12).
+		{name: "end with unread data", fail: closesUnread, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426},
+		// A downloading client has nothing to send: its FIN alone means nothing.
+		{name: "half-close", fail: halfClosesAndWaits, client: sawEnd, says: "226 done", hears: "226 done", result: "ok", code: 226},
+		// All was acknowledged, so the client's FIN or reset is no failure (H56).
+		{name: "reset after all was delivered", fail: resetsDelivered, says: "226 done", hears: "226 done", result: "ok", code: 226},
+		{name: "stall", fail: stalls, goesOn: true, client: sawReset, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426, after: failStall},
+		{name: "stall, server says 226", fail: stalls, goesOn: true, client: sawReset, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426, after: failStall},
+		{name: "stall, server silent", fail: stalls, goesOn: true, client: sawReset, server: sawReset, hears: ours426, late: "426 late", result: "client", code: 426, after: failStall + failLinger},
+		// The server had its say; nobody can tell the client that it was wrong.
+		{name: "stall after the server's 226", fail: finalThenStalls, client: sawReset, hears: ours426, result: "client", code: 426, after: failStall},
+		{name: "control closed", fail: closesControl, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
+		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
+		{name: "control closed, stalled", fail: closesControl, goesOn: true, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
+	}},
+	{download, serverSide, []failure{
+		{name: "reset", fail: resetsData, client: sawReset, says: "426 broken", hears: "426 broken", result: "server", code: 426},
+		// It was the server that failed, so whatever it says of it is right.
+		{name: "reset, server says 550", fail: resetsData, client: sawReset, says: "550 f: input/output error", hears: "550 f: input/output error", result: "server", code: 550},
+		{name: "reset, server says 226", fail: resetsData, client: sawReset, says: "226 done", hears: ours426, result: "server", code: 426},
+		{name: "reset, server silent", fail: resetsData, client: sawReset, hears: ours426, late: "226 done", result: "server", code: 426, after: failLinger},
+		// In stream mode nobody can tell an early end from the end of the file
+		// (RFC 959 §3.3): the server's own final reply decides.
+		{name: "end, server says 226", fail: closesData, client: sawEnd, says: "226 done", hears: "226 done", result: "ok", code: 226},
+		{name: "end, server says 426", fail: closesData, client: sawEnd, says: "426 broken", hears: "426 broken", result: "server", code: 426},
+		{name: "end, server says 551", fail: closesData, client: sawEnd, says: "551 f: read error", hears: "551 f: read error", result: "server", code: 551},
+		{name: "end, server silent", fail: closesData, client: sawEnd, hears: "451 |421 ", reason: endReply, result: "server", code: 451, after: failFinal},
+		// An end that nothing confirms is none: the client must not hear 226.
+		{name: "end, control closed", fail: closesDataThenControl, client: sawEnd, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
+		// The server's error comes while its data connection is open: it gets
+		// the time to end that, and the client never sees a clean end.
+		{name: "error without end", fail: saysError, client: sawReset, server: sawReset, hears: "451 read error", result: "server", code: 451, after: failLinger},
+		{name: "stall", fail: stalls, client: sawReset, server: sawReset, says: "426 broken", hears: "426 broken", result: "server", code: 426, after: failStall},
+		{name: "stall, server says 226", fail: stalls, client: sawReset, server: sawReset, says: "226 done", hears: ours426, result: "server", code: 426, after: failStall},
+		{name: "stall, server silent", fail: stalls, client: sawReset, server: sawReset, hears: ours426, late: "426 late", result: "server", code: 426, after: failStall + failLinger},
+		{name: "control closed", fail: closesControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
+		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
+		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 426},
+	}},
+	{upload, clientSide, []failure{
+		// The reset must never become an end: half a file would be stored as a
+		// whole one (H56).
+		{name: "reset", fail: resetsData, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426},
+		{name: "reset, server says 226", fail: resetsData, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426},
+		{name: "reset, server says 451", fail: resetsData, server: sawReset, says: "451 cut", hears: "451 cut", result: "client", code: 451},
+		{name: "reset, server says 550", fail: resetsData, server: sawReset, says: "550 f: broken pipe", hears: ours426, result: "client", code: 426},
+		{name: "reset, server silent", fail: resetsData, server: sawReset, hears: ours426, late: "226 done", result: "client", code: 426, after: failLinger},
+		// Nobody can tell it from the end of the file: what the server says
+		// of what it got is the reply.
+		{name: "end, server says 226", fail: closesData, server: sawEnd, says: "226 done", hears: "226 done", result: "ok", code: 226},
+		{name: "end, server says 451", fail: closesData, server: sawEnd, says: "451 too short", hears: "451 too short", result: "server", code: 451},
+		{name: "end, server silent", fail: closesData, server: sawEnd, hears: "451 |421 ", reason: endReply, result: "server", code: 451, after: failFinal},
+		{name: "stall", fail: stalls, client: sawReset, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426, after: failStall},
+		{name: "stall, server says 226", fail: stalls, client: sawReset, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426, after: failStall},
+		{name: "stall, server silent", fail: stalls, client: sawReset, server: sawReset, hears: ours426, late: "426 late", result: "client", code: 426, after: failStall + failLinger},
+		{name: "control closed", fail: closesControl, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
+		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
+		{name: "control closed, sending", fail: closesControl, goesOn: true, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
+		// All that the client wanted to send is here: it is delivered (H59).
+		{name: "control closed behind the end", fail: endsThenClosesControl, server: sawEnd, says: "226 done", reason: endClientGone, result: "ok", code: 226},
+	}},
+	{upload, serverSide, []failure{
+		{name: "reset", fail: resetsData, goesOn: true, client: sawReset, says: "452 disk full", hears: "452 disk full", result: "server", code: 452},
+		{name: "reset of an idle upload", fail: resetsData, client: sawReset, says: "552 quota", hears: "552 quota", result: "server", code: 552},
+		{name: "reset, server says 226", fail: resetsData, client: sawReset, says: "226 done", hears: ours426, result: "server", code: 426},
+		{name: "reset, server silent", fail: resetsData, client: sawReset, hears: ours426, late: "452 late", result: "server", code: 426, after: failLinger},
+		{name: "end", fail: closesData, goesOn: true, client: sawReset, says: "452 disk full", hears: "452 disk full", result: "server", code: 452},
+		{name: "end, server says 226", fail: closesData, goesOn: true, client: sawReset, says: "226 done", hears: ours426, result: "server", code: 426},
+		// No byte moves that the server's kernel could refuse: its error ends it.
+		{name: "end of an idle upload with 452", fail: closesDataSaysFull, client: sawReset, hears: "452 disk full", result: "server", code: 452, after: failLinger},
+		// A receiver has nothing to send: its FIN alone means nothing.
+		{name: "half-close", fail: halfClosesAndWaits, server: sawEnd, says: "226 done", hears: "226 done", result: "ok", code: 226},
+		{name: "stall", fail: stalls, goesOn: true, client: sawReset, server: sawReset, says: "451 cut", hears: "451 cut", result: "server", code: 451, after: failStall},
+		{name: "stall, server says 226", fail: stalls, goesOn: true, client: sawReset, server: sawReset, says: "226 done", hears: ours426, result: "server", code: 426, after: failStall},
+		{name: "stall, server silent", fail: stalls, goesOn: true, client: sawReset, server: sawReset, hears: ours426, late: "426 late", result: "server", code: 426, after: failStall + failLinger},
+		{name: "control closed", fail: closesControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
+		{name: "control closed, sending", fail: closesControl, goesOn: true, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
+		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
+		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 426},
+	}},
+}
+
+// What a side that fails does.
+
+func stalls(*scene)          {}
+func resetsData(s *scene)    { reset(s.of(s.who)) }
+func closesData(s *scene)    { _ = s.of(s.who).Close() }
+func closesControl(s *scene) { _ = s.control(s.who).conn.Close() }
+func resetsControl(s *scene) { reset(s.control(s.who).conn) }
+func says421(s *scene)       { s.theatre.server.say("421 going down") }
+func saysError(s *scene)     { s.theatre.server.say("451 read error") }
+
+func closesUnread(s *scene) {
+	s.send(1000)
+	s.await("the rest arrives", func() bool { return unread(s.t, s.of(s.who)) == 1000 })
+	_ = s.of(s.who).Close()
+}
+
+func closesDataThenControl(s *scene) {
+	closesData(s)
+	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.clientData) })
+	closesControl(s)
+}
+
+func closesDataSaysFull(s *scene) {
+	closesData(s)
+	s.theatre.server.say("452 disk full")
+}
+
+func halfClosesAndWaits(s *scene) {
+	_ = s.of(s.who).CloseWrite()
+	s.send(1000)
+	_ = s.of(s.sender()).Close()
+}
+
+// endsThenClosesControl leaves before the server has confirmed the upload.
+func endsThenClosesControl(s *scene) {
+	_ = s.clientData.Close()
+	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.serverData) })
+	_ = s.theatre.client.conn.Close()
+}
+
+func resetsDelivered(s *scene) {
+	_ = s.serverData.Close()
+	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.clientData) })
+	reset(s.clientData)
+}
+
+// finalThenStalls is a server whose part is done while the client takes none.
+func finalThenStalls(s *scene) {
+	_ = s.clientData.SetReadBuffer(4096)
+	s.send(len(payload))
+	_ = s.serverData.CloseWrite()
+	if _, err := io.Copy(io.Discard, s.serverData); err != nil { // Our FIN: all was read.
+		s.t.Fatal(err)
+	}
+	_ = s.serverData.Close()
+	s.theatre.server.say("226 done")
+	// The client reads on only when it is too late.
+	s.theatre.client.hear(ours426)
+	s.heard = true
+}
+
+func TestFailures(t *testing.T) {
+	for _, cell := range failures {
+		for _, f := range cell.how {
+			for _, mode := range []string{"passive", "active"} {
+				t.Run(fmt.Sprintf("%s/%s/%s/%s", cell.direction, cell.who, f.name, mode), func(t *testing.T) {
+					newScene(t, cell.direction, cell.who, mode).run(&f)
+				})
+			}
+		}
+	}
+}
+
+// A scene is a transfer in which part of the file has arrived.
+type scene struct {
+	*theatre
+	direction              direction
+	who                    side // that fails
+	mode                   string
+	ranges                 map[string]config.PortRange // for the leases
+	sockets                int                         // of the process, before the transfer
+	clientData, serverData *net.TCPConn
+	sent                   int
+	stopped                chan error // of a sender that goes on
+	heard                  bool       // the final reply was heard already
+}
+
+func newScene(t *testing.T, d direction, who side, mode string) *scene {
+	t.Helper()
+	s := &scene{direction: d, who: who, mode: mode}
+	s.theatre = play(t, func(c *config.Config) {
+		c.Timeouts.DataStall, c.Timeouts.Linger, c.Timeouts.FinalReply = failStall, failLinger, failFinal
+		s.ranges = map[string]config.PortRange{"passive": c.Frontends[0].PassivePorts, "active": c.Backends[0].DataPorts}
+	})
+	if err := setOOBInline(s.theatre.server.conn); err != nil { // It may hear a Telnet synch.
+		t.Fatal(err)
+	}
+	s.sockets = sockets(t)
+	s.open()
+	s.send(1000)
+	if _, err := io.ReadFull(s.of(s.receiver()), make([]byte, s.sent)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *scene) open() {
+	s.t.Helper()
+	command := "RETR f"
+	if s.direction == upload {
+		command = "STOR f"
+	}
+	s.clientData, s.serverData = s.theatre.open(s.mode, command)
+	s.sockets++ // the listener of the peer that listens, to the test's end
+}
+
+func (s *scene) of(who side) *net.TCPConn {
+	if who == clientSide {
+		return s.clientData
+	}
+	return s.serverData
+}
+
+func (s *scene) control(who side) *actor {
+	if who == clientSide {
+		return s.theatre.client
+	}
+	return s.theatre.server
+}
+
+func (s *scene) sender() side {
+	if s.direction == upload {
+		return clientSide
+	}
+	return serverSide
+}
+
+func (s *scene) receiver() side {
+	if s.direction == upload {
+		return serverSide
+	}
+	return clientSide
+}
+
+// send sends n bytes.
+func (s *scene) send(n int) {
+	s.t.Helper()
+	s.sent += n
+	if _, err := s.of(s.sender()).Write(payload[:n]); err != nil {
+		s.t.Fatalf("%s sends: %v", s.sender(), err)
+	}
+}
+
+// run plays the failure and looks at everything that it must be seen by.
+func (s *scene) run(f *failure) {
+	began := time.Now()
+	f.fail(s)
+	if f.goesOn {
+		s.stopped = make(chan error, 1)
+		go sendOn(s.of(s.sender()), s.stopped)
+	}
+	// A receiver that stalls reads on only when the sender was stopped.
+	want := map[side]sight{clientSide: f.client, serverSide: f.server}
+	received := int64(-1)
+	for _, who := range []side{s.sender(), s.receiver()} {
+		if want[who] == itself {
+			continue
+		}
+		got, n := s.see(who)
+		if got != want[who] {
+			s.t.Errorf("%s sees %q, want %q", who, got, want[who])
+		}
+		if who == s.receiver() && got == sawEnd {
+			received = 1000 + n
+		}
+	}
+	if received >= 0 && received != int64(s.sent) {
+		s.t.Errorf("%s got %d bytes and a clean end, want %d", s.receiver(), received, s.sent)
+	}
+	s.speak(f)
+	took := time.Since(began)
+	if took < f.after-failEarly || took > f.after+f.after/4+failSlack {
+		s.t.Errorf("it took %v, want %v and little more", took, f.after)
+	}
+	s.wantRecord(f)
+	_ = s.clientData.Close()
+	_ = s.serverData.Close()
+	if f.reason == "" {
+		s.goOn()
+	} else {
+		s.wantMetric(fmt.Sprintf(`ftproxy_sessions_ended_total{frontend="public",reason="%s"}`, f.reason), 1)
+		_ = s.theatre.client.conn.Close()
+		_ = s.theatre.server.conn.Close()
+		s.sockets -= 4
+	}
+	s.wantReleased()
+}
+
+// speak plays the control connections to the final reply, or to their end.
+func (s *scene) speak(f *failure) {
+	s.t.Helper()
+	client, server := s.theatre.client, s.theatre.server
+	if f.says != "" {
+		server.say(f.says)
+	}
+	if f.hears != "" && !s.heard {
+		for line := range strings.SplitSeq(f.hears, "|") {
+			client.hear(line)
+		}
+	}
+	switch {
+	case f.late != "":
+		server.say(f.late)
+	case f.reason == endClientGone && f.result == "client":
+		// A client that is gone is ABOR and logout (H59).
+		if got := server.hear(""); !strings.HasSuffix(got, "ABOR") {
+			s.t.Errorf("server hears %q, want ABOR", got)
+		}
+		server.hearEnd()
+	case f.reason == endClientGone:
+		server.hearEnd()
+	case f.reason != "":
+		client.hearEnd()
+	}
+}
+
+// see waits for the end of a data connection and tells how many bytes came
+// before it.
+func (s *scene) see(who side) (sight, int64) {
+	s.t.Helper()
+	if who == s.sender() && s.stopped != nil {
+		select { // The error of a connection can be taken only once.
+		case err := <-s.stopped:
+			if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+				return sawReset, 0
+			}
+			s.t.Fatalf("%s sends: %v", who, err)
+		case <-time.After(socketTimeout):
+			s.t.Fatalf("%s is not stopped", who)
+		}
+	}
+	conn := s.of(who)
+	_ = conn.SetReadDeadline(time.Now().Add(socketTimeout))
+	n, err := io.Copy(io.Discard, conn)
+	switch {
+	case err == nil:
+		return sawEnd, n
+	case errors.Is(err, syscall.ECONNRESET):
+		return sawReset, n
+	}
+	s.t.Fatalf("%s reads: %v", who, err)
+	return itself, 0
+}
+
+// sendOn sends until that fails.
+func sendOn(conn net.Conn, stopped chan<- error) {
+	for {
+		if _, err := conn.Write(payload); err != nil {
+			stopped <- err
+			return
+		}
+	}
+}
+
+// wantRecord expects one transfer in log and metrics, with the same story.
+func (s *scene) wantRecord(f *failure) {
+	s.t.Helper()
+	s.wantLog(fmt.Sprintf(`"direction":"%s"`, s.direction), fmt.Sprintf(`"result":"%s"`, f.result), fmt.Sprintf(`"code":%d`, f.code))
+	var bytes int64
+	for line := range strings.Lines(s.logs.String()) {
+		if strings.Contains(line, `"message":"transfer"`) {
+			_, after, _ := strings.Cut(line, `"bytes":`)
+			number, _, _ := strings.Cut(after, ",")
+			n, err := strconv.ParseInt(number, 10, 64)
+			if err != nil {
+				s.t.Fatalf("no bytes in the log: %s", line)
+			}
+			bytes = n
+		}
+	}
+	switch exactly := !f.goesOn; {
+	case exactly && bytes != int64(s.sent), bytes < int64(s.sent):
+		s.t.Errorf("the log has %d bytes, want %d (exactly: %t)", bytes, s.sent, exactly)
+	}
+	for _, result := range []string{"ok", "client", "server", "proxy"} {
+		want := 0
+		if result == f.result {
+			want = 1
+		}
+		s.wantMetric(fmt.Sprintf(`ftproxy_transfers_total{direction="%s",result="%s"}`, s.direction, result), int64(want))
+	}
+	s.wantMetric(fmt.Sprintf(`ftproxy_transfer_bytes_total{direction="%s"}`, s.direction), bytes)
+	s.wantMetric(fmt.Sprintf(`ftproxy_transfers_active{direction="%s"}`, s.direction), 0)
+}
+
+func (s *scene) wantMetric(name string, want int64) {
+	s.t.Helper()
+	var got float64
+	s.await(fmt.Sprintf("%s is %d", name, want), func() bool {
+		page := httptest.NewRecorder()
+		s.process.metrics.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+		got = 0
+		for line := range strings.Lines(page.Body.String()) {
+			if value, found := strings.CutPrefix(line, name+" "); found {
+				got, _ = strconv.ParseFloat(strings.TrimSpace(value), 64)
+			}
+		}
+		return got == float64(want)
+	})
+}
+
+// goOn plays another transfer in the same session: replies are in step, and the
+// port is there.
+func (s *scene) goOn() {
+	s.t.Helper()
+	s.open()
+	from, to := s.of(s.sender()), s.of(s.receiver())
+	if _, err := from.Write(payload[:1000]); err != nil {
+		s.t.Fatal(err)
+	}
+	_ = from.Close()
+	wantData(s.t, "the next receiver", to, payload[:1000])
+	_ = to.Close()
+	s.theatre.server.say("226 next done")
+	s.theatre.client.hear("226 next done")
+}
+
+// wantReleased expects that the failure has left nothing: no descriptor, and a
+// port that somebody else may have at once.
+func (s *scene) wantReleased() {
+	s.t.Helper()
+	s.await("the sockets are closed", func() bool { return sockets(s.t) <= s.sockets })
+	ports := s.ranges[s.mode]
+	ctx, cancel := context.WithTimeout(s.t.Context(), failSlack)
+	defer cancel()
+	lo := netip.MustParseAddr("127.0.0.1")
+	lease, err := s.process.ports.Lease(ctx, portpool.Request{
+		Local: lo, Ports: portpool.Range(ports), Peer: hostPrefix(lo), Hold: s.mode == "active",
+	})
+	if err != nil {
+		s.t.Errorf("the port is not free: %v", err)
+		return
+	}
+	_ = lease.Close()
+}
+
+// await waits until cond holds, no longer than a failure may take.
+func (s *scene) await(what string, cond func() bool) {
+	s.t.Helper()
+	deadline := time.Now().Add(failSlack)
+	for !cond() {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not within %v: %s", failSlack, what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// sockets counts the sockets of the test process, in which the proxy runs.
+func sockets(t *testing.T) int {
+	t.Helper()
+	const dir = "/proc/self/fd"
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, fd := range fds {
+		if to, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// unread is how many bytes wait in a connection's receive queue.
+func unread(t *testing.T, conn *net.TCPConn) (n int) {
+	t.Helper()
+	inspect(t, conn, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
+		return err
+	})
+	return n
+}
+
+// finished tells whether the peer's FIN is here.
+func finished(t *testing.T, conn *net.TCPConn) bool {
+	t.Helper()
+	const closeWait = 8
+	var info *unix.TCPInfo
+	inspect(t, conn, func(fd int) (err error) {
+		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err
+	})
+	return info.State == closeWait
+}
+
+func inspect(t *testing.T, conn *net.TCPConn, look func(fd int) error) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = look(int(fd)) }); err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+}
