@@ -1,0 +1,433 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A fuzzOrder is one command of a client's, and what became of it. Its serial
+// number stands in the command where it can, and in every reply to it.
+type fuzzOrder struct {
+	serial  int
+	verb    string
+	line    string
+	refused bool // the server must never see it
+
+	forwarded bool // the server has it
+	announced bool // the server said 1xx
+	code      int  // of the server's final reply, 0 while it has none
+	reply     string
+	mute      bool // an ABOR that the server answers together with its transfer
+	barrier   bool // nobody's: the session's own NOOP
+
+	told    int // the code of the client's final reply, 0 while it has none
+	aborted bool
+	data    *fuzzData // of a setup what it agreed on, of a transfer what it uses
+	late    bool      // more time passed than a timer allows
+}
+
+func (o *fuzzOrder) tag() string { return "#" + strconv.Itoa(o.serial) + "." }
+
+func (o *fuzzOrder) isTransfer() bool {
+	return slices.Contains([]string{"RETR", "LIST", "STOR", "XFER"}, o.verb)
+}
+
+func (o *fuzzOrder) isSetup() bool {
+	return slices.Contains([]string{"PASV", "EPSV", "PORT", "EPRT"}, o.verb)
+}
+
+// A fuzzData is a data connection that is being agreed on, and its two ends.
+type fuzzData struct {
+	client, server *fuzzWire
+	clientAt       string // where the client connects or listens
+	serverAt       string // where the server connects, "" where it listens
+	resets         bool   // the script reset or closed an end before its time
+	agreed         time.Time
+	began          time.Time
+}
+
+// A fuzzScene is one session: its two peers and the model of what is due.
+type fuzzScene struct {
+	w      *fuzzWorld
+	name   string // "" or "2", as a dialogue numbers it
+	client *fuzzWire
+	server *fuzzWire
+
+	orders   []*fuzzOrder
+	out      []*fuzzOrder // what the server has and has not answered
+	cause    string       // why the session may end; "" while it may not
+	unasked  int
+	half     string // what is still to come of a reply that was sent in part
+	halfCode int    // the code of that reply
+	halfText string // and all of it
+	rest     string // likewise of a command
+	active   time.Time
+
+	heard, seen int // of client.got and server.got, what was looked at
+	last        int // serial of the command forwarded last
+	closing     bool
+	data        *fuzzData // agreed on by the server last
+	prepared    *fuzzData // known to the client last
+}
+
+// A fuzzFault is the first thing that went against the model.
+type fuzzFault struct{ text string }
+
+func (s *fuzzScene) fault(format string, args ...any) {
+	panic(fuzzFault{"session" + s.name + ": " + fmt.Sprintf(format, args...)})
+}
+
+// mayEnd notes why the session may end from now on.
+func (s *fuzzScene) mayEnd(why string) {
+	if s.cause == "" {
+		s.cause = why
+	}
+}
+
+// look takes what both peers have received since the last time.
+func (s *fuzzScene) look() {
+	quiet := time.Since(s.active)
+	if quiet >= 4*time.Minute+50*time.Second {
+		s.mayEnd("time")
+	}
+	for {
+		text, code, ok := nextReply(s.client.got[s.heard:])
+		if !ok {
+			break
+		}
+		s.heard += len(text)
+		s.w.say("client%s<  %s", s.name, quoteReply(text))
+		s.onReply(code, text)
+	}
+	if end := s.client.endedBy(); end != "" && !s.closing {
+		s.closing = true
+		s.w.say("client%s: %s", s.name, end)
+		if s.cause == "" {
+			s.fault("the session ended (%s) and there was no reason to", end)
+		}
+	}
+	for {
+		i := bytes.IndexByte(s.server.got[s.seen:], '\n')
+		if i < 0 {
+			break
+		}
+		line := string(s.server.got[s.seen : s.seen+i+1])
+		s.seen += i + 1
+		s.onCommand(line)
+	}
+	s.lookAtData()
+}
+
+// nextReply cuts a whole reply from b, as RFC 959 §4.2 frames it.
+func nextReply(b []byte) (text string, code int, ok bool) {
+	first := 0
+	for at := 0; ; {
+		i := bytes.Index(b[at:], []byte("\r\n"))
+		if i < 0 {
+			return "", 0, false
+		}
+		line := b[at : at+i]
+		at += i + 2
+		if len(line) < 4 {
+			if first == 0 {
+				panic(fuzzFault{fmt.Sprintf("the client received %q, which is no reply", line)})
+			}
+			continue
+		}
+		n, err := strconv.Atoi(string(line[:3]))
+		switch {
+		case first == 0 && (err != nil || line[3] != ' ' && line[3] != '-'):
+			panic(fuzzFault{fmt.Sprintf("the client received %q, which is no reply", line)})
+		case first == 0 && line[3] == '-':
+			first = n
+		case first == 0, n == first && err == nil && line[3] == ' ':
+			return string(b[:at]), n, true
+		}
+	}
+}
+
+func quoteReply(text string) string {
+	text = strings.TrimSuffix(text, "\r\n")
+	if len(text) > 100 || strings.Contains(text, "\r\n") {
+		return strconv.Quote(text + "\r\n")
+	}
+	return text
+}
+
+// waiting are the commands that have no final reply yet, in order.
+func (s *fuzzScene) waiting() []*fuzzOrder {
+	for i, o := range s.orders {
+		if o.told == 0 {
+			return s.orders[i:]
+		}
+	}
+	return nil
+}
+
+// tagOf is the serial number that a reply names, 0 where it has none.
+func tagOf(text string) int {
+	_, rest, ok := strings.Cut(text, "#")
+	if !ok {
+		return 0
+	}
+	number, _, _ := strings.Cut(rest, ".")
+	n, _ := strconv.Atoi(number)
+	return n
+}
+
+// onReply matches a reply that the client received with the command it is for.
+func (s *fuzzScene) onReply(code int, text string) {
+	tag := tagOf(text)
+	switch {
+	case strings.Contains(text, "10.0.0.") || strings.Contains(text, "10,0,0,"):
+		s.fault("the client hears an inside address: %q", text)
+	case strings.Contains(text, "unasked"), strings.Contains(text, "barrier"):
+		s.fault("the client hears what was not for it: %q", text)
+	case code == 421:
+		if s.cause == "" {
+			s.fault("421 without a reason: %q", text)
+		}
+		return
+	}
+	waiting := s.waiting()
+	if code == 211 && strings.Contains(text, " in progress, ") {
+		i := slices.IndexFunc(waiting, func(o *fuzzOrder) bool { return o.told == 0 && o.verb == "STAT" })
+		if i < 0 {
+			s.fault("an answer to STAT that nobody asked: %q", text)
+		}
+		waiting[i].told = code
+		return
+	}
+	if len(waiting) == 0 {
+		s.fault("a reply that answers no command: %q", text)
+	}
+	o := waiting[0]
+	if tag != 0 && tag != o.serial {
+		s.fault("a reply to command %d is delivered for command %d, %s: %q", tag, o.serial, o.line, text)
+	}
+	if code/100 == 1 {
+		if tag == 0 {
+			s.fault("a preliminary reply of nobody's: %q", text)
+		}
+		return
+	}
+	o.told = code
+	s.check(o, code, text, tag != 0)
+}
+
+// check tells whether a final reply is true.
+func (s *fuzzScene) check(o *fuzzOrder, code int, text string, tagged bool) {
+	if o.refused {
+		if code/100 < 4 {
+			s.fault("%q is answered with %q, want a refusal", o.line, text)
+		}
+		return
+	}
+	switch {
+	case tagged && o.code != code:
+		s.fault("%s: the server said %d, the client hears %q", o.line, o.code, text)
+	case o.isSetup():
+		s.checkSetup(o, code, text)
+	case o.isTransfer() && o.data != nil && (o.verb != "XFER" || o.announced):
+		s.checkTransfer(o, code, text, tagged)
+	case o.isTransfer(), o.verb == "ABOR", o.verb == "FEAT":
+		// Refused for want of a setup, or answered in the server's stead.
+	case s.loggedOut() && code == 530:
+	case text != o.reply:
+		s.fault("%s: the server said %q, the client hears %q", o.line, o.reply, text)
+	}
+	switch {
+	case o.verb == "QUIT" && code == 221:
+		s.mayEnd("quit")
+	case o.verb == "REIN" && code/100 == 2:
+		s.data, s.prepared = nil, nil
+		s.mayEnd("login") // The login timer runs.
+	}
+}
+
+// loggedOut tells whether a REIN succeeded. Nobody logs in again.
+func (s *fuzzScene) loggedOut() bool {
+	return slices.ContainsFunc(s.orders, func(o *fuzzOrder) bool { return o.verb == "REIN" && o.code/100 == 2 })
+}
+
+func (s *fuzzScene) checkSetup(o *fuzzOrder, code int, text string) {
+	if code/100 != 2 {
+		return
+	}
+	if o.data == nil || o.code/100 != 2 {
+		s.fault("%s: the server did not agree, the client hears %q", o.line, text)
+	}
+	o.data.agreed = time.Now()
+	switch o.verb {
+	case "PASV":
+		o.data.clientAt = passiveTarget(text)
+	case "EPSV":
+		o.data.clientAt = "203.0.113.9:" + strings.Trim(text[strings.IndexByte(text, '('):], "()|.\r\n")
+	}
+	s.prepared = o.data
+}
+
+// checkTransfer: 2xx only where all bytes have arrived, and where nothing went
+// wrong nothing else.
+func (s *fuzzScene) checkTransfer(o *fuzzOrder, code int, text string, tagged bool) {
+	d := o.data
+	up := o.verb == "STOR"
+	if code/100 == 2 {
+		switch why := d.incomplete(up, o.announced); {
+		case o.code/100 != 2:
+			s.fault("%s: the server said %d, the client hears %q", o.line, o.code, text)
+		case why != "":
+			s.fault("%s: %s, the client hears %q", o.line, why, text)
+		}
+		return
+	}
+	if o.code/100 == 2 && o.announced && !o.aborted && !o.late && d.clean(up) {
+		s.fault("%s: nothing went wrong, the client hears %q", o.line, text)
+	}
+	if !tagged && code != 425 && code != 426 && code != 451 {
+		s.fault("%s: the client hears %q", o.line, text)
+	}
+}
+
+// incomplete says why the payload cannot have arrived; "" where it may.
+func (d *fuzzData) incomplete(up, announced bool) string {
+	from, to := d.server, d.client
+	if up {
+		from, to = to, from
+	}
+	switch {
+	case from == nil && up:
+		return "the client made no data connection"
+	case from == nil:
+		return ""
+	case to == nil && (up || from.wrote > 0 || announced):
+		return "the receiver has no data connection"
+	case to == nil:
+		return ""
+	case !from.fin && (announced || from.wrote > 0):
+		return "the sender has not ended its data"
+	}
+	got := len(to.got)
+	if to.lazy {
+		got += lazyBuffer
+	}
+	if got < from.wrote || from.wrote < len(from.sent) {
+		return fmt.Sprintf("%d of %d bytes arrived", len(to.got), len(from.sent))
+	}
+	return ""
+}
+
+// clean tells whether a transfer cannot have failed.
+func (d *fuzzData) clean(up bool) bool {
+	from, to := d.server, d.client
+	if up {
+		from, to = to, from
+	}
+	return !d.resets && from != nil && to != nil && from.fin && to.ended == io.EOF && len(to.got) == len(from.sent)
+}
+
+// onCommand takes a line that reached the server.
+func (s *fuzzScene) onCommand(raw string) {
+	line := strings.TrimPrefix(strings.TrimSuffix(raw, "\r\n"), "\xff\xf4\xff\xf2")
+	s.w.say("server%s<  %s", s.name, strings.TrimSuffix(raw, "\r\n"))
+	verb, arg, _ := strings.Cut(line, " ")
+	if strings.Contains(line, "!no") || strings.Contains(line, "198.51") || strings.Contains(line, "198,51") {
+		s.fault("the server sees %q", line)
+	}
+	if strings.ContainsAny(line, "\r\x00") || !strings.HasSuffix(raw, "\r\n") {
+		s.fault("the server sees a bad line: %q", raw)
+	}
+	if line == "NOOP" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.verb == "ABOR" }) {
+		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
+		return
+	}
+	o := s.match(verb, arg)
+	switch {
+	case verb == "ABOR" && s.cause != "" && (o == nil || len(s.out) > 0 && !s.out[0].isTransfer()): // The courtesy of a session that ends.
+		return
+	case o == nil:
+		s.fault("the server sees %q, which no client sent or which it has seen before", line)
+	case len(s.out) > 0 && verb != "ABOR":
+		s.fault("the server sees %q and has not answered %s", line, s.out[0].line)
+	case len(s.out) > 0 && !s.out[0].isTransfer():
+		s.fault("ABOR overtakes %s", s.out[0].line)
+	case verb != "ABOR" && o.serial < s.last:
+		s.fault("the server sees %q after command %d", line, s.last)
+	}
+	if verb != "ABOR" {
+		s.last = o.serial
+	}
+	o.forwarded = true
+	s.out = append(s.out, o)
+	switch {
+	case verb == "PORT" || verb == "EPRT":
+		o.data.serverAt = activeTarget(verb, arg)
+	case verb == "PASV" || verb == "EPSV":
+		o.data = &fuzzData{}
+	case o.isTransfer():
+		o.data = s.data
+		if verb != "XFER" {
+			s.data = nil
+		}
+	case verb == "ABOR":
+		for _, t := range s.waiting() {
+			t.aborted = t.aborted || t.isTransfer() && t.forwarded
+		}
+		s.data = nil
+	}
+}
+
+// match finds the client's command that a line at the server is.
+func (s *fuzzScene) match(verb, arg string) *fuzzOrder {
+	for _, o := range s.orders {
+		if o.refused || o.told != 0 && !s.closing { // A session that ends answers before the server sees the command.
+			continue
+		}
+		switch {
+		case strings.HasSuffix(arg, o.tag()) && o.verb == verb && !o.forwarded:
+			return o
+		case verb == "REST" && arg == strconv.Itoa(o.serial) && o.verb == verb && !o.forwarded:
+			return o
+		case (verb == "PASV" || verb == "EPSV") && (o.verb == "PASV" || o.verb == "EPSV"),
+			(verb == "PORT" || verb == "EPRT") && (o.verb == "PORT" || o.verb == "EPRT"):
+			if !o.forwarded || o.verb[0] == 'E' && o.verb != verb {
+				return o
+			}
+		case arg == "" && o.verb == verb && o.line == verb && !o.forwarded:
+			return o
+		}
+	}
+	return nil
+}
+
+// lookAtData checks what must hold at any time: nobody receives what the other
+// did not send, and an upload that was cut does not look complete.
+func (s *fuzzScene) lookAtData() {
+	for _, o := range s.orders {
+		d := o.data
+		if d == nil || !o.isTransfer() || d.server == nil {
+			continue
+		}
+		if c := d.client; c != nil {
+			if !bytes.HasPrefix(d.server.sent, c.got) {
+				s.fault("%s: the client received other data than the server sent", o.line)
+			}
+			if !bytes.HasPrefix(c.sent, d.server.got) {
+				s.fault("%s: the server received other data than the client sent", o.line)
+			}
+		}
+		if o.verb == "STOR" && d.server.ended == io.EOF && o.code/100 < 4 && !d.server.gone {
+			if d.client == nil || !d.client.fin || len(d.server.got) < len(d.client.sent) {
+				s.fault("%s was cut, and to the server it looks complete", o.line)
+			}
+		}
+		if o.verb != "STOR" && len(d.server.got) > 0 && o.announced {
+			s.fault("%s: the server received %d bytes of a download", o.line, len(d.server.got))
+		}
+	}
+}
