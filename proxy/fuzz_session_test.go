@@ -133,9 +133,9 @@ type fuzzWorld struct {
 	wires     []*fuzzWire
 	strangers []*fuzzWire
 	listeners []net.Listener
+	arrived   chan func() // connections that were accepted
 	drained   chan error
 	story     []string
-	began     time.Time
 }
 
 type fuzzHost = *ftptest.Host
@@ -148,7 +148,7 @@ func playScript(t *testing.T, script []byte) (fault, story string) {
 		script = script[:maxFuzzEvents*fuzzEvent]
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := &fuzzWorld{began: time.Now()}
+		w := &fuzzWorld{arrived: make(chan func(), 1024)}
 		fault = w.run(t, script)
 		story = strings.Join(w.story, "\n")
 	})
@@ -219,7 +219,7 @@ func (w *fuzzWorld) login() {
 			} else {
 				s.client.write([]byte(step + "\r\n"))
 			}
-			synctest.Wait()
+			w.watch()
 		}
 		if got := string(s.client.got); got != "220 ready\r\n230 in\r\n" {
 			panic(fuzzFault{fmt.Sprintf("the login: %q", got)})
@@ -342,6 +342,7 @@ func (w *fuzzWorld) close() {
 	for _, l := range w.listeners {
 		_ = l.Close()
 	}
+	w.watch()
 	for _, wire := range w.wires {
 		wire.stop()
 	}
@@ -365,9 +366,21 @@ const fuzzFastBarrier = true
 
 // settle lets everything happen that needs no time, and looks at it.
 func (w *fuzzWorld) settle() {
-	synctest.Wait()
+	w.watch()
 	for _, s := range w.scenes {
 		s.look()
+	}
+}
+
+// watch brings what is known of the connections up to date.
+func (w *fuzzWorld) watch() {
+	synctest.Wait()
+	for len(w.arrived) > 0 {
+		(<-w.arrived)()
+		synctest.Wait()
+	}
+	for _, wire := range w.wires {
+		wire.look()
 	}
 }
 
@@ -396,7 +409,7 @@ func (w *fuzzWorld) wait(d time.Duration) {
 		}
 	}
 	<-time.After(d)
-	synctest.Wait()
+	w.watch()
 }
 
 func (w *fuzzWorld) say(format string, args ...any) {
@@ -425,6 +438,6 @@ func (w *fuzzWorld) acceptData(l net.Listener, accepted func(*fuzzWire)) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		accepted(w.wire(conn, false))
+		w.arrived <- func() { accepted(w.wire(conn, false)) }
 	}
 }

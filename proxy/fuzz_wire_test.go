@@ -4,26 +4,47 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 
 	"ftproxy/internal/ftptest"
 )
 
 // A fuzzWire is an end of a connection that a script holds. One goroutine reads
-// all that comes and one sends what is to be sent, so the script never waits.
-// The script looks at it only when both rest (synctest.Wait).
+// all that comes and one sends what is to be sent, so the script never waits;
+// it sees what they did when it looks.
 type fuzzWire struct {
 	conn  *ftptest.Conn
 	sends chan func()
 
-	sent  []byte // what the script wants to send
-	wrote int    // how much of it was taken
-	last  bool   // the script wants to send no more
-	fin   bool   // the sending direction ended in order
-	gone  bool   // the script has closed or reset it
+	sent []byte // what the script wants to send
+	last bool   // it wants to send no more
+	gone bool   // it has closed or reset the connection
+	lazy bool   // nobody reads yet: the peer's bytes stay in a small buffer
+	fuzzProgress
 
-	lazy  bool // nobody reads yet: the peer's bytes stay in a small buffer
-	got   []byte
-	ended error // io.EOF, or what ended the reading
+	mu  sync.Mutex
+	now fuzzProgress
+}
+
+// fuzzProgress is what the goroutines of a wire have done.
+type fuzzProgress struct {
+	wrote int    // how much of what is to be sent was taken
+	fin   bool   // the sending direction ended in order
+	got   []byte // all that was received
+	ended error  // io.EOF, or what ended the reading
+}
+
+// look brings what the script knows up to date.
+func (w *fuzzWire) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fuzzProgress = w.now
+}
+
+func (w *fuzzWire) note(done func(*fuzzProgress)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done(&w.now)
 }
 
 // lazyBuffer is what a wire holds that nobody reads.
@@ -48,10 +69,12 @@ func (w *fuzzWire) send() {
 
 func (w *fuzzWire) read() {
 	buf := make([]byte, 8<<10)
-	for w.ended == nil {
+	for {
 		n, err := w.conn.Read(buf)
-		w.got = append(w.got, buf[:n]...)
-		w.ended = err
+		w.note(func(p *fuzzProgress) { p.got, p.ended = append(p.got, buf[:n]...), err })
+		if err != nil {
+			return
+		}
 	}
 }
 
@@ -67,7 +90,7 @@ func (w *fuzzWire) write(b []byte) {
 	w.sent = append(w.sent, b...)
 	w.sends <- func() {
 		n, _ := w.conn.Write(b)
-		w.wrote += n
+		w.note(func(p *fuzzProgress) { p.wrote += n })
 	}
 }
 
@@ -75,20 +98,28 @@ func (w *fuzzWire) writeUrgent(b []byte) {
 	w.sent = append(w.sent, b...)
 	w.sends <- func() {
 		n, _ := w.conn.WriteUrgent(b)
-		w.wrote += n
+		w.note(func(p *fuzzProgress) { p.wrote += n })
 	}
 }
 
 // halfClose ends the sending direction behind what is still being sent.
 func (w *fuzzWire) halfClose() {
-	w.last = true
-	w.sends <- func() { w.fin = w.conn.CloseWrite() == nil && w.wrote == len(w.sent) || w.fin }
+	w.endSending(w.conn.CloseWrite)
 }
 
 // close closes likewise.
 func (w *fuzzWire) close() {
-	w.last, w.gone = true, true
-	w.sends <- func() { w.fin = w.conn.Close() == nil && w.wrote == len(w.sent) || w.fin }
+	w.gone = true
+	w.endSending(w.conn.Close)
+}
+
+func (w *fuzzWire) endSending(end func() error) {
+	w.last = true
+	size := len(w.sent)
+	w.sends <- func() {
+		err := end()
+		w.note(func(p *fuzzProgress) { p.fin = p.fin || err == nil && p.wrote == size })
+	}
 }
 
 // reset aborts at once.
