@@ -37,7 +37,7 @@ func (s *session) abortTransfer(c ftp.Command) error {
 // began, as when PASV, RETR and ABOR come in one segment.
 func (s *session) abortIfQueued() error {
 	for _, q := range s.queue {
-		if q.Verb == "ABOR" && q.Fault == nil {
+		if q.Verb == "ABOR" && q.Fault == nil && !q.sent {
 			return s.interrupt(q.Command, q)
 		}
 	}
@@ -71,7 +71,7 @@ func (s *session) interrupt(c ftp.Command, place *queued) error {
 // synch interrupts the server's transfer: IAC IP, IAC DM, the DM being the
 // urgent byte (RFC 854). BSD's ftpd does not read ABOR without it.
 func (s *session) synch() error {
-	if err := writeUrgent(s.server.conn, []byte(ftp.TelnetSynch)); err != nil {
+	if err := s.server.writeUrgent([]byte(ftp.TelnetSynch)); err != nil {
 		return fmt.Errorf("sending the Telnet synch: %w", err)
 	}
 	return nil

@@ -124,11 +124,12 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 		return refuse(503, textEPSVAll, nil)
 	case err != nil:
 		return refuse(501, "Syntax error in "+verb+" argument.", err)
-	case target.Addr() != s.clientAddr.Addr():
+	case target.Addr() != s.clientAddr.Addr().WithZone(""):
 		return refuse(504, verb+" must name your own address.", errors.New("foreign address "+target.String()))
 	case target.Port() < 1024:
 		return refuse(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()))
 	}
+	target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port()) // A link-local one has a zone.
 	s.leasePort(&setup{client: verb, attempts: s.serverVerbs(verb), target: target}, portpool.Request{
 		Local: addrPort(s.server.conn.LocalAddr()).Addr(),
 		Ports: s.fe.backend.dataPorts,
@@ -185,7 +186,8 @@ func (s *session) onLeased(l leased) error {
 	s.wait.cancel()
 	s.wait = nil
 	if l.err != nil {
-		s.log.Warn().Err(l.err).Str("verb", st.client).Msg("no data port")
+		s.log.Warn().Err(l.err).Str("user", s.user).Str("verb", st.client).
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg("no data port")
 		return refuse(425, textNoPort, l.err)
 	}
 	st.lease = l.lease
@@ -301,6 +303,10 @@ func (s *session) replyActive(ex *exchange) error {
 
 // agreed makes the data connection the session's next.
 func (s *session) agreed(client, server leg, m modes) {
+	if s.last != nil { // One at most lingers.
+		s.last.unlinger()
+		s.last = nil
+	}
 	s.data = s.startTransfer(client, server, m)
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
 }

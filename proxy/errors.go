@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A refusal is answered to the client and the session goes on. Text tells
-// nothing of our network; Cause is for the log alone and may be nil.
+// A refusal is answered to the client and the session goes on. Its text tells
+// nothing of our network; the cause is for the log alone and may be nil.
 type refusal struct {
 	code  int
 	text  string

@@ -44,6 +44,9 @@ func (s *session) forward(q *queued) error {
 
 // send sends a command to the server. Its reply is due from now on.
 func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
+	if s.serverGone { // A write would succeed, and nobody would answer.
+		return nil, s.serverFailed(errServerGone)
+	}
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
 	s.midway = false
 	s.server.out = c.AppendLine(s.server.out[:0])
@@ -124,14 +127,17 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 	return nil
 }
 
-// relay appends a reply line to the client's output, and writes it when no
-// other line is there already.
+// relay passes a reply line on. Timer reply is for a server that is silent, not
+// for a long reply: that has its bound in bytes.
 func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
 	if ex.size += len(l.Text) + len("\r\n"); ex.size > maxReply {
 		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
 			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxReply)}
 	}
 	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
+	if ex.transfer == nil {
+		s.timers.set(timerReply, s.rt.timeouts.Reply)
+	}
 	return nil
 }
 
@@ -142,15 +148,26 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 		// A verb that we do not know moves data, too: as LIST does, since
 		// no known verb that is not in the table uploads.
 		s.begin(ex, download, "")
+		s.accepted(ex.transfer, true)
+		s.timers.clear(timerReply)
+		if err := s.relay(ex, l); err != nil {
+			return err
+		}
+		return s.abortIfQueued()
 	}
 	switch {
-	case ex.transfer == nil:
-		s.timers.set(timerReply, s.rt.timeouts.Reply)
+	case ex.transfer == nil: // relay sets timer reply.
 	case l.First && !ex.transfer.accepted && !ex.transfer.answered:
 		s.accepted(ex.transfer, true)
 		s.timers.clear(timerReply)
 	}
-	if !ex.owed || ex.place != nil {
+	switch {
+	case !ex.owed || ex.place != nil:
+		return nil
+	case ex.transfer != nil && s.namesInside(l.Text):
+		if l.Last {
+			s.say(l.Code, textOpening)
+		}
 		return nil
 	}
 	return s.relay(ex, l)

@@ -61,7 +61,11 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 		p.log.Warn().Str("frontend", fe.name).Stringer("client", client).Str("limit", why).Msg("session refused")
 		// A fresh connection has room for one line: the write does not block.
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(ftp.AppendReply(nil, 421, "Too many connections, try again later."))
+		text := "Too many connections, try again later."
+		if why == "draining" {
+			text = "Service is shutting down."
+		}
+		_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
 		_ = conn.Close()
 		return
 	}

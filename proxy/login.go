@@ -7,9 +7,9 @@ import (
 	"ftproxy/rewrite"
 )
 
-// doUSER remembers the name for the log. The server decides about it.
+// doUSER remembers the name. The server decides about it.
 func (s *session) doUSER(q *queued) error {
-	s.user = ftp.Quote(q.Arg)
+	s.asked = ftp.Quote(q.Arg)
 	return s.forward(q)
 }
 
@@ -18,11 +18,15 @@ func (s *session) doUSER(q *queued) error {
 // superfluous; a 331 to a later USER begins it again.
 func (s *session) notedLogin(ex *exchange, code int) {
 	switch {
-	case code == 230, code == 232, code == 202 && s.user != "":
-		s.stage = loggedIn
+	case code == 230, code == 232, code == 202 && s.asked != "":
+		s.stage, s.user = loggedIn, s.asked
 		s.timers.clear(timerLogin)
 	case ex.verb == "USER" && ftp.Class(code) == 3:
 		s.restartLogin()
+	case ftp.Class(code) >= 4:
+		// The server sees our address only: who guesses passwords is told here.
+		s.p.metrics.LoginFailed(s.fe.name)
+		s.log.Warn().Str("name", s.asked).Str("verb", ex.verb).Int("code", code).Msg("login failed")
 	}
 }
 
@@ -32,12 +36,12 @@ func (s *session) notedREIN(_ *exchange, code int) {
 		return
 	}
 	s.dropData()
-	s.user, s.epsvAll = "", false
+	s.asked, s.epsvAll = "", false
 	s.restartLogin()
 }
 
 func (s *session) restartLogin() {
-	s.stage = greeted
+	s.stage, s.user = greeted, ""
 	s.timers.setIfUnset(timerLogin, s.rt.timeouts.Login)
 }
 

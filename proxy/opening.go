@@ -73,11 +73,16 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			if o.err != nil && o.side == serverSide && accepted == nil && t.mayBeEmpty() {
 				return empty()
 			}
+			if o.err != nil && t.ctx.Err() != nil { // The leg was only given up.
+				err := context.Cause(t.ctx)
+				return fail(blame(err), err)
+			}
 			if o.err != nil {
 				return fail(o.side, o.err)
 			}
 			conns[o.side] = o.conn
 			if o.side == clientSide {
+				t.clientHere.Store(true)
 				r.client = endsOf(o.conn)
 				continue
 			}

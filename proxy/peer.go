@@ -20,6 +20,7 @@ type peer[T any] struct {
 	out   []byte          // written at the next flush
 	limit time.Duration   // for one write
 	cut   context.Context // ends when the process is cut: then cutWrite is the limit
+	uncut func() bool
 }
 
 // cutWrite is how long the last words of a session that is cut may take.
@@ -34,6 +35,7 @@ type got[T any] struct {
 // newPeer takes over conn and starts its pump, which tells done when it ends.
 func newPeer[T any](conn net.Conn, read func() (T, error), limit time.Duration, cut context.Context, done *sync.WaitGroup) *peer[T] {
 	p := &peer[T]{conn: conn, ask: make(chan struct{}, 1), in: make(chan got[T], 1), limit: limit, cut: cut}
+	p.uncut = context.AfterFunc(cut, p.interrupt) // The loop may be writing.
 	done.Add(1)
 	go pump(p.ask, read, p.in, done)
 	return p
@@ -87,12 +89,23 @@ func (p *peer[T]) flush() error {
 
 // write writes b at once.
 func (p *peer[T]) write(b []byte) error {
+	p.limitWrite()
+	_, err := p.conn.Write(b)
+	return err
+}
+
+// writeUrgent writes b at once, its last byte as urgent data.
+func (p *peer[T]) writeUrgent(b []byte) error {
+	p.limitWrite()
+	return writeUrgent(p.conn, b)
+}
+
+// limitWrite bounds the next write; the bound of an earlier one may have passed.
+func (p *peer[T]) limitWrite() {
 	_ = p.conn.SetWriteDeadline(time.Now().Add(p.limit))
 	if p.cut.Err() != nil {
 		_ = p.conn.SetWriteDeadline(time.Now().Add(min(p.limit, cutWrite)))
 	}
-	_, err := p.conn.Write(b)
-	return err
 }
 
 // interrupt fails a write that is blocked. Unlike all else here it may be called
@@ -101,6 +114,7 @@ func (p *peer[T]) interrupt() { _ = p.conn.SetWriteDeadline(time.Unix(1, 0)) }
 
 // close ends the pump and the connection. A reader that is parked wakes up.
 func (p *peer[T]) close() {
+	p.uncut()
 	close(p.ask)
 	_ = p.conn.Close()
 }

@@ -90,6 +90,9 @@ func (p *Process) Apply(c *config.Config) error {
 		return err
 	}
 	p.runtime.Store(rt)
+	for _, fe := range rt.frontends {
+		p.metrics.Declare(fe.name, fe.backend.name, fe.passivePorts.String(), fe.backend.dataPorts.String())
+	}
 	for addr, l := range opened {
 		p.listeners[addr] = l
 		p.accepting.Add(1)

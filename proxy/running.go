@@ -2,9 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"time"
-
-	"github.com/rs/zerolog"
 
 	"ftproxy/internal/ftp"
 )
@@ -32,9 +29,10 @@ func (s *session) doTransfer(q *queued) error {
 		return refuse(425, textSetupFirst, nil)
 	}
 	select {
-	case r := <-s.data.results: // The port was taken back, or the peer came and went.
+	case r := <-s.data.results: // The port was taken back for another session.
 		s.data = nil
 		s.timers.clear(timerUnused)
+		s.log.Warn().Err(r.err).Str("user", s.user).Str("verb", q.Verb).Msg("data connection lost before the command")
 		return refuse(425, textNoConnect, r.err)
 	default:
 	}
@@ -120,12 +118,23 @@ func (s *session) settle() error {
 func (s *session) deliver() {
 	t := s.transfer
 	code, text := t.verdict()
-	if code == t.final.Code && text == "" {
-		s.client.out = t.final.AppendLines(s.client.out)
-	} else {
-		s.say(code, text)
-	}
+	s.answer(t, code, text)
 	s.endTransfer(code)
+}
+
+// answer writes the final reply: text, or where that is empty what the server
+// said, unless it names addresses that are not the client's affair.
+func (s *session) answer(t *running, code int, text string) {
+	if text == "" && s.namesInside([]byte(t.final.Text())) {
+		if text = textFailed; ftp.Class(code) == 2 {
+			text = textComplete
+		}
+	}
+	if text != "" {
+		s.say(code, text)
+		return
+	}
+	s.client.out = t.final.AppendLines(s.client.out)
 }
 
 // deliverEarly gives the client the verdict on a failed transfer that the
@@ -203,15 +212,12 @@ func (s *session) abandonTransfer(e *ending) {
 			_ = s.server.write([]byte("ABOR\r\n"))
 		}
 	}
-	code := 426
-	if !t.answered {
-		code, text := t.verdict()
-		if t.final == nil || text != "" {
-			s.say(code, text)
-		} else {
-			s.client.out = t.final.AppendLines(s.client.out)
-		}
+	if t.answered { // by the server's 421
+		s.endTransfer(421)
+		return
 	}
+	code, text := t.verdict()
+	s.answer(t, code, text)
 	s.endTransfer(code)
 }
 
@@ -219,7 +225,7 @@ func (s *session) abandonTransfer(e *ending) {
 // the next command through.
 func (s *session) endTransfer(code int) {
 	t := s.transfer
-	s.transfer = nil
+	s.transfer, s.last = nil, t.data
 	t.answered = true
 	for _, id := range []timerID{timerFinal, timerVerdict, timerTail} {
 		s.timers.clear(id)
@@ -227,52 +233,8 @@ func (s *session) endTransfer(code int) {
 	if len(s.pending) == 0 {
 		s.timers.clear(timerReply)
 	}
-	r := t.result
-	if r == nil {
-		r = &result{failed: serverSide, err: errServerGone}
+	if t.accepted { // So it was counted as started.
+		s.p.metrics.TransferEnded(t.direction.String(), t.outcome(code), t.result.bytes)
 	}
-	outcome := t.outcome(code)
-	if t.accepted { // So it was counted as started, and the outcome is not "refused".
-		s.p.metrics.TransferEnded(t.direction.String(), outcome, r.bytes)
-	}
-	e := s.log.Info().Str("user", s.user).Str("verb", t.verb).Str("path", t.path).
-		Str("direction", t.direction.String()).Int64("bytes", r.bytes).Dur("duration", t.duration()).
-		Str("client_mode", t.data.modes.client).Str("server_mode", t.data.modes.server).
-		Int("code", code).Str("result", outcome)
-	logEnds(e, "client_data", r.client)
-	logEnds(e, "server_data", r.server)
-	if r.strayFromTheSink > 0 {
-		e = e.Int64("stray_bytes", r.strayFromTheSink)
-	}
-	e.AnErr("cause", r.err).Msg("transfer")
-}
-
-// logEnds names the two ends of a data connection: ours, and the peer's.
-func logEnds(e *zerolog.Event, key string, at ends) {
-	if at.remote.IsValid() {
-		e.Stringer(key, at.remote).Stringer(key+"_local", at.local)
-	}
-}
-
-// outcome is the result for the log: ok, refused by the server, or the side
-// that failed.
-func (t *running) outcome(code int) string {
-	switch {
-	case !t.accepted:
-		return "refused"
-	case t.result == nil:
-		return string(serverSide)
-	case t.result.err != nil:
-		return string(t.result.failed)
-	case ftp.Class(code) >= 4:
-		return string(serverSide)
-	}
-	return "ok"
-}
-
-func (t *running) duration() time.Duration {
-	if t.result == nil || t.result.began.IsZero() {
-		return 0
-	}
-	return t.result.ended.Sub(t.result.began)
+	s.logTransfer(t, code)
 }

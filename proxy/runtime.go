@@ -19,7 +19,6 @@ type Runtime struct {
 // A frontend is what clients reach.
 type frontend struct {
 	name         string
-	listen       []netip.AddrPort
 	public       config.PublicAddress
 	passivePorts portpool.Range
 	banner       string
@@ -43,7 +42,6 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	for _, f := range c.Frontends {
 		fe := &frontend{
 			name:         f.Name,
-			listen:       f.Listen,
 			public:       f.PublicAddress,
 			passivePorts: portRange(f.PassivePorts),
 			banner:       f.Banner,

@@ -43,6 +43,7 @@ type session struct {
 	serverGone bool // its stream ended; what it owed is settled first
 
 	stage    stage
+	asked    string // the name that USER gave; user once the server has let it in
 	user     string
 	epsvAll  bool // EPSV ALL was said (RFC 2428 §4)
 	midway   bool // between RNFR and RNTO, or REST and its transfer
@@ -57,6 +58,7 @@ type session struct {
 	wait     *portWait // for a data port
 	data     *transfer // agreed on, not yet used
 	transfer *running  // in use
+	last     *transfer // done; it may wait for its client's FIN
 
 	timers timers
 	began  time.Time
@@ -102,11 +104,8 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
 	s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local).Msg("session started")
-	stop := context.AfterFunc(s.p.cut, s.client.interrupt) // The loop may be writing.
 	go s.connect()
-	err := s.loop()
-	stop()
-	s.end(err)
+	s.end(s.loop())
 }
 
 // loop returns why the session ends, always an *ending.
@@ -168,7 +167,6 @@ func (s *session) answerRefusal(err error) error {
 		return err
 	}
 	s.p.metrics.CommandRefused(r.code)
-	s.log.Debug().AnErr("cause", r.cause).Int("code", r.code).Str("text", r.text).Msg("command refused")
 	s.say(r.code, r.text)
 	return nil
 }
@@ -189,7 +187,7 @@ func (s *session) busy() bool {
 func (s *session) advance() error {
 	for !s.busy() {
 		switch {
-		case len(s.queue) > 0:
+		case len(s.queue) > 0 && (!s.serverGone || s.queue[0].sent):
 			if err := s.dispatch(s.next()); err != nil {
 				return err
 			}

@@ -100,8 +100,10 @@ func (s *session) expire(id timerID) error {
 	case timerBarrier:
 		return s.barrier()
 	case timerUnused:
-		s.log.Debug().Msg("data connection not used in time")
-		s.dropData()
+		if !s.data.clientHere.Load() { // A client that is here may take its time.
+			s.log.Debug().Msg("data connection not used in time")
+			s.dropData()
+		}
 	}
 	return nil
 }

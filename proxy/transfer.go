@@ -39,6 +39,7 @@ type transfer struct {
 	direction   direction     // set before accepted is closed
 	unannounced bool          // likewise: the server said 226 without 150
 	accepted    chan struct{} // closed when the server has accepted the transfer
+	clientHere  atomic.Bool   // the client's leg is open
 	finished    chan struct{} // closed when its final reply is a success
 	results     chan result   // one, buffered
 	copying     atomic.Pointer[splice.Copy]
@@ -54,11 +55,11 @@ type result struct {
 	failed side
 	err    error // nil: all that was sent was delivered and acknowledged
 	// opened: both legs were; what failed then was a running transfer.
-	opened           bool
-	began            time.Time
-	ended            time.Time
-	client, server   ends
-	strayFromTheSink int64
+	opened         bool
+	began          time.Time
+	ended          time.Time
+	client, server ends
+	stray          int64 // bytes that the receiver sent
 }
 
 // ends are the two addresses of a leg's connection.
@@ -116,13 +117,37 @@ func (t *transfer) run() {
 	defer t.cancel(nil)
 	r := t.carry()
 	r.ended = time.Now()
-	t.results <- r
-	if c := t.copying.Load(); c != nil && r.err == nil {
-		c.Finish(t.ctx, t.timeouts.Linger) // A cut ends it, too; the session does not.
+	c := t.copying.Load()
+	if c == nil || r.err != nil {
+		t.close(clientSide, serverSide)
+		t.results <- r
+		return
 	}
-	_ = t.client.Close()
-	_ = t.server.Close()
+	// The sender's connection is closed. The receiver's lingers, until a cut or
+	// the session's next data connection; some clients close only after 226.
+	receiver, sender := clientSide, serverSide
+	if t.direction == upload {
+		receiver, sender = serverSide, clientSide
+	}
+	t.close(sender)
+	t.results <- r
+	c.Finish(t.ctx, t.timeouts.Linger)
+	t.close(receiver)
 }
+
+// close gives the ports of these legs back.
+func (t *transfer) close(sides ...side) {
+	for _, at := range sides {
+		if at == clientSide {
+			_ = t.client.Close()
+		} else {
+			_ = t.server.Close()
+		}
+	}
+}
+
+// unlinger ends the wait for the receiver's FIN. The transfer must be complete.
+func (t *transfer) unlinger() { t.cancel(nil) }
 
 // carry opens the legs and moves the data.
 func (t *transfer) carry() result {
@@ -138,7 +163,7 @@ func (t *transfer) carry() result {
 	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall})
 	t.copying.Store(c)
 	got := c.Run(t.ctx)
-	r.bytes, r.err, r.strayFromTheSink = got.Bytes, got.Err, c.Stray()
+	r.bytes, r.err, r.stray = got.Bytes, got.Err, c.Stray()
 	if got.Err != nil {
 		if r.failed = sides[got.Failed]; r.failed == noSide {
 			r.failed = blame(got.Err)

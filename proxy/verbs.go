@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"strings"
 
 	"ftproxy/internal/ftp"
@@ -133,7 +134,12 @@ func (s *session) dispatch(q *queued) error {
 		s.client.out = append(s.client.out, q.answer...)
 		return nil
 	}
-	return s.answerRefusal(s.do(q))
+	err := s.do(q)
+	var r *refusal
+	if errors.As(err, &r) {
+		s.log.Debug().Str("verb", q.Verb).Err(r).Msg("command refused")
+	}
+	return s.answerRefusal(err)
 }
 
 func (s *session) do(q *queued) error {

@@ -54,6 +54,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return exitOK
 	case "help":
 		return p.help(args[1:])
+	case "-version", "--version", "-v":
+		name = versionCommand.name
 	}
 	if name == "" || strings.HasPrefix(name, "-") {
 		return all[0].run(p, ctx, all[0], args)

@@ -43,6 +43,7 @@ type Metrics struct {
 	sessionsEnded   *prometheus.CounterVec
 	sessionsRefused *prometheus.CounterVec
 
+	loginFailures   *prometheus.CounterVec
 	commands        *prometheus.CounterVec
 	commandsRefused *prometheus.CounterVec
 	unaskedReplies  *prometheus.CounterVec
@@ -86,6 +87,7 @@ func New(version string) *Metrics {
 	m.sessionsRefused = m.counter("sessions_refused_total",
 		"Client connections refused before a session started, by reason.", "frontend", "reason")
 
+	m.loginFailures = m.counter("login_failures_total", "Logins that a server refused.", "frontend")
 	m.commands = m.counter("commands_total", "Commands received from clients, by class of verb.", "class")
 	m.commandsRefused = m.counter("commands_refused_total",
 		"Commands that ftproxy refused itself, by reply code.", "code")
@@ -111,6 +113,8 @@ func New(version string) *Metrics {
 	m.connectFailures = m.counter("server_connect_failures_total",
 		"Failed attempts to open a control connection to a server.", "backend")
 
+	m.strangersClosed.WithLabelValues(Client)
+	m.strangersClosed.WithLabelValues(Server)
 	for _, direction := range []string{Download, Upload} {
 		m.transfersActive.WithLabelValues(direction)
 		m.transferBytes.WithLabelValues(direction)
@@ -161,6 +165,22 @@ func (m *Metrics) Describe() []Description {
 	return d
 }
 
+// Declare makes the series of a frontend, its backend and their port ranges
+// exist before anything happens there: what does not exist cannot increase.
+func (m *Metrics) Declare(frontend, backend string, ports ...string) {
+	m.sessionsActive.WithLabelValues(frontend)
+	m.sessionsStarted.WithLabelValues(frontend)
+	m.loginFailures.WithLabelValues(frontend)
+	m.unaskedReplies.WithLabelValues(backend)
+	m.connectFailures.WithLabelValues(backend)
+	for _, r := range ports {
+		m.leasesPending.WithLabelValues(r)
+		m.leases.WithLabelValues(r)
+		m.leaseWaits.WithLabelValues(r)
+		m.leasesRefused.WithLabelValues(r)
+	}
+}
+
 // SessionStarted counts a client connection that became a session.
 func (m *Metrics) SessionStarted(frontend string) {
 	m.sessionsStarted.WithLabelValues(frontend).Inc()
@@ -177,6 +197,11 @@ func (m *Metrics) SessionEnded(frontend, reason string) {
 // SessionRefused counts a client connection closed at a limit.
 func (m *Metrics) SessionRefused(frontend, reason string) {
 	m.sessionsRefused.WithLabelValues(frontend, reason).Inc()
+}
+
+// LoginFailed counts an answer of a server that ends or begins no login.
+func (m *Metrics) LoginFailed(frontend string) {
+	m.loginFailures.WithLabelValues(frontend).Inc()
 }
 
 // CommandReceived counts a command by the class of its verb. A verb itself is

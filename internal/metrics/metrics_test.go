@@ -30,6 +30,7 @@ func exercised() *Metrics {
 	m.LeaseFull("30000-30099")
 	m.StrangerClosed(Client)
 	m.ServerConnectFailed("legacy")
+	m.LoginFailed("public")
 	return m
 }
 
@@ -45,6 +46,7 @@ func TestNames(t *testing.T) {
 		"ftproxy_data_port_leases_total range",
 		"ftproxy_data_port_waits_total range",
 		"ftproxy_data_strangers_closed_total side",
+		"ftproxy_login_failures_total frontend",
 		"ftproxy_server_connect_failures_total backend",
 		"ftproxy_sessions_active frontend",
 		"ftproxy_sessions_ended_total frontend,reason",
@@ -163,6 +165,10 @@ ftproxy_data_port_full_total{range="30000-30099"} 1
 # HELP ftproxy_data_strangers_closed_total Connections to a data port closed because their peer had no lease there.
 # TYPE ftproxy_data_strangers_closed_total counter
 ftproxy_data_strangers_closed_total{side="client"} 1
+ftproxy_data_strangers_closed_total{side="server"} 0
+# HELP ftproxy_login_failures_total Logins that a server refused.
+# TYPE ftproxy_login_failures_total counter
+ftproxy_login_failures_total{frontend="public"} 1
 # HELP ftproxy_server_connect_failures_total Failed attempts to open a control connection to a server.
 # TYPE ftproxy_server_connect_failures_total counter
 ftproxy_server_connect_failures_total{backend="legacy"} 1
@@ -202,5 +208,27 @@ func TestHandler(t *testing.T) {
 		if !strings.Contains(answer.Body.String(), line) {
 			t.Errorf("/metrics lacks %q", line)
 		}
+	}
+}
+
+// What a configuration names can be seen, at zero, before anything happens.
+func TestDeclare(t *testing.T) {
+	m := New("")
+	m.Declare("public", "legacy", "30000-30099", "31000-31099")
+	const want = `
+# HELP ftproxy_data_port_full_total Requests for a data port that waited in vain.
+# TYPE ftproxy_data_port_full_total counter
+ftproxy_data_port_full_total{range="30000-30099"} 0
+ftproxy_data_port_full_total{range="31000-31099"} 0
+# HELP ftproxy_server_connect_failures_total Failed attempts to open a control connection to a server.
+# TYPE ftproxy_server_connect_failures_total counter
+ftproxy_server_connect_failures_total{backend="legacy"} 0
+# HELP ftproxy_sessions_active Sessions open now.
+# TYPE ftproxy_sessions_active gauge
+ftproxy_sessions_active{frontend="public"} 0
+`
+	if err := testutil.GatherAndCompare(m.Registry(), strings.NewReader(want), "ftproxy_data_port_full_total",
+		"ftproxy_server_connect_failures_total", "ftproxy_sessions_active"); err != nil {
+		t.Error(err)
 	}
 }

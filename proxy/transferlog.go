@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/internal/ftp"
+)
+
+// logTransfer writes the one line of a transfer.
+func (s *session) logTransfer(t *running, code int) {
+	r := t.result
+	e := s.log.Info().Str("user", s.user).Str("verb", t.verb).Str("path", t.path).
+		Str("direction", t.direction.String()).Int64("bytes", r.bytes).Dur("duration", t.duration()).
+		Str("client_mode", t.data.modes.client).Str("server_mode", t.data.modes.server).
+		Int("code", code).Str("result", t.outcome(code))
+	logEnds(e, "client_data", r.client)
+	logEnds(e, "server_data", r.server)
+	if r.stray > 0 {
+		e = e.Int64("stray_bytes", r.stray)
+	}
+	if s.client.ended { // Nobody heard the reply, and an upload may be a part of a file.
+		e = e.Bool("client_gone", true)
+	}
+	e.AnErr("cause", r.err).Msg("transfer")
+}
+
+// logEnds names the two ends of a data connection: ours, and the peer's.
+func logEnds(e *zerolog.Event, key string, at ends) {
+	if at.remote.IsValid() {
+		e.Stringer(key, at.remote).Stringer(key+"_local", at.local)
+	}
+}
+
+// outcome is the result for the log: ok, refused by the server before any data,
+// or the side that failed.
+func (t *running) outcome(code int) string {
+	switch {
+	case !t.accepted && t.final != nil:
+		return "refused"
+	case t.result.err != nil:
+		return string(t.result.failed)
+	case ftp.Class(code) >= 4:
+		return string(serverSide)
+	}
+	return "ok"
+}
+
+// duration is how long the data took, from the server's 1xx on.
+func (t *running) duration() time.Duration {
+	if t.result.began.IsZero() {
+		return 0
+	}
+	return t.result.ended.Sub(t.result.began)
+}
