@@ -79,10 +79,10 @@ func (s *session) synch() error {
 
 // barrier does what is due when a reply to ABOR, or to the NOOP behind it, does
 // not come: it asks the server where its replies are; or, if that was done, it
-// concludes that what counted as ABOR's reply was NOOP's.
+// concludes that what counted as ABOR's reply, an error, was NOOP's.
 func (s *session) barrier() error {
 	if s.pending[0].isBarrier() {
-		s.pop()
+		s.pop(0)
 		return nil
 	}
 	s.log.Debug().Msg("no second reply after ABOR, sending NOOP")
@@ -98,12 +98,15 @@ func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 // NOOP 200.
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 	return len(s.pending) == 2 && s.pending[0].interrupts && s.pending[1].isBarrier() &&
-		ftp.Class(l.Code) == 2 && l.Code != 225 && l.Code != 226
+		ftp.Class(l.Code) == 2 && !isAborted(l.Code)
 }
+
+// isAborted tells the codes that only ABOR is answered with.
+func isAborted(code int) bool { return code == 225 || code == 226 }
 
 // settleUnanswered answers an ABOR in the server's stead.
 func (s *session) settleUnanswered(ex *exchange) {
-	s.pop()
+	s.pop(226)
 	answer := ftp.AppendReply(nil, 226, "Abort successful.")
 	if ex.place != nil {
 		ex.place.answer = answer

@@ -92,7 +92,7 @@ func (s *session) onServer(g got[ftp.ReplyLine]) error {
 	if !l.Last {
 		return nil
 	}
-	s.pop()
+	s.pop(l.Code)
 	switch {
 	case ex.transfer != nil:
 		return s.onTransferFinal(ex)
@@ -116,7 +116,7 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 	if err := s.relay(ex, l); err != nil || !l.Last {
 		return err
 	}
-	s.pop()
+	s.pop(l.Code)
 	s.midway = ftp.Class(l.Code) == 3 && (ex.verb == "RNFR" || ex.verb == "REST")
 	if ex.row.noted != nil {
 		ex.row.noted(s, ex, l.Code)
@@ -173,8 +173,8 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 	return s.relay(ex, l)
 }
 
-// pop ends the first pending exchange.
-func (s *session) pop() {
+// pop ends the first pending exchange, which was answered with code.
+func (s *session) pop(code int) {
 	s.pending = s.pending[1:]
 	s.timers.clear(timerBarrier)
 	if len(s.pending) == 0 {
@@ -183,7 +183,7 @@ func (s *session) pop() {
 		return
 	}
 	s.timers.set(timerReply, s.rt.timeouts.Reply)
-	if s.pending[0].interrupts || s.pending[0].isBarrier() {
+	if next := s.pending[0]; next.interrupts || next.isBarrier() && !isAborted(code) {
 		s.timers.set(timerBarrier, barrierAfter)
 	}
 }
