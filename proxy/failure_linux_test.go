@@ -127,7 +127,7 @@ var failures = []struct {
 		{name: "stall, server silent", fail: stalls, client: sawReset, server: sawReset, hears: ours426, late: "426 late", result: "server", code: 426, after: failStall + failLinger},
 		{name: "control closed", fail: closesControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
 		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
-		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 426},
+		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 421},
 	}},
 	{upload, clientSide, []failure{
 		// The reset must never become an end: half a file would be stored as a
@@ -173,7 +173,7 @@ var failures = []struct {
 		{name: "control closed", fail: closesControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
 		{name: "control closed, sending", fail: closesControl, goesOn: true, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
 		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
-		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 426},
+		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 421},
 	}},
 }
 
