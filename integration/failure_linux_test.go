@@ -1,0 +1,457 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ftproxy/rewrite"
+)
+
+// failSlack is how much later than its timers a failure may be over.
+const failSlack = 5 * time.Second
+
+// stallTimeouts are short; the others must not be what ends a failure.
+const stallTimeouts = `[timeouts]
+data_stall = "1s"
+linger = "500ms"
+reply = "2s"
+idle = "2s"
+`
+
+const (
+	dataStall   = time.Second
+	lingerLimit = 500 * time.Millisecond
+	replyLimit  = 2 * time.Second
+	idleLimit   = 2 * time.Second
+)
+
+// A transferLine is what ftproxy logs of a transfer.
+type transferLine struct {
+	Message, Direction, Result, Cause string
+	Code                              int
+	Bytes                             int64
+}
+
+// logged waits for the log line of the only transfer.
+func logged(t *testing.T, p *process, limit time.Duration) (line transferLine) {
+	t.Helper()
+	waitFor(t, "the transfer is logged", limit, func() bool {
+		for text := range strings.Lines(p.out.String()) {
+			var l transferLine
+			if json.Unmarshal([]byte(text), &l) == nil && l.Message == "transfer" {
+				line = l
+				return true
+			}
+		}
+		return false
+	})
+	return line
+}
+
+// sample returns one sample of /metrics.
+func sample(t *testing.T, get func(string) (string, error), name string) float64 {
+	t.Helper()
+	text, err := get("/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	return 0
+}
+
+// wantFailure expects the log line and the metric of a transfer that failed.
+func wantFailure(t *testing.T, p *process, get func(string) (string, error), direction, result string, codes ...int) transferLine {
+	t.Helper()
+	line := logged(t, p, failSlack)
+	if line.Direction != direction || line.Result != result || !slices.Contains(codes, line.Code) || line.Bytes <= 0 || line.Bytes >= bigSize {
+		t.Errorf("the log says %+v, want the %s to fail for the %s's sake after a part of it, code %v", line, direction, result, codes)
+	}
+	name := fmt.Sprintf(`ftproxy_transfers_total{direction="%s",result="%s"}`, direction, result)
+	waitFor(t, name+" is 1", failSlack, func() bool { return sample(t, get, name) == 1 })
+	return line
+}
+
+// wantIdle waits until no session is left, and nothing that one held.
+func wantIdle(t *testing.T, p *process, get func(string) (string, error), before int, limit time.Duration) {
+	t.Helper()
+	waitFor(t, "everything is released", limit, func() bool {
+		text, err := get("/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(text) {
+			for _, gauge := range []string{"ftproxy_sessions_active", "ftproxy_transfers_active", "ftproxy_data_port_leases_pending"} {
+				if strings.HasPrefix(line, gauge) && !strings.HasSuffix(line, " 0\n") {
+					return false
+				}
+			}
+		}
+		return socketsOf(t, p) <= before
+	})
+}
+
+// socketsOf counts a process's sockets.
+func socketsOf(t *testing.T, p *process) (n int) {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+const bigSize = 96 << 20
+
+// serveBig puts a file on the server that takes longer than any test.
+func serveBig(t *testing.T, s *server) {
+	t.Helper()
+	path := filepath.Join(s.root, "big")
+	write(t, path, "")
+	if err := os.Truncate(path, bigSize); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A survivor is a scripted client in the middle of a transfer.
+type survivor struct {
+	*raw
+	data  net.Conn
+	moved chan struct{} // closed when a part is moved
+	stop  chan struct{} // close it to let it move nothing more
+	ended chan error    // of the data connection; nil is a clean end
+}
+
+// begin logs in and starts a transfer of big at a few megabytes a second.
+func begin(t *testing.T, from netip.Addr, to netip.AddrPort, s *server, direction, mode string) *survivor {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, _, err := dialRaw(from, to, time.Minute)
+	must(err)
+	t.Cleanup(func() { r.Close() })
+	must(r.login(s.user, s.pass))
+	v := &survivor{raw: r, moved: make(chan struct{}), stop: make(chan struct{}), ended: make(chan error, 1)}
+	command := map[string]string{"download": "RETR big", "upload": "STOR sent"}[direction]
+	if mode == "passive" {
+		at, err := r.passive()
+		must(err)
+		v.data, err = (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: 5 * time.Second}).Dial("tcp", at.String())
+		must(err)
+		_, err = r.expect(150, command)
+		must(err)
+	} else {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(from, 0).String())
+		must(err)
+		defer l.Close()
+		_, err = r.expect(200, "PORT "+rewrite.FormatPORT(l.Addr().(*net.TCPAddr).AddrPort()))
+		must(err)
+		_, err = r.expect(150, command)
+		must(err)
+		must(l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second)))
+		v.data, err = l.Accept()
+		must(err)
+	}
+	t.Cleanup(func() { v.data.Close() })
+	go v.move(direction == "upload")
+	select {
+	case <-v.moved:
+	case err := <-v.ended:
+		t.Fatalf("the transfer ended at once: %v", err)
+	}
+	return v
+}
+
+// move reads or writes 64 KiB every 10 ms.
+func (v *survivor) move(up bool) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	buf := make([]byte, 64<<10)
+	for n := 0; ; {
+		select {
+		case <-v.stop:
+			return
+		case <-tick.C:
+		}
+		var err error
+		var i int
+		if up {
+			i, err = v.data.Write(buf)
+		} else {
+			i, err = v.data.Read(buf)
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			v.ended <- err
+			return
+		}
+		if n += i; n >= 1<<20 && n-i < 1<<20 {
+			close(v.moved)
+		}
+	}
+}
+
+// sees waits for the end of the survivor's data connection.
+func (v *survivor) sees(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-v.ended:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("the data connection does not end")
+		return nil
+	}
+}
+
+func wantAborted(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("the client's data connection ends with %v, want a reset", err)
+	}
+}
+
+// hear expects final replies with these codes and then the end.
+func (v *survivor) hear(t *testing.T, codes ...int) {
+	t.Helper()
+	for _, want := range codes {
+		if code, text, err := v.reply(); code != want {
+			t.Fatalf("the client hears %d %s (%v), want %d", code, text, err, want)
+		}
+	}
+	if code, text, err := v.reply(); err != io.EOF {
+		t.Errorf("the client hears %d %s (%v), want the end", code, text, err)
+	}
+}
+
+// TestServerKilled: the process that serves a session dies in the middle of a
+// transfer. Its kernel closes the data connection as after a whole file; only
+// the missing reply tells the difference, and the client must hear it.
+func TestServerKilled(t *testing.T) {
+	throughProxy(t)
+	for _, kind := range serverKinds[:2] {
+		for _, direction := range []string{"download", "upload"} {
+			for _, mode := range []string{"passive", "active"} {
+				t.Run(kind.name+"/"+direction+"/"+mode, func(t *testing.T) {
+					t.Parallel()
+					p := newPlace(t)
+					s := kind.start(t, p.server, folder(t))
+					serveBig(t, s)
+					c := configure(t, p, s.addr)
+					c.extra = "[timeouts]\nlinger = \"1s\"\n"
+					ftproxy := startProxy(t, c)
+					before := socketsOf(t, ftproxy.process)
+					v := begin(t, p.client, ftproxy.addr4, s, direction, mode)
+					began := time.Now()
+					killServing(t, s.addr)
+					// The server's control connection ends before the last of
+					// the data comes, as the client is slower than the server.
+					wantAborted(t, v.sees(t))
+					v.hear(t, 426, 421)
+					if took := time.Since(began); took > failSlack {
+						t.Errorf("it took %v", took)
+					}
+					wantFailure(t, ftproxy.process, ftproxy.get, direction, "server", 426)
+					v.Close()
+					wantIdle(t, ftproxy.process, ftproxy.get, before, failSlack)
+				})
+			}
+		}
+	}
+}
+
+// killServing kills the processes that hold the accepted connection of a server
+// at addr, of which there is one.
+func killServing(t *testing.T, addr netip.AddrPort) {
+	t.Helper()
+	inode := ""
+	text, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := addr.Addr().As4()
+	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", b[3], b[2], b[1], b[0], addr.Port()) // as a little-endian number
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 9 && f[1] == local && f[3] == "01" { // TCP_ESTABLISHED
+			inode = "socket:[" + f[9] + "]"
+		}
+	}
+	if inode == "" {
+		t.Fatalf("no connection at %s", addr)
+	}
+	killed := 0
+	for _, pid := range descendants(os.Getpid()) {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, fd := range fds {
+			if to, _ := os.Readlink(fd); to == inode {
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				killed++
+				break
+			}
+		}
+	}
+	if killed == 0 {
+		t.Fatalf("no process holds %s", inode)
+	}
+}
+
+// descendants are the processes that a process has started, at any remove.
+func descendants(pid int) (all []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		for field := range strings.FieldsSeq(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				all = append(append(all, child), descendants(child)...)
+			}
+		}
+	}
+	return all
+}
+
+// TestClientKilled: a real client dies in the middle of a transfer.
+func TestClientKilled(t *testing.T) {
+	throughProxy(t)
+	for _, direction := range []string{"download", "upload"} {
+		for _, mode := range []string{"passive", "active"} {
+			t.Run(direction+"/"+mode, func(t *testing.T) {
+				t.Parallel()
+				p := newPlace(t)
+				s := startVsftpd(t, p.server, folder(t))
+				serveBig(t, s)
+				ftproxy := startProxy(t, configure(t, p, s.addr))
+				before := socketsOf(t, ftproxy.process)
+				args := []string{"-q", "-sS", "--limit-rate", "4M", "-u", s.user + ":" + s.pass, "--interface", p.client.String()}
+				if mode == "active" {
+					args = append(args, "--ftp-port", "-")
+				}
+				url := "ftp://" + ftproxy.addr4.String() + "/"
+				arriving := filepath.Join(t.TempDir(), "got")
+				if direction == "download" {
+					args = append(args, "-o", arriving, url+"big")
+				} else {
+					arriving = filepath.Join(s.root, "sent")
+					args = append(args, "-T", filepath.Join(s.root, "big"), url+"sent")
+				}
+				curl := start(t, "curl", exec.Command(command(t, "curl"), args...))
+				waitFor(t, "a part arrives", 15*time.Second, func() bool {
+					info, err := os.Stat(arriving)
+					return err == nil && info.Size() > 1<<20
+				})
+				began := time.Now()
+				if err := curl.cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				if direction == "download" {
+					wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
+					waitFor(t, "vsftpd sees the failure", failSlack, func() bool { return strings.Contains(s.log(), "FAIL DOWNLOAD") })
+				} else if line := logged(t, ftproxy.process, failSlack); line.Result == "ok" {
+					// The client's kernel ends both its connections as after a
+					// whole file. Where both ends are here before the first is
+					// looked at, nobody can tell, and the server answers: what
+					// was sent is then there to the last byte, and no more.
+					info, err := os.Stat(arriving)
+					if err != nil || info.Size() != line.Bytes || line.Code != 226 {
+						t.Errorf("the log says %+v, the file is %v, %v", line, info.Size(), err)
+					}
+				} else {
+					wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
+					waitFor(t, "vsftpd sees the failure", failSlack, func() bool { return strings.Contains(s.log(), "FAIL UPLOAD") })
+				}
+				wantIdle(t, ftproxy.process, ftproxy.get, before, failSlack)
+				if took := time.Since(began); took > failSlack {
+					t.Errorf("it took %v", took)
+				}
+			})
+		}
+	}
+}
+
+// TestLinkCut: the cable of one side is pulled in the middle of a transfer.
+// Nobody gets a word of it, so timers end it: data_stall the transfer, idle the
+// session of a client that is gone, reply that of a server.
+func TestLinkCut(t *testing.T) {
+	throughProxy(t)
+	needNamespaces(t)
+	for _, who := range []string{"client", "server"} {
+		for _, direction := range []string{"download", "upload"} {
+			for _, mode := range []string{"passive", "active"} {
+				t.Run(who+"/"+direction+"/"+mode, func(t *testing.T) {
+					t.Parallel()
+					l := newLab(t)
+					e := l.ends["IPv4"]
+					var s *server
+					l.server.do(t, func() { s = startVsftpd(t, e.server, folder(t)) })
+					serveBig(t, s)
+					ftproxy := l.startProxy(t, stallTimeouts, s.addr)
+					before := socketsOf(t, ftproxy.process)
+					var v *survivor
+					l.client.do(t, func() { v = begin(t, e.client, netip.AddrPortFrom(e.outside, 21), s, direction, mode) })
+					began := time.Now()
+					cut := map[string]*netns{"client": l.client, "server": l.server}[who]
+					ip(t, "-n", cut.name, "link", "set", labLink, "down")
+					var rest time.Duration // to the end of the session
+					if who == "client" {
+						// vsftpd says 426 itself as soon as it is reset.
+						wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
+						verb := map[string]string{"download": "FAIL DOWNLOAD", "upload": "FAIL UPLOAD"}[direction]
+						waitFor(t, "vsftpd sees the failure", failSlack, func() bool { return strings.Contains(s.log(), verb) })
+						rest = idleLimit + lingerLimit
+					} else {
+						wantAborted(t, v.sees(t))
+						wantFailure(t, ftproxy.process, ftproxy.get, direction, "server", 426)
+						rest = lingerLimit + replyLimit
+					}
+					if took := time.Since(began); took < dataStall || took > dataStall*5/4+lingerLimit+failSlack {
+						t.Errorf("the transfer failed after %v, want %v and little more", took, dataStall)
+					}
+					if who == "server" {
+						v.hear(t, 426, 421)
+						v.Close()
+					} else {
+						close(v.stop)
+					}
+					wantIdle(t, ftproxy.process, ftproxy.get, before, rest+failSlack)
+					reason := map[string]string{"client": "idle_timeout", "server": "reply_timeout"}[who]
+					name := fmt.Sprintf(`ftproxy_sessions_ended_total{frontend="public",reason="%s"}`, reason)
+					if sample(t, ftproxy.get, name) != 1 {
+						t.Errorf("%s is not 1:\n%s", name, ftproxy.out.tail(20))
+					}
+				})
+			}
+		}
+	}
+}
