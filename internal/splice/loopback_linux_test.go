@@ -473,6 +473,18 @@ func TestTail(t *testing.T) {
 		j.mustSucceed(n)
 		j.Finish(context.Background(), patience)
 	})
+	t.Run("half-closed in the pause of a slow reader", func(t *testing.T) {
+		j := tail(t, Options{}, n)
+		j.running(5 * ackPollMax) // Polls have seen that nothing moves.
+		j.taker.CloseWrite()
+		eventually(t, "FIN seen", j.fin.Load)
+		j.running(5 * ackPollMax)
+		if got := len(mustEnd(t, j.taker)); got != n {
+			t.Errorf("%d bytes arrived", got)
+		}
+		j.mustSucceed(n)
+		j.Finish(context.Background(), patience)
+	})
 	t.Run("half-closed before and read at last", func(t *testing.T) {
 		j := prepare(t, Options{}, smallBuffer)
 		j.destination.conn.(*net.TCPConn).SetWriteBuffer(4 * n)

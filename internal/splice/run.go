@@ -81,7 +81,7 @@ func (c *Copy) deliver() (Side, error) {
 		}
 		if fin && !early {
 			now := time.Now()
-			if n != last {
+			if n != last || grace.IsZero() {
 				grace = now.Add(finGrace)
 			} else if now.After(grace) {
 				return Destination, fmt.Errorf("%w: closed with %d bytes unacknowledged", ErrReset, n-own)
