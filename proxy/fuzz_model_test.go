@@ -44,11 +44,11 @@ func (o *fuzzOrder) isSetup() bool {
 // A fuzzData is a data connection that is being agreed on, and its two ends.
 type fuzzData struct {
 	client, server *fuzzWire
-	clientAt       string // where the client connects or listens
-	serverAt       string // where the server connects, "" where it listens
-	resets         bool   // the script reset or closed an end before its time
-	agreed         time.Time
-	began          time.Time
+	clientAt       string    // where the client connects or listens
+	serverAt       string    // where the server connects, "" where it listens
+	resets         bool      // the script reset or closed an end before its time
+	since          time.Time // the server has agreed
+	agreed         time.Time // the client knows
 }
 
 // A fuzzScene is one session: its two peers and the model of what is due.

@@ -262,6 +262,7 @@ func (s *fuzzScene) doAnswer(how int) bool {
 		code = 200
 	}
 	switch variant := how % 8; {
+	case o.verb == "ABOR" && (len(s.out) > 1 || how/8%8 == 1): // An error could as well be the barrier's, and its own comes too late.
 	case variant == 6:
 		code = 550
 	case variant == 7:
@@ -315,6 +316,7 @@ func (s *fuzzScene) agree(o *fuzzOrder, how int) {
 	text = fmt.Sprintf("%d %s %s", code, o.tag(), text)
 	if code/100 == 2 && text != "227 "+o.tag()+" somewhere" {
 		s.data = o.data
+		s.data.since = time.Now()
 	}
 	if code == 500 && o.verb[0] == 'E' && last == o.verb { // The other verb comes.
 		s.out = s.out[1:]
@@ -352,12 +354,12 @@ func (s *fuzzScene) doPreliminary(how int) bool {
 	}
 	if o.verb == "XFER" && !o.announced {
 		o.data, s.data = s.data, nil
+		if d := o.data; time.Since(d.since) > 29*time.Second && (d.client == nil || d.server == nil) {
+			o.data = nil // It was not used in time (H48).
+		}
 	}
 	if o.isTransfer() {
 		o.announced = true
-		if o.data != nil && o.data.began.IsZero() {
-			o.data.began = time.Now()
-		}
 	}
 	s.serverSends(fmt.Sprintf("150 %s coming\r\n", o.tag()))
 	return true
@@ -472,7 +474,7 @@ func (s *fuzzScene) doConnect(how int) bool {
 	switch {
 	case said != nil && said.data != nil && said.data.clientAt != "" && said.data.client == nil && time.Since(said.data.agreed) < time.Second:
 		said.data.client = s.w.dial(s.w.clientHosts[s.name], "client"+s.name+"-data", said.data.clientAt, how%4 == 3)
-	case heard != nil && heard.data.serverAt != "" && heard.data.server == nil && s.stillWanted(heard.data):
+	case heard != nil && heard.data.serverAt != "" && heard.data.server == nil && s.stillWanted(heard.data) && !s.serverSilent():
 		heard.data.server = s.w.dial(s.w.serverHost, "server"+s.name+"-data", heard.data.serverAt, how%4 == 3)
 	default:
 		return false

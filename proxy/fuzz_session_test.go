@@ -362,8 +362,6 @@ func (w *fuzzWorld) drain() {
 	}()
 }
 
-const fuzzFastBarrier = true
-
 // settle lets everything happen that needs no time, and looks at it.
 func (w *fuzzWorld) settle() {
 	w.watch()
@@ -385,19 +383,6 @@ func (w *fuzzWorld) watch() {
 }
 
 func (w *fuzzWorld) wait(d time.Duration) {
-	if fuzzFastBarrier && d > 2*time.Second {
-		for _, s := range w.scenes {
-			for range 3 {
-				if len(s.out) > 0 && !s.serverSilent() && s.half == "" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.barrier }) {
-					s.doAnswer(2)
-					w.settle()
-				}
-			}
-		}
-		if d < 5*time.Second {
-			d = 2100 * time.Millisecond
-		}
-	}
 	w.say("wait: %v", d)
 	for _, s := range w.scenes {
 		if d > 3*time.Second {

@@ -1,0 +1,786 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"ftproxy/config"
+	"ftproxy/internal/metrics"
+	"ftproxy/rewrite"
+)
+
+// Peers that misbehave one way at a time, on real sockets. Most of it is said
+// in more detail by dialogues; this is where to find what (a name in quotes is
+// a file in testdata/dialogues, one with * several):
+//
+//	server: multi-line, other codes    TestStrangeReplies, "h01-multi-line-other-codes"
+//	server: 227 in the text            TestStrangeReplies, "h02-227-in-*", "h03-*", "h06-227-text-kept"
+//	server: blank lines                TestStrangeReplies, "h18-odd-line-ends", "h19-*-of-blank-lines"
+//	server: lines of 20 kB             TestStrangeReplies, "h19-reply-line-too-long"
+//	server: 5,000 lines                TestStrangeReplies, "h19-long-reply-streamed", "h19-reply-above-16-mib"
+//	server: code only                  TestStrangeReplies, "h01-bare-code-ends-multi-line"
+//	server: bare LF                    TestStrangeReplies, "h18-odd-line-ends"
+//	server: byte by byte               TestStrangeReplies, "h18-reply-byte-by-byte"
+//	server: 150 and 226 at once        TestStrangeTransfers, "h11-*"
+//	server: 226 before the data        TestStrangeTransfers, "h12-226-held-*"
+//	server: 226 without 150            TestStrangeTransfers, "h58-226-without-150*"
+//	server: waits for the connection   TestStrangeTransfers, "h51-*"
+//	server: 550 after accepting        TestStrangeTransfers, "h14-*"
+//	server: never greets               TestStrangeGreetings, "h17-greeting-none", "h17-greeting-timeout"
+//	server: greets 120                 TestStrangeGreetings, "h17-greeting-120*"
+//	server: greets 421                 TestStrangeGreetings, "two-servers/h17-first-greets-421"
+//	server: closes after each verb     TestServerClosesAfterVerb, "server-eof-*"
+//	server: replies nobody asked for   TestUnaskedReplies, "h15-*", "h16-421-idle"
+//	server: 227 of a third host        TestServerNamesAnotherHost, "h09-foreign-address"
+//	server: 227 of 0.0.0.0             TestServerNamesAnotherHost, "h09-foreign-address"
+//	client: pipelines everything       TestClientPipelinesEverything, "h30-*"
+//	client: byte by byte               TestStrangeCommands, "h23-line-framing"
+//	client: bare LF                    TestStrangeCommands, "h23-line-framing"
+//	client: half-closes after QUIT     TestHalfCloseBehindQUIT, "quit-half-close"
+//	client: data before 150            TestStrangeClients, "data-early-upload"
+//	client: connects late              TestStrangeClients, "data-client-connects-late"
+//	client: never connects             TestStrangeClients, "data-connect-timer-client", "h48-*"
+//	client: one byte a second          TestStrangeClients, "h60-stalled-data-and-control", "timer-client-write"
+//	client: lines of 8,192 bytes       TestStrangeCommands, "h24-long-line"
+//	client: NUL, bare CR               TestStrangeCommands, "h23-control-characters-refused"
+//	client: all forms of ABOR          TestFormsOfABOR, TestUrgentABOR, "h32-*"
+//	client: bounce, PORT below 1024    TestBounce, "h41-*"
+//	strangers, passive                 TestStrangers, "h52-stranger-*", "data-second-peer-on-the-port"
+//	strangers, active                  TestStrangers, "h52-stranger-at-the-inside-port", "server6/data-stranger"
+
+// strangerAddr is a machine that has nothing to do with a session: on Linux all
+// of 127.0.0.0/8 is loopback.
+const strangerAddr = "127.0.0.2"
+
+// inPieces is how a peer sends: all at once, or byte by byte.
+func inPieces(t *testing.T, test func(t *testing.T, send func(a *actor, text string))) {
+	t.Run("at once", func(t *testing.T) {
+		test(t, func(a *actor, text string) { a.sendRaw(text) })
+	})
+	t.Run("byte by byte", func(t *testing.T) {
+		test(t, func(a *actor, text string) {
+			n := len(text)/1000 + 1 // Long ones in a thousand pieces.
+			for piece := range slices.Chunk([]byte(text), n) {
+				a.sendRaw(string(piece))
+			}
+		})
+	})
+}
+
+func (a *actor) sendRaw(text string) {
+	a.t.Helper()
+	if _, err := a.conn.Write([]byte(text)); err != nil {
+		a.t.Fatalf("%s sends %.100q: %v", a.name, text, err)
+	}
+}
+
+// hearRaw expects exactly this text.
+func (a *actor) hearRaw(want string) {
+	a.t.Helper()
+	_ = a.conn.SetReadDeadline(time.Now().Add(socketTimeout))
+	got := make([]byte, len(want))
+	n, err := io.ReadFull(a.r, got)
+	if err != nil || string(got) != want {
+		a.t.Fatalf("%s hears %.300q (%v), want %.300q", a.name, got[:n], err, want)
+	}
+}
+
+// stillWorks expects that nothing is out of step.
+func (th *theatre) stillWorks() {
+	th.t.Helper()
+	th.client.say("SITE still there?")
+	th.server.hear("SITE still there?")
+	th.server.say("200 still here")
+	th.client.hear("200 still here")
+}
+
+func TestStrangeReplies(t *testing.T) {
+	long := strings.Repeat("x", 20_000)
+	lines := strings.Repeat("211-one of many\r\n 227 (127,0,0,1,4,1)\r\n", 2500)
+	tests := []struct{ name, says, hears string }{
+		{"multi-line with other codes", "211-a\r\n226 b\r\n421 c\r\n211-d\r\n2119 e\r\n211 f\r\n", "211-a\r\n226 b\r\n421 c\r\n211-d\r\n2119 e\r\n211 f\r\n"},
+		{"227 in the text", "211-Connected\r\n227 Entering Passive Mode (127,0,0,1,4,1)\r\n211 end\r\n", "211-Connected\r\n227 Entering Passive Mode (127,0,0,1,4,1)\r\n211 end\r\n"},
+		{"227 to another command", "227 Entering Passive Mode (1,2,3,4,5,6).\r\n", "227 Entering Passive Mode (1,2,3,4,5,6).\r\n"},
+		{"blank lines within", "211-a\r\n\r\n\n211 b\r\n", "211-a\r\n\r\n\r\n211 b\r\n"},
+		{"blank lines before", "\r\n\r\n200 a\r\n", "200 a\r\n"},
+		{"20 kB line", "200 " + long + "\r\n", "200 " + long + "\r\n"},
+		{"20 kB line within", "211-a\r\n" + long + "\r\n211 b\r\n", "211-a\r\n" + long + "\r\n211 b\r\n"},
+		{"5,000 lines", lines + "211 end\r\n", lines + "211 end\r\n"},
+		{"code only", "200\r\n", "200 \r\n"},
+		{"code only ends", "211-a\r\n211\r\n", "211-a\r\n211 \r\n"},
+		{"bare LF", "211-a\nb\n211 c\n", "211-a\r\nb\r\n211 c\r\n"},
+		{"CR CR LF", "200 a\r\r\n", "200 a\r\n"},
+		{"8-bit text", "200 \xe4\xff\xff\xfe\r\n", "200 \xe4\xff\xff\xfe\r\n"},
+	}
+	inPieces(t, func(t *testing.T, send func(*actor, string)) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				th := play(t, nil)
+				th.client.say("SITE x")
+				th.server.hear("SITE x")
+				sent := make(chan struct{})
+				go func() { // The proxy waits for the client where the reply is long.
+					defer close(sent)
+					send(th.server, tt.says)
+				}()
+				th.client.hearRaw(tt.hears)
+				<-sent
+				th.stillWorks()
+			})
+		}
+	})
+}
+
+func TestStrangeTransfers(t *testing.T) {
+	send := func(conn *net.TCPConn) {
+		_, _ = conn.Write(payload)
+		_ = conn.Close()
+	}
+	t.Run("150 and 226 at once", func(t *testing.T) {
+		th := play(t, nil)
+		client, server := th.passive()
+		th.client.say("RETR f")
+		th.server.hear("RETR f")
+		th.server.sendRaw("150 go\r\n226 done\r\n")
+		th.client.hear("150 go")
+		go send(server)
+		wantData(t, "client", client, payload)
+		th.client.hear("226 done")
+		th.wantLog(`"result":"ok"`, fmt.Sprintf(`"bytes":%d`, len(payload)))
+	})
+	t.Run("226 before the data", func(t *testing.T) {
+		bothModes(t, func(t *testing.T, mode string) {
+			th := play(t, nil)
+			client, server := th.open(mode, "RETR f")
+			th.server.say("226 done")
+			// Nothing is said before the data has ended.
+			th.client.staysSilent()
+			go send(server)
+			wantData(t, "client", client, payload)
+			th.client.hear("226 done")
+		})
+	})
+	t.Run("226 without 150", func(t *testing.T) {
+		th := play(t, nil)
+		client, server := th.passive()
+		th.client.say("RETR f")
+		th.server.hear("RETR f")
+		th.server.say("226 done")
+		go send(server)
+		wantData(t, "client", client, payload)
+		th.client.hear("226 done")
+		th.wantLog(`"result":"ok"`, fmt.Sprintf(`"bytes":%d`, len(payload)))
+	})
+	t.Run("waits for the connection", func(t *testing.T) {
+		th := play(t, nil)
+		l := listenLoopback(t)
+		th.client.say("PASV")
+		th.server.hear("PASV")
+		th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+		at := passiveAt(t, th.client.hear("227"))
+		th.client.say("RETR f")
+		th.server.hear("RETR f")
+		server := acceptOne(t, l) // The client has not connected.
+		th.server.say("150 go")
+		th.client.hear("150")
+		client := dialLoopback(t, at)
+		go send(server)
+		wantData(t, "client", client, payload)
+		th.server.say("226 done")
+		th.client.hear("226 done")
+	})
+	for _, command := range []string{"RETR f", "STOR f"} {
+		t.Run("550 after accepting to "+command, func(t *testing.T) {
+			th := play(t, nil)
+			client, server := th.passive()
+			th.client.say(command)
+			th.server.hear(command)
+			th.server.say("550 no")
+			th.client.hear("550 no")
+			for who, conn := range map[string]*net.TCPConn{"client": client, "server": server} {
+				if n := receives(t, conn); n > 0 {
+					t.Errorf("%s received %d bytes", who, n)
+				}
+			}
+			th.stillWorks()
+		})
+		t.Run("550 after 150 to "+command, func(t *testing.T) {
+			th := play(t, nil)
+			client, server := th.open("passive", command)
+			th.server.say("550 disk full")
+			_ = server.Close()
+			th.client.hear("550 disk full")
+			receives(t, client)
+			th.stillWorks()
+		})
+	}
+}
+
+// staysSilent expects that nothing comes for a while.
+func (a *actor) staysSilent() {
+	a.t.Helper()
+	_ = a.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	var timeout net.Error
+	if b, err := a.r.Peek(1); !errors.As(err, &timeout) || !timeout.Timeout() {
+		a.t.Fatalf("%s hears %q (%v), want nothing", a.name, b, err)
+	}
+}
+
+// receives reads to the end, whatever that is.
+func receives(t *testing.T, conn *net.TCPConn) int64 {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(socketTimeout))
+	n, err := io.Copy(io.Discard, conn)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		t.Errorf("a data connection stays open")
+	}
+	return n
+}
+
+func passiveAt(t *testing.T, reply string) string {
+	t.Helper()
+	at, err := rewrite.ParsePASV(reply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.String()
+}
+
+// A lobby is a proxy whose client has connected and whose server has not been
+// asked to greet.
+type lobby struct {
+	client *actor
+	server *net.TCPListener
+}
+
+func enter(t *testing.T, greeting time.Duration) lobby {
+	t.Helper()
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
+	server := listenLoopback(t)
+	c := config.Defaults()
+	c.Timeouts.Greeting = greeting
+	fe, be := config.NewFrontend("public"), config.NewBackend("inside")
+	fe.Listen, fe.Backend = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, "inside"
+	be.Servers = []config.Server{{Host: "127.0.0.1", Port: addrPort(server.Addr()).Port()}}
+	c.Frontends, c.Backends = []config.Frontend{fe}, []config.Backend{be}
+	p := New(Options{Network: TCP{}, Log: zerolog.Nop(), Metrics: metrics.New("test")})
+	if err := p.Apply(&c); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), socketTimeout)
+		defer cancel()
+		if err := p.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+	})
+	var client *actor
+	for _, at := range p.Addrs() {
+		client = newActor(t, "client", dialLoopback(t, at.String()))
+	}
+	return lobby{client, server}
+}
+
+func TestStrangeGreetings(t *testing.T) {
+	tests := []struct {
+		name, says, hears string
+		greeting          time.Duration
+	}{
+		{"none", "", "421 Service not available", 100 * time.Millisecond},
+		{"half of one", "220-wait", "421 Service not available", 100 * time.Millisecond},
+		{"120 only", "120 in a minute\r\n", "421 Service not available", 100 * time.Millisecond},
+		{"120, then 220", "120 in a minute\r\n220 ready\r\n", "220 ready", socketTimeout},
+		{"421", "421 too many\r\n", "421 Service not available", socketTimeout},
+		{"530", "530 not you\r\n", "421 Service not available", socketTimeout},
+		{"SSH", "SSH-2.0-OpenSSH_9.9\r\n", "421 Service not available", socketTimeout},
+		{"multi-line with 227", "220-a\r\n227 (1,2,3,4,5,6)\r\n220 b\r\n", "220-a", socketTimeout},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := enter(t, tt.greeting)
+			server := newActor(t, "server", acceptOne(t, l.server))
+			server.sendRaw(tt.says)
+			l.client.hear(tt.hears)
+			if strings.HasPrefix(tt.hears, "421") {
+				l.client.hearEnd()
+				server.hearEnd()
+			}
+			_ = l.client.conn.Close()
+		})
+	}
+}
+
+// A server that closes its control connection as soon as it has a verb: the
+// client hears 421, after 425 or 426 where a transfer was asked for, and all
+// ends.
+func TestServerClosesAfterVerb(t *testing.T) {
+	for _, command := range []string{"USER bert", "PASV", "EPSV", "PORT", "TYPE I", "STAT", "FEAT", "REST 5", "SITE x", "ABOR", "NOOP", "QUIT"} {
+		t.Run(command, func(t *testing.T) {
+			th := play(t, nil)
+			line := command
+			if command == "PORT" {
+				line += " " + rewrite.FormatPORT(addrPort(listenLoopback(t).Addr()))
+			}
+			th.client.say(line)
+			th.server.hear(command)
+			_ = th.server.conn.Close()
+			th.client.hear("421 ")
+			th.client.hearEnd()
+		})
+	}
+	for _, command := range []string{"RETR f", "STOR f", "LIST"} {
+		t.Run(command, func(t *testing.T) {
+			th := play(t, nil)
+			client, server := th.passive()
+			th.client.say(command)
+			th.server.hear(command)
+			_ = th.server.conn.Close()
+			th.client.hear("42")
+			th.client.hear("421 ")
+			th.client.hearEnd()
+			wantReset(t, "client", client)
+			wantReset(t, "server", server)
+		})
+	}
+}
+
+func TestUnaskedReplies(t *testing.T) {
+	t.Run("are dropped", func(t *testing.T) {
+		th := play(t, nil)
+		th.server.say("226 Transfer complete.\r\n227 Entering Passive Mode (127,0,0,1,4,1).\r\n211-a\r\n b\r\n211 c")
+		th.await(`"text":"211-a"`)
+		th.stillWorks()
+		th.client.say("RETR f")
+		th.client.hear("425 ")
+		th.stillWorks()
+	})
+	t.Run("421 ends", func(t *testing.T) {
+		th := play(t, nil)
+		th.server.say("421 idle too long")
+		th.client.hear("421 idle too long")
+		th.client.hearEnd()
+		th.server.hearEnd()
+	})
+	t.Run("the fifth ends", func(t *testing.T) {
+		th := play(t, nil)
+		th.server.sendRaw(strings.Repeat("200 hello?\r\n", 5))
+		th.client.hear("421 ")
+		th.client.hearEnd()
+	})
+}
+
+// await waits until the log has text.
+func (th *theatre) await(text string) {
+	th.t.Helper()
+	for deadline := time.Now().Add(socketTimeout); !strings.Contains(th.logs.String(), text); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			th.t.Fatalf("the log has no %s:\n%s", text, th.logs)
+		}
+	}
+}
+
+// Whatever host a 227 names, the server itself is dialled, and nobody else (H9).
+func TestServerNamesAnotherHost(t *testing.T) {
+	for _, host := range []string{strangerAddr, "0.0.0.0", "255.255.255.255", "8.8.8.8"} {
+		t.Run(host, func(t *testing.T) {
+			th := play(t, nil)
+			l := listenLoopback(t)
+			port := addrPort(l.Addr()).Port()
+			victim := listenAt(t, strangerAddr, port)
+			th.client.say("PASV")
+			th.server.hear("PASV")
+			th.server.say(rewrite.FormatPASV(netip.AddrPortFrom(netip.MustParseAddr(host), port)))
+			client := dialLoopback(t, passiveAt(t, th.client.hear("227 ")))
+			server := acceptOne(t, l)
+			th.begin("RETR f")
+			_, _ = server.Write([]byte("data"))
+			_ = server.Close()
+			wantData(t, "client", client, []byte("data"))
+			th.server.say("226 done")
+			th.client.hear("226")
+			wantNobody(t, victim)
+		})
+	}
+}
+
+func listenAt(t *testing.T, host string, port uint16) *net.TCPListener {
+	t.Helper()
+	l, err := net.Listen("tcp4", netip.AddrPortFrom(netip.MustParseAddr(host), port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.(*net.TCPListener)
+}
+
+// wantNobody expects that nobody has connected.
+func wantNobody(t *testing.T, l *net.TCPListener) {
+	t.Helper()
+	_ = l.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if conn, err := l.Accept(); err == nil {
+		t.Errorf("%s was connected to from %s", l.Addr(), conn.RemoteAddr())
+		_ = conn.Close()
+	}
+}
+
+// All in one segment: each command takes its turn, and PASV is answered before
+// RETR is sent (H30).
+func TestClientPipelinesEverything(t *testing.T) {
+	th := play(t, nil)
+	th.client.sendRaw("TYPE I\r\nPASV\r\nRETR a\r\nPASV\r\nSTOR b\r\nNOOP\r\nQUIT\r\n")
+	th.server.hear("TYPE I")
+	th.server.staysSilent()
+	th.server.say("200 ok")
+	th.client.hear("200 ok")
+	for _, command := range []string{"RETR a", "STOR b"} {
+		l := listenLoopback(t)
+		th.server.hear("PASV")
+		th.server.staysSilent()
+		th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+		client := dialLoopback(t, passiveAt(t, th.client.hear("227 ")))
+		server := acceptOne(t, l)
+		th.server.hear(command)
+		th.server.say("150 go")
+		th.client.hear("150")
+		from, to := server, client
+		if command == "STOR b" {
+			from, to = client, server
+		}
+		go func() {
+			_, _ = from.Write(payload)
+			_ = from.Close()
+		}()
+		wantData(t, "receiver", to, payload)
+		_ = to.Close()
+		th.server.say("226 " + command)
+		th.client.hear("226 " + command)
+	}
+	th.server.hear("NOOP")
+	th.server.say("200 ok")
+	th.client.hear("200")
+	th.server.hear("QUIT")
+	th.server.say("221 bye")
+	th.client.hear("221")
+	th.client.hearEnd()
+}
+
+func TestStrangeCommands(t *testing.T) {
+	tests := []struct{ name, sends, serverHears, hears string }{
+		{"CRLF", "CWD a b \r\n", "CWD a b \r\n", ""},
+		{"bare LF", "CWD a\n", "CWD a\r\n", ""},
+		{"lower case", "cwd A\r\n", "CWD A\r\n", ""},
+		{"8-bit", "CWD \xff\xe4\xff\xff\r\n", "CWD \xff\xe4\xff\xff\r\n", ""},
+		{"4,000 bytes", "CWD " + strings.Repeat("x", 4000) + "\r\n", "CWD " + strings.Repeat("x", 4000) + "\r\n", ""},
+		{"8,192 bytes", "CWD " + strings.Repeat("x", 8186) + "\r\n", "", "500 "},
+		{"8,192 bytes with commands", strings.Repeat("DELE y\r", 1170) + "\r\n", "", "500 "},
+		{"1 MB", "CWD " + strings.Repeat("x", 1<<20) + "\n", "", "500 "},
+		{"NUL", "CWD a\x00b\r\n", "", "501 "},
+		{"NUL at the end", "CWD a\x00\r\n", "", "501 "},
+		{"bare CR", "CWD a\rDELE b\r\n", "", "501 "},
+		{"CR NUL", "CWD a\r\x00DELE b\r\n", "", "501 "},
+		{"no verb", " \r\n", "", "500 "},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n", "", "500 "},
+	}
+	inPieces(t, func(t *testing.T, send func(*actor, string)) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				th := play(t, nil)
+				send(th.client, tt.sends)
+				if tt.serverHears == "" {
+					th.client.hear(tt.hears)
+					th.server.staysSilent()
+				} else {
+					th.server.hearRaw(tt.serverHears)
+					th.server.say("250 ok")
+					th.client.hear("250 ok")
+				}
+				th.stillWorks()
+			})
+		}
+	})
+}
+
+// However ABOR comes, the transfer ends at once on both sides, the server hears
+// one ABOR, and the client two replies (H32).
+func TestFormsOfABOR(t *testing.T) {
+	tests := []struct {
+		name   string
+		urgent string // sent as urgent data: its last byte is the urgent one
+		plain  string // sent behind it
+	}{
+		{"plain", "", "ABOR\r\n"},
+		{"bare LF", "", "abor\n"},
+		{"Telnet in line", "", "\xff\xf4\xff\xf2ABOR\r\n"},
+		{"IP only", "", "\xff\xf4ABOR\r\n"},
+		{"DM missing", "", "\xff\xf4\xffABOR\r\n"},
+		{"DM alone", "", "\xf2ABOR\r\n"},
+		{"IAC DM", "", "\xff\xf2ABOR\r\n"},
+		{"DM urgent", "\xff\xf4\xff\xf2", "ABOR\r\n"},
+		{"IAC urgent", "\xff\xf4\xff", "\xf2ABOR\r\n"},
+		{"all urgent", "ABOR\r\n", ""},
+		{"Telnet and all urgent", "\xff\xf4\xff\xf2ABOR\r\n", ""},
+		{"A urgent", "A", "BOR\r\n"},
+		{"CR urgent", "ABOR\r", "\n"},
+		{"behind NOOPs", "", "NOOP\r\nNOOP\r\nABOR\r\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			th := play(t, nil)
+			client, server := th.open("passive", "RETR f")
+			if err := setOOBInline(th.server.conn); err != nil {
+				t.Fatal(err)
+			}
+			if tt.urgent != "" {
+				sendUrgent(t, th.client.conn, tt.urgent)
+			}
+			th.client.sendRaw(tt.plain)
+			wantReset(t, "client", client)
+			wantReset(t, "server", server)
+			th.server.hearRaw("\xff\xf4\xff\xf2ABOR\r\n")
+			th.server.say("426 broken\r\n226 aborted")
+			th.client.hear("426 broken")
+			for range strings.Count(tt.plain, "NOOP") {
+				th.server.hear("NOOP")
+				th.server.say("200 ok")
+				th.client.hear("200 ok")
+			}
+			th.client.hear("226 aborted")
+			th.stillWorks()
+		})
+	}
+}
+
+// Nobody is connected to on behalf of a client but the client (H41).
+func TestBounce(t *testing.T) {
+	th := play(t, nil)
+	victim := listenAt(t, strangerAddr, 0)
+	port := addrPort(victim.Addr()).Port()
+	for _, command := range []string{
+		"PORT " + rewrite.FormatPORT(netip.AddrPortFrom(netip.MustParseAddr(strangerAddr), port)),
+		"EPRT " + rewrite.FormatEPRT(netip.AddrPortFrom(netip.MustParseAddr(strangerAddr), port)),
+		"PORT 127,0,0,1,3,255",
+		"PORT 127,0,0,1,0,22",
+		"EPRT |1|127.0.0.1|1023|",
+		"PORT 0,0,0,0,200,1",
+	} {
+		th.client.say(command)
+		th.client.hear("504 ")
+		th.client.say("RETR f")
+		th.client.hear("425 ")
+	}
+	th.server.staysSilent()
+	wantNobody(t, victim)
+	th.stillWorks()
+}
+
+// A stranger gets nothing, and keeps the peer from nothing: neither before the
+// peer came nor after it (H52).
+func TestStrangers(t *testing.T) {
+	const secret = "for the client alone"
+	for _, when := range []string{"before the command", "after 150", "after the peer"} {
+		t.Run("passive/"+when, func(t *testing.T) {
+			th := play(t, nil)
+			l := listenLoopback(t)
+			th.client.say("PASV")
+			th.server.hear("PASV")
+			th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+			at := passiveAt(t, th.client.hear("227 "))
+			server := acceptOne(t, l)
+			_, _ = server.Write([]byte(secret))
+			_ = server.CloseWrite()
+			if when == "before the command" {
+				intrude(t, at, true)
+			}
+			th.begin("RETR f")
+			if when == "after 150" {
+				intrude(t, at, true)
+			}
+			client := dialLoopback(t, at)
+			wantData(t, "client", client, []byte(secret))
+			if when == "after the peer" {
+				intrude(t, at, false)
+			}
+			th.server.say("226 done")
+			th.client.hear("226 done")
+			th.wantLog(`"result":"ok"`, fmt.Sprintf(`"bytes":%d`, len(secret)))
+		})
+		t.Run("active/"+when, func(t *testing.T) {
+			th := play(t, nil)
+			l := listenLoopback(t)
+			th.client.say("PORT " + rewrite.FormatPORT(addrPort(l.Addr())))
+			at, err := rewrite.ParsePORT(strings.TrimPrefix(th.server.hear("PORT "), "PORT "))
+			if err != nil {
+				t.Fatal(err)
+			}
+			th.server.say("200 ok")
+			th.client.hear("200")
+			if when == "before the command" {
+				intrude(t, at.String(), true)
+			}
+			th.begin("STOR f")
+			if when == "after 150" {
+				intrude(t, at.String(), true)
+			}
+			server := dialLoopback(t, at.String())
+			client := acceptOne(t, l)
+			if when == "after the peer" {
+				intrude(t, at.String(), false)
+			}
+			_, _ = client.Write([]byte(secret))
+			_ = client.Close()
+			wantData(t, "server", server, []byte(secret))
+			_ = server.Close()
+			th.server.say("226 done")
+			th.client.hear("226 done")
+			th.wantLog(`"result":"ok"`, fmt.Sprintf(`"bytes":%d`, len(secret)))
+		})
+	}
+}
+
+// intrude connects from another machine and sends something. Where a peer is
+// still waited for it is let in and thrown out again, otherwise nobody listens.
+func intrude(t *testing.T, at string, open bool) {
+	t.Helper()
+	d := net.Dialer{Timeout: socketTimeout, LocalAddr: &net.TCPAddr{IP: net.ParseIP(strangerAddr)}}
+	conn, err := d.Dial("tcp4", at)
+	switch {
+	case !open && errors.Is(err, syscall.ECONNREFUSED):
+		return
+	case err != nil:
+		t.Fatalf("stranger: %v", err)
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte("bytes of a stranger's"))
+	if n := receives(t, conn.(*net.TCPConn)); n > 0 {
+		t.Errorf("a stranger received %d bytes", n)
+	}
+	if !open {
+		t.Errorf("somebody still listens where the peer has come")
+	}
+}
+
+func TestStrangeClients(t *testing.T) {
+	t.Run("data before 150", func(t *testing.T) {
+		th := play(t, nil)
+		client, server := th.passive()
+		_, _ = client.Write([]byte("early"))
+		_ = client.Close()
+		th.client.say("STOR f")
+		th.server.hear("STOR f")
+		_ = server.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, err := server.Read(make([]byte, 1)); n > 0 || errors.Is(err, io.EOF) {
+			t.Errorf("the server received %d bytes (%v) before its 150", n, err)
+		}
+		th.server.say("150 go")
+		th.client.hear("150")
+		wantData(t, "server", server, []byte("early"))
+		_ = server.Close()
+		th.server.say("226 done")
+		th.client.hear("226 done")
+	})
+	t.Run("connects late", func(t *testing.T) {
+		th := play(t, nil)
+		l := listenLoopback(t)
+		th.client.say("PASV")
+		th.server.hear("PASV")
+		th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+		at := passiveAt(t, th.client.hear("227 "))
+		th.begin("RETR f")
+		server := acceptOne(t, l)
+		_, _ = server.Write([]byte("data"))
+		_ = server.Close()
+		th.server.say("226 done")
+		th.client.staysSilent()
+		wantData(t, "client", dialLoopback(t, at), []byte("data"))
+		th.client.hear("226 done")
+	})
+	for _, command := range []string{"RETR f", "STOR f"} {
+		t.Run("never connects for "+command, func(t *testing.T) {
+			th := play(t, func(c *config.Config) { c.Timeouts.DataConnect = 100 * time.Millisecond })
+			l := listenLoopback(t)
+			th.client.say("PASV")
+			th.server.hear("PASV")
+			th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+			at := passiveAt(t, th.client.hear("227 "))
+			server := acceptOne(t, l)
+			th.begin(command)
+			wantReset(t, "server", server)
+			th.server.say("426 gone")
+			th.client.hear("425 ")
+			if conn, err := net.Dial("tcp4", at); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("the port is still open: %v", err)
+				_ = conn.Close()
+			}
+			th.stillWorks()
+		})
+		t.Run("never listens for "+command, func(t *testing.T) {
+			th := play(t, nil)
+			l := listenLoopback(t)
+			th.client.say("PORT " + rewrite.FormatPORT(addrPort(l.Addr())))
+			_ = l.Close()
+			at, err := rewrite.ParsePORT(strings.TrimPrefix(th.server.hear("PORT "), "PORT "))
+			if err != nil {
+				t.Fatal(err)
+			}
+			th.server.say("200 ok")
+			th.client.hear("200")
+			server := dialLoopback(t, at.String())
+			th.begin(command)
+			wantReset(t, "server", server)
+			th.server.say("426 gone")
+			th.client.hear("425 ")
+			th.stillWorks()
+		})
+	}
+	// A second is a millisecond here. The stall timer counts what moves, not
+	// what is left, and 226 is not said before the last byte has moved.
+	t.Run("one byte a second", func(t *testing.T) {
+		th := play(t, func(c *config.Config) { c.Timeouts.DataStall = 2 * time.Second })
+		client, server := th.passive()
+		_ = client.SetReadBuffer(64 << 10)
+		th.begin("RETR f")
+		go func() {
+			_, _ = server.Write(payload)
+			_ = server.Close()
+			_, _ = th.server.conn.Write([]byte("226 done\r\n"))
+		}()
+		buf := make([]byte, 1)
+		for range 300 {
+			<-time.After(time.Millisecond)
+			_ = client.SetReadDeadline(time.Now().Add(socketTimeout))
+			if _, err := client.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		th.client.say("STAT") // Its control connection is not held up.
+		th.client.hear("211 ")
+		wantData(t, "client", client, payload[300:])
+		th.client.hear("226 done")
+	})
+	t.Run("one byte of a reply a second", func(t *testing.T) {
+		th := play(t, nil)
+		reply := "211-" + strings.Repeat("x", 300) + "\r\n211 end\r\n"
+		th.client.say("STAT")
+		th.server.hear("STAT")
+		th.server.sendRaw(reply)
+		for i := range len(reply) {
+			<-time.After(time.Millisecond)
+			th.client.hearRaw(reply[i : i+1])
+		}
+		th.stillWorks()
+	})
+}
