@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -214,7 +215,9 @@ func halfClosesAndWaits(s *scene) {
 func endsThenClosesControl(s *scene) {
 	_ = s.clientData.Close()
 	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.serverData) })
+	near, far := addrPort(s.theatre.client.conn.LocalAddr()), addrPort(s.theatre.client.conn.RemoteAddr())
 	_ = s.theatre.client.conn.Close()
+	s.await("the proxy reads the end of control", func() bool { return endRead(s.t, far, near) })
 }
 
 func resetsDelivered(s *scene) {
@@ -300,6 +303,9 @@ type scene struct {
 
 func newScene(t *testing.T, d direction, who side, mode string, f *failure) *scene {
 	t.Helper()
+	// A collector would close what the proxy forgets.
+	percent := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
 	s := &scene{direction: d, who: who, mode: mode}
 	s.theatre = play(t, func(c *config.Config) {
 		c.Timeouts.DataStall, c.Timeouts.Linger, c.Timeouts.FinalReply = failStall, failLinger, failFinal
@@ -621,4 +627,24 @@ func inspect(t *testing.T, conn *net.TCPConn, look func(fd int) error) {
 	if err := raw.Control(func(fd uintptr) { failed = look(int(fd)) }); err != nil || failed != nil {
 		t.Fatal(err, failed)
 	}
+}
+
+// endRead tells whether the owner of a connection, both of whose addresses are
+// IPv4, has read all that came and the peer's FIN.
+func endRead(t *testing.T, local, remote netip.AddrPort) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hex := func(a netip.AddrPort) string {
+		b := a.Addr().As4()
+		return fmt.Sprintf("%02X%02X%02X%02X:%04X", b[3], b[2], b[1], b[0], a.Port()) // as a little-endian number
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 4 && f[1] == hex(local) && f[2] == hex(remote) {
+			return f[3] == "08" && strings.HasSuffix(f[4], ":00000000") // CLOSE_WAIT, nothing to receive
+		}
+	}
+	return true // closed
 }
