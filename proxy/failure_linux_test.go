@@ -217,7 +217,7 @@ func endsThenClosesControl(s *scene) {
 	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.serverData) })
 	near, far := addrPort(s.theatre.client.conn.LocalAddr()), addrPort(s.theatre.client.conn.RemoteAddr())
 	_ = s.theatre.client.conn.Close()
-	s.await("the proxy reads the end of control", func() bool { return endRead(s.t, far, near) })
+	s.await("the proxy reads the end of control", func() bool { return allRead(s.t, far, near, tcpCloseWait) })
 }
 
 func resetsDelivered(s *scene) {
@@ -432,7 +432,15 @@ func (s *scene) speak(f *failure) {
 	}
 	switch {
 	case f.late != "":
+		// It must not become the answer to what the client says meanwhile.
+		client.say("NOOP")
+		s.await("the proxy reads NOOP", func() bool {
+			return allRead(s.t, addrPort(client.conn.RemoteAddr()), addrPort(client.conn.LocalAddr()), tcpEstablished)
+		})
 		server.say(f.late)
+		server.hear("NOOP")
+		server.say("200 next")
+		client.hear("200 next")
 	case f.reason == endClientGone && f.result == "client":
 		// A client that is gone is ABOR and logout (H59).
 		if got := server.hear(""); !strings.HasSuffix(got, "ABOR") {
@@ -608,13 +616,12 @@ func unread(t *testing.T, conn *net.TCPConn) (n int) {
 // finished tells whether the peer's FIN is here.
 func finished(t *testing.T, conn *net.TCPConn) bool {
 	t.Helper()
-	const closeWait = 8
 	var info *unix.TCPInfo
 	inspect(t, conn, func(fd int) (err error) {
 		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		return err
 	})
-	return info.State == closeWait
+	return info.State == tcpCloseWait
 }
 
 func inspect(t *testing.T, conn *net.TCPConn, look func(fd int) error) {
@@ -629,9 +636,15 @@ func inspect(t *testing.T, conn *net.TCPConn, look func(fd int) error) {
 	}
 }
 
-// endRead tells whether the owner of a connection, both of whose addresses are
-// IPv4, has read all that came and the peer's FIN.
-func endRead(t *testing.T, local, remote netip.AddrPort) bool {
+// States of a socket in /proc/net/tcp and TCP_INFO.
+const (
+	tcpEstablished = 1
+	tcpCloseWait   = 8 // the peer's FIN is here
+)
+
+// allRead tells whether the owner of an IPv4 connection has read all that came,
+// a FIN included, where the connection is in that state.
+func allRead(t *testing.T, local, remote netip.AddrPort, state int) bool {
 	t.Helper()
 	text, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
@@ -643,7 +656,7 @@ func endRead(t *testing.T, local, remote netip.AddrPort) bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) > 4 && f[1] == hex(local) && f[2] == hex(remote) {
-			return f[3] == "08" && strings.HasSuffix(f[4], ":00000000") // CLOSE_WAIT, nothing to receive
+			return f[3] == fmt.Sprintf("%02X", state) && strings.HasSuffix(f[4], ":00000000")
 		}
 	}
 	return true // closed
