@@ -157,7 +157,7 @@ func begin(t *testing.T, from netip.Addr, to netip.AddrPort, s *server, directio
 			t.Fatal(err)
 		}
 	}
-	r, _, err := dialRaw(from, to, time.Minute)
+	r, _, err := dialRaw(from, to, 20*time.Second)
 	must(err)
 	t.Cleanup(func() { r.Close() })
 	must(r.login(s.user, s.pass))
