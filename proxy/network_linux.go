@@ -88,6 +88,26 @@ func peek(conn net.Conn) error {
 	return failed
 }
 
+// finReceived tells whether the peer has ended its stream, which nobody may have
+// read yet: a client that is killed does so in the moment in which the server
+// confirms what there is of its upload.
+func finReceived(conn net.Conn) bool {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	received := false
+	err = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		received = err == nil && (info.State == unix.BPF_TCP_CLOSE_WAIT || info.State == unix.BPF_TCP_CLOSE)
+	})
+	return err == nil && received
+}
+
 // writeUrgent sends b with its last byte as TCP urgent data, as Telnet's synch
 // wants it (RFC 959 §4.1.3). BSD's ftpd looks at ABOR during a transfer only
 // after such a signal. On a connection that knows no urgent data, b goes in

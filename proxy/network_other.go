@@ -17,6 +17,9 @@ func resetOnClose(_, _ string, _ syscall.RawConn) error { return nil }
 
 func tuneControl(net.Conn) {}
 
+// finReceived cannot tell.
+func finReceived(net.Conn) bool { return false }
+
 // peek cannot tell whether anything comes.
 func peek(net.Conn) error { return nil }
 
