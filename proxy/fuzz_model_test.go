@@ -257,6 +257,9 @@ func (s *fuzzScene) loggedOut() bool {
 
 func (s *fuzzScene) checkSetup(o *fuzzOrder, code int, text string) {
 	if code/100 != 2 {
+		if !o.forwarded {
+			s.data = nil // No port was free, and what was agreed on before is void.
+		}
 		return
 	}
 	if o.data == nil || o.code/100 != 2 {

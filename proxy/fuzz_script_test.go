@@ -287,8 +287,34 @@ func (s *fuzzScene) doAnswer(how int) bool {
 		return true
 	}
 	s.final(code, text)
-	s.serverSends(strings.ReplaceAll(text, "\n", "\r\n") + "\r\n")
+	text = strings.ReplaceAll(text, "\n", "\r\n") + "\r\n"
+	switch how / 8 % 8 { // More in the same segment.
+	case 2:
+		if len(s.out) == 0 {
+			s.countUnasked()
+			text += "299 unasked\r\n"
+		}
+	case 3:
+		if len(s.out) == 1 && s.out[0].verb == "ABOR" && !s.out[0].mute {
+			more := fmt.Sprintf("226 %s both", s.out[0].tag())
+			s.final(226, more)
+			text += more + "\r\n"
+		}
+	case 4:
+		if o.isTransfer() && o.verb != "XFER" && !o.announced && code/100 == 2 {
+			o.announced = true
+			text = fmt.Sprintf("150 %s coming\r\n", o.tag()) + text
+		}
+	}
+	s.serverSends(text)
 	return true
+}
+
+// countUnasked notes a reply to no command. The fifth ends the session.
+func (s *fuzzScene) countUnasked() {
+	if s.unasked++; s.unasked >= maxUnasked {
+		s.mayEnd("unasked")
+	}
 }
 
 // agree answers a setup.
@@ -382,9 +408,7 @@ func (s *fuzzScene) doServerOdd(how int) bool {
 	case len(s.out) > 0:
 		return false
 	default:
-		if s.unasked++; s.unasked >= maxUnasked {
-			s.mayEnd("unasked")
-		}
+		s.countUnasked()
 		s.serverSends("299 unasked\r\n")
 	}
 	return true
