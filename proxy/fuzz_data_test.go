@@ -58,9 +58,10 @@ func (s *fuzzScene) doConnect(how int) bool {
 	return true
 }
 
-// stillWanted tells whether the server has agreed on d and has not done with it.
+// stillWanted tells whether the server has agreed on d, not too long ago (H48),
+// and has not done with it. Where it has, its port may be another session's.
 func (s *fuzzScene) stillWanted(d *fuzzData) bool {
-	return s.data == d || len(s.out) > 0 && s.out[0].data == d && s.out[0].isTransfer() && !s.out[0].aborted
+	return s.data == d && time.Since(d.since) < 29*time.Second || len(s.out) > 0 && s.out[0].data == d && s.out[0].isTransfer() && !s.out[0].aborted
 }
 
 // pairing is the data connection that events are about: the last that exists.
