@@ -219,7 +219,7 @@ func (l *lab) startProxy(t *testing.T, more string, server netip.AddrPort) *labP
 			t.Fatalf("ftproxy ended: %v\n%s", p.err, p.out)
 		}
 		_, err := p.get("/healthz")
-		return err == nil
+		return err == nil && strings.Contains(p.out.String(), `"admin listening"`) // the last of its addresses
 	})
 	return p
 }
