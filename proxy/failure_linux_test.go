@@ -495,6 +495,9 @@ func sendOn(conn net.Conn, stopped chan<- error) {
 // wantRecord expects one transfer in log and metrics, with the same story.
 func (s *scene) wantRecord(f *failure) {
 	s.t.Helper()
+	if f.reason == endClientGone { // An upload may be a part of a file, whatever the server says.
+		s.wantLog(`"client_gone":true`)
+	}
 	s.wantLog(fmt.Sprintf(`"direction":"%s"`, s.direction), fmt.Sprintf(`"result":"%s"`, f.result), fmt.Sprintf(`"code":%d`, f.code))
 	var bytes int64
 	for line := range strings.Lines(s.logs.String()) {
