@@ -70,7 +70,7 @@ type service struct {
 	log      zerolog.Logger
 	process  *proxy.Process
 	admin    *admin.Server // nil where it is off
-	draining atomic.Bool
+	serving  atomic.Bool // between the first listener and the signal to stop
 }
 
 // start opens all listeners, or none.
@@ -91,10 +91,11 @@ func start(conf *config.Config, log zerolog.Logger) (*service, error) {
 	if err := s.process.Apply(conf); err != nil {
 		return nil, errors.Join(explain(err), s.stop(context.Background()))
 	}
+	s.serving.Store(true)
 	return s, nil
 }
 
-func (s *service) ready() bool { return !s.draining.Load() }
+func (s *service) ready() bool { return s.serving.Load() }
 
 // announce logs one line for each listening address.
 func (s *service) announce() {
@@ -115,7 +116,7 @@ func (s *service) announce() {
 // A second signal ends at once what the first lets end.
 func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) error {
 	cause := s.wait(ctx, signals)
-	s.draining.Store(true)
+	s.serving.Store(false)
 	s.log.Info().Str("cause", cause).Stringer("shutdown_delay", s.conf.Timeouts.ShutdownDelay).
 		Stringer("drain", s.conf.Timeouts.Drain).Msg("stopping")
 
