@@ -103,7 +103,7 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 		if !p.running() {
 			t.Fatalf("ftproxy ended: %v\n%s", p.err, p.out)
 		}
-		_, err := p.get("/healthz")
+		_, err := p.get("/readyz")
 		return err == nil
 	})
 	return p

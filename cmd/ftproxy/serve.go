@@ -66,11 +66,11 @@ func (p *program) serve(ctx context.Context, c *command, args []string) int {
 
 // A service is a proxy at work, with its admin address.
 type service struct {
-	conf     *config.Config
-	log      zerolog.Logger
-	process  *proxy.Process
-	admin    *admin.Server // nil where it is off
-	serving  atomic.Bool // between the first listener and the signal to stop
+	conf    *config.Config
+	log     zerolog.Logger
+	process *proxy.Process
+	admin   *admin.Server // nil where it is off
+	serving atomic.Bool   // between the first listener and the signal to stop
 }
 
 // start opens all listeners, or none.
