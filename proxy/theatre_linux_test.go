@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
@@ -187,13 +189,29 @@ func dialLoopback(t *testing.T, addr string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// freePort is a range of one port that nobody listens on.
+// given are the ports that freePort has handed out to running tests.
+var given sync.Map
+
+// freePort is a range of one port that nobody listens on. It lies below those
+// that the kernel gives to outgoing connections: one of another test could take
+// such a port meanwhile.
 func freePort(t *testing.T) config.PortRange {
 	t.Helper()
-	l := listenLoopback(t)
-	defer l.Close()
-	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-	return config.PortRange{First: port, Last: port}
+	for range 1000 {
+		port := uint16(20000 + rand.IntN(12000))
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		t.Cleanup(func() { given.Delete(port) })
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		return config.PortRange{First: port, Last: port}
+	}
+	t.Fatal("no free port")
+	return config.PortRange{}
 }
 
 // passive agrees on a passive data connection and opens both of its ends.
