@@ -85,7 +85,10 @@ func (s *session) barrier() error {
 		s.pop(0)
 		return nil
 	}
-	s.log.Debug().Msg("no second reply after ABOR, sending NOOP")
+	if s.pending[len(s.pending)-1].isBarrier() {
+		return nil
+	}
+	s.log.Debug().Msg("sending NOOP to learn where the server is")
 	_, err := s.send(ftp.Command{Verb: "NOOP"}, &exchange{})
 	return err
 }
@@ -93,26 +96,33 @@ func (s *session) barrier() error {
 // isBarrier tells the NOOP that nobody but the session itself has sent.
 func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 
-// answersBarrier tells whether l answers the NOOP behind an ABOR. The two are
-// told apart by their codes: RFC 959 §5.4 gives ABOR 225, 226 and errors, and
-// NOOP 200.
+// answersBarrier tells whether l answers the NOOP behind an ABOR, or behind a
+// transfer that the client has its verdict on. They are told apart by their
+// codes: RFC 959 §5.4 gives ABOR 225, 226 and errors, a transfer 226, 250 and
+// errors, and NOOP 200.
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
-	return len(s.pending) == 2 && s.pending[0].interrupts && s.pending[1].isBarrier() &&
-		ftp.Class(l.Code) == 2 && !isAborted(l.Code)
+	n := len(s.pending)
+	return n > 1 && s.pending[n-1].isBarrier() &&
+		ftp.Class(l.Code) == 2 && !isAborted(l.Code) && l.Code != 250
 }
 
 // isAborted tells the codes that only ABOR is answered with.
 func isAborted(code int) bool { return code == 225 || code == 226 }
 
-// settleUnanswered answers an ABOR in the server's stead.
-func (s *session) settleUnanswered(ex *exchange) {
-	s.pop(226)
-	answer := ftp.AppendReply(nil, 226, "Abort successful.")
-	if ex.place != nil {
-		ex.place.answer = answer
-		return
+// settleUnanswered ends what the server has left unanswered before the barrier.
+// An ABOR is answered in its stead; a transfer was.
+func (s *session) settleUnanswered() {
+	for !s.pending[0].isBarrier() {
+		ex := s.pending[0]
+		s.pop(226)
+		answer := ftp.AppendReply(nil, 226, "Abort successful.")
+		switch {
+		case ex.place != nil:
+			ex.place.answer = answer
+		case ex.owed:
+			s.client.out = append(s.client.out, answer...)
+		}
 	}
-	s.client.out = append(s.client.out, answer...)
 }
 
 // sayProgress answers STAT during a transfer.

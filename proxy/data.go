@@ -124,12 +124,13 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 		return refuse(503, textEPSVAll, nil)
 	case err != nil:
 		return refuse(501, "Syntax error in "+verb+" argument.", err)
-	case target.Addr() != s.clientAddr.Addr().WithZone(""):
+	case target.Addr() != netip.IPv6Unspecified() && target.Addr() != s.clientAddr.Addr().WithZone(""):
 		return refuse(504, verb+" must name your own address.", errors.New("foreign address "+target.String()))
 	case target.Port() < 1024:
 		return refuse(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()))
 	}
-	target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port()) // A link-local one has a zone.
+	// A link-local one has a zone, and lftp writes "::" for its own.
+	target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())
 	s.leasePort(&setup{client: verb, attempts: s.serverVerbs(verb), target: target}, portpool.Request{
 		Local: addrPort(s.server.conn.LocalAddr()).Addr(),
 		Ports: s.fe.backend.dataPorts,

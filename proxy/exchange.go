@@ -78,7 +78,7 @@ func (s *session) onServer(g got[ftp.ReplyLine]) error {
 		return s.onPreliminary(ex, l)
 	}
 	if s.answersBarrier(l) {
-		s.settleUnanswered(ex)
+		s.settleUnanswered()
 		ex = s.pending[0]
 	}
 	if !ex.gathers() {
@@ -154,6 +154,12 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 			return err
 		}
 		return s.abortIfQueued()
+	}
+	if t := ex.transfer; t != nil && l.First {
+		t.preliminary++
+	}
+	if t := ex.transfer; t != nil && t.preliminary > 1 && s.hasFailed(t) {
+		return s.onLastWord(t, l)
 	}
 	switch {
 	case ex.transfer == nil: // relay sets timer reply.

@@ -14,11 +14,13 @@ type running struct {
 	direction direction
 	verb      string
 	path      string
-	accepted  bool       // the server said 1xx, or 2xx without it
-	aborted   bool       // the client said ABOR
-	answered  bool       // the client has its final reply
-	final     *ftp.Reply // the server's
-	result    *result
+	accepted  bool // the server said 1xx, or 2xx without it
+	aborted   bool // the client said ABOR
+	// preliminary counts the server's 1xx replies.
+	preliminary int
+	answered    bool       // the client has its final reply
+	final       *ftp.Reply // the server's
+	result      *result
 }
 
 // doTransfer starts a transfer on the data connection that was agreed on. RFC
@@ -146,6 +148,32 @@ func (s *session) deliverEarly() {
 	s.pending[0].owed = false
 	s.endTransfer(code)
 	s.timers.set(timerReply, s.rt.timeouts.Reply)
+}
+
+// hasFailed tells whether the transfer is over and has failed. Its result may be
+// on its way.
+func (s *session) hasFailed(t *running) bool {
+	if t.result == nil {
+		select {
+		case r := <-t.data.results:
+			t.result = &r
+		default:
+			return false
+		}
+	}
+	return t.result.err != nil
+}
+
+// onLastWord takes a further 1xx after the transfer has failed: pure-ftpd 1.0.50
+// says no more than "150 0.3 seconds (measured here)" then, and swallows an
+// urgent ABOR. So the client gets its verdict, and a NOOP tells where the server
+// is.
+func (s *session) onLastWord(t *running, l ftp.ReplyLine) error {
+	if !l.Last || t.answered {
+		return nil
+	}
+	s.deliverEarly()
+	return s.barrier()
 }
 
 // verdict is the code of the final reply, and the text where it is ours.
