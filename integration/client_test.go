@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -73,22 +75,76 @@ type client interface {
 	// abort ends the download of big after a while, and then downloads small;
 	// in the same session where the client can.
 	abort(s *session, big, small name, local string) error
+	unique(s *session, local string, dir name) error // STOU
+	getTree(s *session, dir name, local string) error
+	putTree(s *session, local string, dir name) error
+	// getParallel downloads the files of a folder, several at a time.
+	getParallel(s *session, dir name, local string) error
+	version() (string, error)
 }
 
 // errCannot is the error of a client that has no such command.
 var errCannot = errors.New("the client cannot")
 
+// unable is a client that can do nothing, for others to embed.
+type unable struct{}
+
+func (unable) list(*session, string, name) (string, error) { return "", errCannot }
+func (unable) get(*session, name, string, how) error       { return errCannot }
+func (unable) put(*session, string, name, how) error       { return errCannot }
+func (unable) rename(*session, name, name) error           { return errCannot }
+func (unable) remove(*session, name) error                 { return errCannot }
+func (unable) mkdir(*session, name) error                  { return errCannot }
+func (unable) rmdir(*session, name) error                  { return errCannot }
+func (unable) abort(*session, name, name, string) error    { return errCannot }
+func (unable) unique(*session, string, name) error         { return errCannot }
+func (unable) getTree(*session, name, string) error        { return errCannot }
+func (unable) putTree(*session, string, name) error        { return errCannot }
+func (unable) getParallel(*session, name, string) error    { return errCannot }
+
+// clientKinds are all clients.
+var clientKinds = []struct {
+	name  string
+	find  func(t testing.TB) client // ends the test where it is missing
+	modes []mode
+}{
+	{"curl", func(t testing.TB) client { return curl{path: command(t, "curl")} }, curl{}.modes()},
+	{"lftp", func(t testing.TB) client { return lftp{path: command(t, "lftp")} }, lftp{}.modes()},
+	{"ftplib", func(t testing.TB) client { return ftplib{path: python(t)} }, ftplib{}.modes()},
+	{"tnftp", func(t testing.TB) client { return bsdftp{path: command(t, "tnftp")} }, bsdftp{}.modes()},
+	{"inetutils-ftp", func(t testing.TB) client { return bsdftp{path: command(t, "inetutils-ftp"), inetutil: true} }, bsdftp{}.modes()},
+	{"ncftp", func(t testing.TB) client { return ncftp{dir: filepath.Dir(command(t, "ncftpget"))} }, ncftp{}.modes()},
+	{"wget", func(t testing.TB) client { return wget{path: command(t, "wget")} }, wget{}.modes()},
+	{"busybox", func(t testing.TB) client { return busybox{path: command(t, "busybox")} }, busybox{}.modes()},
+	{"rclone", func(t testing.TB) client { return rclone{path: command(t, "rclone")} }, rclone{}.modes()},
+	{"basic-ftp", func(t testing.TB) client {
+		pkg := unpacked(t, "node", "node_modules/basic-ftp")
+		return nodeftp{node: command(t, "node"), modules: filepath.Dir(filepath.Dir(pkg))}
+	}, nodeftp{}.modes()},
+	{"jlaffaye-ftp", func(testing.TB) client { return goftp{} }, goftp{}.modes()},
+}
+
 // A session is what a client needs to know to run once.
 type session struct {
-	t      *testing.T
+	t      testing.TB
 	target target
 	mode   mode
+
+	dialogueOnStdout bool   // where exec looks for the dialogue besides stderr
+	dialogueIn       string // a file
+	plainList        bool   // a listing that must not be MLSD's
+	saying           sync.Mutex
+	said             string // the last dialogue
+}
+
+func newSession(t testing.TB, to target, m mode) *session {
+	return &session{t: t, target: to, mode: m}
 }
 
 // exec runs a client and checks which data connections it says it has made.
 // connected finds address and port of passive data connections in what the
-// client says, sent the verb of the mode. Neither is expected of a run without
-// data connections.
+// client says (nil: in the server's replies), sent the verb of the mode. Neither
+// is expected of a run without data connections.
 func (s *session) exec(cmd *exec.Cmd, data bool, connected, sent *regexp.Regexp) (string, error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 90*time.Second)
@@ -100,38 +156,94 @@ func (s *session) exec(cmd *exec.Cmd, data bool, connected, sent *regexp.Regexp)
 	run.Stdout, run.Stderr = &stdout, &stderr
 	err := run.Run()
 	said := stderr.String()
-	fail := func(err error) (string, error) {
-		return stdout.String(), fmt.Errorf("%w\n%q\n%s%s", err, run.Args, tail(said, 60), tail(stdout.String(), 20))
+	if s.dialogueOnStdout {
+		said += stdout.String()
+	}
+	if s.dialogueIn != "" {
+		said += fileLog(s.dialogueIn)()
+	}
+	if err == nil {
+		err = s.check(said, data, connected, sent)
 	}
 	if err != nil {
-		return fail(err)
+		return stdout.String(), fmt.Errorf("%w\n%q\n%s%s", err, run.Args, tail(said, 60), tail(stdout.String(), 20))
 	}
+	return stdout.String(), nil
+}
+
+// anywhere is for clients that do not say where they connect to.
+var anywhere = regexp.MustCompile(`$^`)
+
+// check looks at the dialogue as the client tells it.
+func (s *session) check(said string, data bool, connected, sent *regexp.Regexp) error {
+	s.saying.Lock()
+	s.said = said // the last of those that run side by side
+	s.saying.Unlock()
 	if s.target.hidden.IsValid() {
 		for _, a := range []string{s.target.hidden.String(), comma(s.target.hidden)} {
 			if strings.Contains(said, a) {
-				return fail(fmt.Errorf("the client saw the server's address %s", a))
+				return fmt.Errorf("the client saw the server's address %s", a)
 			}
 		}
 	}
 	if !data {
-		return stdout.String(), nil
+		return nil
 	}
 	if !sent.MatchString(said) {
-		return fail(fmt.Errorf("the client did not send %s", s.mode.verb))
+		return fmt.Errorf("the client did not send %s", s.mode.verb)
 	}
-	if s.mode.passive() && s.target.passive.first != 0 {
-		all := connected.FindAllStringSubmatch(said, -1)
-		if len(all) == 0 {
-			return fail(errors.New("no passive data connection seen"))
+	if !s.mode.passive() || s.target.passive.first == 0 || connected == anywhere {
+		return nil
+	}
+	var all [][]string
+	if connected != nil {
+		all = connected.FindAllStringSubmatch(said, -1)
+	} else {
+		all = s.replied(said)
+	}
+	if len(all) == 0 {
+		return errors.New("no passive data connection seen")
+	}
+	for _, m := range all {
+		port, _ := strconv.Atoi(m[2])
+		if uint16(port) == s.target.addr.Port() { // the control connection
+			continue
 		}
-		for _, m := range all {
-			port, _ := strconv.Atoi(m[2])
-			if m[1] != s.target.addr.Addr().String() || !s.target.passive.contains(uint16(port)) {
-				return fail(fmt.Errorf("data connection to %s port %s, want %s port %v", m[1], m[2], s.target.addr.Addr(), s.target.passive))
-			}
+		if m[1] != s.target.addr.Addr().String() || !s.target.passive.contains(uint16(port)) {
+			return fmt.Errorf("data connection to %s port %s, want %s port %v", m[1], m[2], s.target.addr.Addr(), s.target.passive)
 		}
 	}
-	return stdout.String(), nil
+	return nil
+}
+
+var (
+	reply227 = regexp.MustCompile(`\b227\b.*\b(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\b`)
+	reply229 = regexp.MustCompile(`\b229\b.*\(\|\|\|(\d+)\|\)`)
+	ncftp227 = regexp.MustCompile(`Connected to ([0-9.]+):(\d+) for PASV`) // it does not log the reply
+)
+
+// replied finds the addresses in 227 and 229 replies, in the form that
+// FindAllStringSubmatch would return.
+func (s *session) replied(said string) [][]string {
+	all := ncftp227.FindAllStringSubmatch(said, -1)
+	for _, m := range reply227.FindAllStringSubmatch(said, -1) {
+		high, _ := strconv.Atoi(m[5])
+		low, _ := strconv.Atoi(m[6])
+		all = append(all, []string{m[0], strings.Join(m[1:5], "."), strconv.Itoa(high<<8 | low)})
+	}
+	for _, m := range reply229.FindAllStringSubmatch(said, -1) {
+		all = append(all, []string{m[0], s.target.addr.Addr().String(), m[1]})
+	}
+	return all
+}
+
+// firstLine runs a program and finds a version in what it prints.
+func firstLine(cmd *exec.Cmd, pattern string) (string, error) {
+	out, err := cmd.CombinedOutput() // many exit with 1 after their usage
+	if m := regexp.MustCompile(pattern).FindSubmatch(out); m != nil {
+		return string(m[1]), nil
+	}
+	return "", fmt.Errorf("%q: no version: %v", cmd.Args, err)
 }
 
 // environ is the environment of clients: no settings of the user's, no web proxy.

@@ -97,3 +97,16 @@ func (f ftplib) abort(s *session, big, small name, local string) error {
 	_, err := f.run(s, true, big.latin1(), "abort", big.text, small.text, local)
 	return err
 }
+
+func (f ftplib) unique(s *session, local string, dir name) error {
+	_, err := f.run(s, true, false, "unique", local, dir.text)
+	return err
+}
+
+func (f ftplib) version() (string, error) {
+	return firstLine(exec.Command(f.path, "--version"), `Python (\S+)`)
+}
+
+func (ftplib) getTree(*session, name, string) error     { return errCannot }
+func (ftplib) putTree(*session, string, name) error     { return errCannot }
+func (ftplib) getParallel(*session, name, string) error { return errCannot }

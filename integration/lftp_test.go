@@ -10,9 +10,9 @@ import (
 type lftp struct{ path string }
 
 // lftp sends EPRT over IPv6 only, and on loopback it then names [::] as its
-// address, which ProFTPD refuses as ftproxy does.
+// address. Most servers refuse that; ftproxy takes it for the client's own.
 func (lftp) modes() []mode {
-	return []mode{{"PASV", false}, {"EPSV", false}, {"PORT", false}, {"EPSV", true}}
+	return []mode{{"PASV", false}, {"EPSV", false}, {"PORT", false}, {"EPSV", true}, {"EPRT", true}}
 }
 
 var (
@@ -114,3 +114,24 @@ func (l lftp) abort(s *session, big, small name, local string) error {
 		"get "+word(small.text)+" -o "+word(local))
 	return err
 }
+
+func (l lftp) getTree(s *session, dir name, local string) error {
+	_, err := l.run(s, true, dir.latin1(), "mirror "+word(dir.text)+" "+word(local))
+	return err
+}
+
+func (l lftp) putTree(s *session, local string, dir name) error {
+	_, err := l.run(s, true, dir.latin1(), "mirror --reverse --parallel=4 "+word(local)+" "+word(dir.text))
+	return err
+}
+
+func (l lftp) getParallel(s *session, dir name, local string) error {
+	_, err := l.run(s, true, dir.latin1(), "mirror --parallel=4 "+word(dir.text)+" "+word(local))
+	return err
+}
+
+func (l lftp) version() (string, error) {
+	return firstLine(exec.Command(l.path, "--version"), `Version (\S+)`)
+}
+
+func (lftp) unique(*session, string, name) error { return errCannot }

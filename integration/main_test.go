@@ -20,6 +20,17 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	code := runAll(m)
+	if code == 0 && full && !direct {
+		if err := report.write(filepath.Join("..", "docs", "compatibility.md")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+func runAll(m *testing.M) int {
 	if direct {
 		return m.Run()
 	}

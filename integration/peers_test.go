@@ -10,7 +10,7 @@ import (
 
 // missing ends a test that lacks a peer: a skip on a developer's machine, a
 // failure where CI=true.
-func missing(t *testing.T, why string) {
+func missing(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s (integration/peers.sh gets it)", why)
@@ -19,7 +19,7 @@ func missing(t *testing.T, why string) {
 }
 
 // command finds an installed peer.
-func command(t *testing.T, name string) string {
+func command(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -30,7 +30,7 @@ func command(t *testing.T, name string) string {
 
 // python finds the interpreter itself: where "python3" is a wrapper script, that
 // would take longer than most sessions.
-func python(t *testing.T) string {
+func python(t testing.TB) string {
 	t.Helper()
 	path := command(t, "python3")
 	out, err := exec.Command(path, "-c", "import sys; print(sys.executable)").Output()
@@ -40,9 +40,9 @@ func python(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// unpacked finds a file of a package that peers.sh unpacked, or the program of
-// that name where the system has it installed.
-func unpacked(t *testing.T, pkg, file string) string {
+// unpacked finds a file (which may be a pattern) of a package that peers.sh
+// unpacked, or the one of that name where the system has it installed.
+func unpacked(t testing.TB, pkg, file string) string {
 	t.Helper()
 	cache := os.Getenv("FTPROXY_PEERS")
 	if cache == "" {
@@ -57,9 +57,9 @@ func unpacked(t *testing.T, pkg, file string) string {
 		}
 		cache = filepath.Join(cache, "ftproxy", "peers")
 	}
-	for _, path := range []string{filepath.Join(cache, pkg, file), filepath.Join("/", file)} {
-		if _, err := os.Stat(path); err == nil {
-			return path
+	for _, pattern := range []string{filepath.Join(cache, pkg, file), filepath.Join("/", file)} {
+		if found, err := filepath.Glob(pattern); err == nil && len(found) > 0 {
+			return found[0]
 		}
 	}
 	missing(t, pkg+" is neither in "+cache+" nor installed")

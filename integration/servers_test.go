@@ -29,18 +29,30 @@ type server struct {
 
 // A serverKind knows how to run one of the servers.
 type serverKind struct {
-	name  string
-	start func(t *testing.T, addr netip.Addr, root string) *server
-	mlsd  bool // it has MLSD
+	name    string
+	start   func(t *testing.T, addr netip.Addr, root string) *server
+	version func(t testing.TB) (string, error)
 	// wildcardDial tells that its active data connections do not come from
 	// the address it listens on, so it must live at 127.0.0.1.
 	wildcardDial bool
 }
 
 var serverKinds = []serverKind{
-	{name: "vsftpd", start: startVsftpd},
-	{name: "proftpd", start: startProFTPD, mlsd: true},
-	{name: "embedded", start: startEmbedded, mlsd: true, wildcardDial: true},
+	{name: "vsftpd", start: startVsftpd, version: vsftpdVersion},
+	{name: "proftpd", start: startProFTPD, version: proftpdVersion},
+	{name: "pure-ftpd", start: startPureFTPd, version: pureFTPdVersion},
+	{name: "pyftpdlib", start: startPyftpdlib, version: pyftpdlibVersion},
+	{name: "inetutils-ftpd", start: startInetutils, version: inetutilsVersion},
+	{name: "embedded", start: startEmbedded, version: embeddedVersion, wildcardDial: true},
+}
+
+func serverNamed(name string) serverKind {
+	for _, k := range serverKinds {
+		if k.name == name {
+			return k
+		}
+	}
+	panic("no server " + name)
 }
 
 func (k serverKind) address(p place) netip.Addr {
@@ -117,8 +129,6 @@ func startProFTPD(t *testing.T, addr netip.Addr, root string) *server {
 			}
 		}
 	}
-	// The password of the account is the constant password.
-	const hash = "$6$ftproxy$BANKGOynCYg2gmW7x4jOrZRs0LyLTHzfPl9ZWXnP7yVXGrhVgkqrM1otkEkqrB9pEzqzvyWGu8gG/hMdrmB0v1"
 	users := filepath.Join(dir, "users")
 	write(t, users, fmt.Sprintf("test:%s:%d:%d::%s:/bin/sh\n", hash, uid, gid, root))
 	if err := os.Chmod(users, 0o600); err != nil {
@@ -156,9 +166,6 @@ DelayEngine off
 </IfModule>
 <IfModule mod_ident.c>
 IdentLookups off
-</IfModule>
-<IfModule mod_lang.c>
-UseEncoding off
 </IfModule>
 <IfModule mod_ctrls.c>
 ControlsEngine off
@@ -262,7 +269,7 @@ func comma(a netip.Addr) string { return strings.ReplaceAll(a.String(), ".", ","
 const nobody = 65534
 
 // own gives a path to nobody. Only root can, and only root needs to.
-func own(t *testing.T, path string) {
+func own(t testing.TB, path string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return

@@ -27,14 +27,14 @@ func TestSplices(t *testing.T) {
 			t.Run(m.verb+"-"+way, func(t *testing.T) {
 				t.Parallel()
 				p := newPlace(t)
-				s := startEmbedded(t, serverKinds[2].address(p), folder(t))
-				s.kind = serverKinds[2]
+				s := startEmbedded(t, serverNamed("embedded").address(p), folder(t))
+				s.kind = serverNamed("embedded")
 				trace := filepath.Join(t.TempDir(), "trace")
 				// -D: strace is the grandchild, so signals go to ftproxy itself.
 				ftproxy := startProxy(t, configure(t, p, s.addr), strace, "-D", "-f", "-qq", "-s", "0", "-o", trace,
 					"-e", "trace=splice,read,write,readv,writev,sendto,recvfrom,sendmsg,recvmsg,sendfile,tee,vmsplice")
 				r := &rig{server: s, proxy: ftproxy, place: p}
-				b := &bench{&session{t, r.target(t, false), m}, s, c, ""}
+				b := &bench{newSession(t, r.target(t, false), m), s, c, ""}
 				if way == "download" {
 					want := b.serve("file", size)
 					b.must(c.get(b.session, plain("file"), b.local("got"), whole))

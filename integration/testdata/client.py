@@ -52,6 +52,11 @@ def main(ftp, verb, *args):
                 rest = ftp.size(remote)
                 f.seek(rest)
             ftp.storbinary(("APPE " if how == "append" else "STOR ") + remote, f, 64 * 1024, None, rest)
+    elif verb == "unique":
+        local, path = args
+        ftp.cwd(path)
+        with open(local, "rb") as f:
+            ftp.storbinary("STOU", f)
     elif verb == "rename":
         ftp.rename(*args)
     elif verb == "delete":
