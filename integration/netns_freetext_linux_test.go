@@ -25,13 +25,13 @@ func TestFreeText(t *testing.T) {
 		names []string // the commands whose replies name one
 	}{
 		// "Connected to ADDRESS": its client, which is ftproxy.
-		{serverKinds[0], []string{"STAT"}},
+		{serverNamed("vsftpd"), []string{"STAT"}},
 		// "Direct comments to root@ADDRESS", "Connected from ADDRESS". Its
 		// default greeting, "ProFTPD Server (NAME) [ADDRESS]", would be here
 		// if the test's configuration had not replaced it.
-		{serverKinds[1], []string{"HELP", "SITE HELP", "STAT"}},
+		{serverNamed("proftpd"), []string{"HELP", "SITE HELP", "STAT"}},
 		// "Connected to  from ADDRESS".
-		{serverKinds[2], []string{"STAT"}},
+		{serverNamed("embedded"), []string{"STAT"}},
 	} {
 		t.Run(tt.kind.name, func(t *testing.T) {
 			t.Parallel()
