@@ -4,7 +4,7 @@ GO       ?= go
 FUZZTIME ?= 20s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: test build check fmt vet lint cgo unit integration fuzz peers demo clean
+.PHONY: test build check fmt vet lint cgo unit integration compat fuzz peers demo clean
 
 # The order is the order of cost: what fails fast comes first.
 test: check peers-if-possible unit integration
@@ -36,6 +36,12 @@ unit: cgo
 # missing is a skip (go test -v says which), and a failure where CI=true.
 integration: cgo
 	$(GO) test -race -shuffle=on -parallel 6 -timeout 12m ./integration/...
+
+# Every client with every server in every mode, and the big files: about 20
+# minutes. It writes docs/compatibility.md; see integration/compat_known_test.go
+# for what may fail.
+compat: peers
+	FTPROXY_COMPAT=full $(GO) test -count=1 -parallel 8 -timeout 60m -run 'TestClients|TestLarge|TestVersions|TestSample|TestServersIPv6' ./integration/
 
 # Every fuzz target there is, FUZZTIME each.
 fuzz:
