@@ -37,7 +37,10 @@ func (r rclone) run(s *session, data bool, args ...string) (string, error) {
 	}
 	remote := fmt.Sprintf(`:ftp,host="%s",port=%d,user=%s,pass=%s,disable_epsv=%t:`, host, s.target.addr.Port(),
 		s.target.user, bytes.TrimSpace(pass), s.mode.verb == "PASV")
-	all := []string{"--config", "/dev/null", "-vv", "--dump", "headers", "--retries", "1", "--low-level-retries", "1", "--timeout", "20s"}
+	// From 250 MB on rclone 1.60 downloads in several streams, each but the last
+	// cut off in the middle, and then takes the 426 for a failure.
+	all := []string{"--config", "/dev/null", "-vv", "--dump", "headers", "--multi-thread-streams", "0",
+		"--retries", "1", "--low-level-retries", "1", "--timeout", "20s"}
 	if s.target.bind.IsValid() {
 		all = append(all, "--bind", s.target.bind.String())
 	}
