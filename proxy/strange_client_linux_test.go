@@ -356,15 +356,33 @@ func TestStrangeClients(t *testing.T) {
 		wantData(t, "client", client, payload[300:])
 		th.client.hear("226 done")
 	})
+	// The reply is longer than all buffers on the way, so that the proxy waits
+	// for the client within it. A wait shorter than client_write is none to
+	// give up for.
 	t.Run("one byte of a reply a second", func(t *testing.T) {
 		th := play(t, nil)
-		reply := "211-" + strings.Repeat("x", 300) + "\r\n211 end\r\n"
+		_ = th.client.conn.SetReadBuffer(64 << 10)
+		_ = th.server.conn.SetWriteBuffer(64 << 10)
+		reply := "211-" + strings.Repeat(strings.Repeat("x", 60_000)+"\r\n", 200) + "211 end\r\n"
 		th.client.say("STAT")
 		th.server.hear("STAT")
-		th.server.sendRaw(reply)
-		for i := range len(reply) {
+		sent := make(chan error, 1)
+		go func() {
+			_, err := th.server.conn.Write([]byte(reply))
+			sent <- err
+		}()
+		const slowly = 300
+		buf := make([]byte, 1)
+		for i := range slowly {
 			<-time.After(time.Millisecond)
-			th.client.hearRaw(reply[i : i+1])
+			_ = th.client.conn.SetReadDeadline(time.Now().Add(socketTimeout))
+			if _, err := th.client.conn.Read(buf); err != nil || buf[0] != reply[i] {
+				t.Fatalf("byte %d of the reply: %q, %v", i, buf, err)
+			}
+		}
+		th.client.hearRaw(reply[slowly:])
+		if err := <-sent; err != nil {
+			t.Errorf("the server sends its reply: %v", err)
 		}
 		th.stillWorks()
 	})
