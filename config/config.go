@@ -83,8 +83,33 @@ type PublicAddress struct {
 type Backend struct {
 	Name      string
 	Servers   []Server // at least one, in the order they are tried
+	Data      DataMode
 	DataPorts PortRange
 }
+
+// A DataMode is how a backend's servers are told of data connections, whatever
+// the client said.
+type DataMode string
+
+// The data modes. Passive and active leave the choice of the verb to ftproxy,
+// which takes EPSV and EPRT where they are needed or known to work.
+const (
+	DataClient  DataMode = "client"  // as the client says
+	DataPassive DataMode = "passive" // PASV or EPSV: ftproxy connects to the server
+	DataPASV    DataMode = "pasv"
+	DataEPSV    DataMode = "epsv"
+	DataActive  DataMode = "active" // PORT or EPRT: the server connects to ftproxy
+	DataPORT    DataMode = "port"
+	DataEPRT    DataMode = "eprt"
+)
+
+// dataModes are all of them, in the order of the documentation.
+var dataModes = []string{
+	string(DataClient), string(DataPassive), string(DataPASV), string(DataEPSV), string(DataActive), string(DataPORT), string(DataEPRT),
+}
+
+// OnlyIPv4 tells whether the mode's verb can name IPv4 addresses only.
+func (m DataMode) OnlyIPv4() bool { return m == DataPASV || m == DataPORT }
 
 // A Server is one FTP server's control address.
 type Server struct {
@@ -161,5 +186,5 @@ func NewFrontend(name string) Frontend {
 
 // NewBackend returns a backend with all defaults; its servers are still to be set.
 func NewBackend(name string) Backend {
-	return Backend{Name: name, DataPorts: PortRange{31000, 31099}}
+	return Backend{Name: name, Data: DataClient, DataPorts: PortRange{31000, 31099}}
 }

@@ -195,6 +195,7 @@ passive_ports = "40000"
 
 [backend.b]
 servers = ["ftp.example.net", "ftp_2.example.net:2121", "2001:db8::5", "[2001:DB8:0::6]:2121", "10.0.0.5"]
+data = "eprt"
 data_ports = "50000-50001"
 `))
 	want := Config{
@@ -226,6 +227,7 @@ data_ports = "50000-50001"
 			Servers: []Server{
 				{"ftp.example.net", 21}, {"ftp_2.example.net", 2121}, {"2001:db8::5", 21}, {"2001:db8::6", 2121}, {"10.0.0.5", 21},
 			},
+			Data:      DataEPRT,
 			DataPorts: PortRange{50000, 50001},
 		}},
 	}

@@ -105,6 +105,7 @@ func (t table) backend(k *checks) Backend {
 	if t.entry.table["servers"] == nil {
 		t.faultAt(t.entry.line, "servers", wrongf(`write servers = ["10.0.0.5:21"] with the addresses of yours`, "is missing"))
 	}
+	t.dataMode(&b)
 	if t.portRange("data_ports", &b.DataPorts) {
 		if b.DataPorts.First < firstUnprivileged {
 			t.faultAt(t.line("data_ports"), "data_ports", wrongf(fmt.Sprintf("write ports from %d up", firstUnprivileged),
@@ -114,6 +115,27 @@ func (t table) backend(k *checks) Backend {
 		}
 	}
 	return b
+}
+
+// dataMode reads data. A verb that holds an IPv4 address is of no use to a
+// server with an IPv6 one.
+func (t table) dataMode(b *Backend) {
+	mode := string(b.Data)
+	t.choice("data", &mode, dataModes...)
+	if b.Data = DataMode(mode); !b.Data.OnlyIPv4() {
+		return
+	}
+	general := DataPassive
+	if b.Data == DataPORT {
+		general = DataActive
+	}
+	for _, s := range b.Servers {
+		if ip, err := netip.ParseAddr(s.Host); err == nil && ip.Is6() {
+			t.faultAt(t.line("data"), "data", wrongf(fmt.Sprintf("write %q", general),
+				"%q is for IPv4, but the server %q has an IPv6 address", mode, s))
+			return
+		}
+	}
 }
 
 // firstUnprivileged is the first port that needs no privilege to bind.

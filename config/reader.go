@@ -17,7 +17,7 @@ var schema = map[string][]string{
 	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger", "shutdown_delay", "drain"},
 	"limits":        {"sessions", "sessions_per_client"},
 	"frontend.NAME": {"listen", "public_address", "passive_ports", "backend", "banner"},
-	"backend.NAME":  {"servers", "data_ports"},
+	"backend.NAME":  {"servers", "data", "data_ports"},
 }
 
 // A reader turns the entries of a document into values and gathers what is

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -29,6 +30,7 @@ type frontend struct {
 type backend struct {
 	name      string
 	servers   []config.Server
+	data      config.DataMode
 	dataPorts portpool.Range
 }
 
@@ -36,7 +38,7 @@ type backend struct {
 func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))
 	for _, b := range c.Backends {
-		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, dataPorts: portRange(b.DataPorts)}
+		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts)}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend)}
 	for _, f := range c.Frontends {

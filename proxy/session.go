@@ -335,7 +335,7 @@ func (s *session) end(err error) {
 	}
 	flushed := s.client.flush()
 	s.cancel()
-	s.releasePort()
+	s.releasePorts()
 	if s.server != nil {
 		s.server.halfClose()
 		s.server.close()

@@ -33,6 +33,13 @@ type Lease struct {
 // Addr is the address that listens for the peer: Request.Local and the port.
 func (l *Lease) Addr() netip.AddrPort { return l.port.addr }
 
+// Err is why the lease has ended; nil while it is good.
+func (l *Lease) Err() error {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return l.err
+}
+
 // Accept waits for the peer's connection, as the listener gave it: the caller
 // closes it. It returns ErrExpired if the lease was taken back, ErrClosed if
 // the lease is closed or its connection was taken before, and the cause of

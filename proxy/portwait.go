@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"context"
+
+	"ftproxy/internal/portpool"
+)
+
+// A portWait is a request for the data ports of a setup. The session lives on
+// meanwhile.
+type portWait struct {
+	setup  *setup
+	cancel context.CancelFunc
+	leased chan leased // one, buffered
+}
+
+// leased is what came of it.
+type leased struct {
+	public, inside *portpool.Lease
+	err            error
+}
+
+func (l leased) close() {
+	for _, lease := range []*portpool.Lease{l.public, l.inside} {
+		if lease != nil {
+			_ = lease.Close()
+		}
+	}
+}
+
+// leasePorts asks for the ports that the legs of a setup listen on, without
+// waiting for them: onLeased goes on. A data connection that was agreed on
+// before is void now (RFC 959 §3.2, H47).
+func (s *session) leasePorts(st *setup) error {
+	s.dropData()
+	var public, inside *portpool.Request
+	if st.passiveClient() {
+		public = s.publicPort()
+	}
+	if !passiveVerb(st.attempts[0]) {
+		inside = s.insidePort()
+	}
+	if public == nil && inside == nil {
+		return s.sendSetup(st)
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.PortWait)
+	s.wait = &portWait{setup: st, cancel: cancel, leased: make(chan leased, 1)}
+	go lease(ctx, s.p.ports, public, inside, s.wait.leased)
+	return nil
+}
+
+// lease takes the ports that are asked for. The inside one comes first, since
+// it may be held for as long as another transfer lasts; what has expired while
+// the other was waited for is asked for again.
+func lease(ctx context.Context, pool *portpool.Pool, public, inside *portpool.Request, out chan<- leased) {
+	var l leased
+	for l.err == nil {
+		switch {
+		case inside != nil && (l.inside == nil || l.inside.Err() != nil):
+			l.inside, l.err = pool.Lease(ctx, *inside)
+		case public != nil && (l.public == nil || l.public.Err() != nil):
+			l.public, l.err = pool.Lease(ctx, *public)
+		default:
+			out <- l
+			return
+		}
+	}
+	l.close()
+	out <- leased{err: l.err}
+}
+
+// publicPort is the request for a port that the client will connect to.
+func (s *session) publicPort() *portpool.Request {
+	return &portpool.Request{
+		Local: s.local.Addr(),
+		Ports: s.fe.passivePorts,
+		Peer:  hostPrefix(s.clientAddr.Addr()),
+		Owner: s.id,
+	}
+}
+
+// insidePort is the request for a port that the server will connect to.
+func (s *session) insidePort() *portpool.Request {
+	return &portpool.Request{
+		Local: addrPort(s.server.conn.LocalAddr()).Addr(),
+		Ports: s.fe.backend.dataPorts,
+		Peer:  hostPrefix(s.serverAddr.Addr()),
+		Owner: s.id,
+		Hold:  true, // Servers dial from port 20: one 4-tuple for each of our ports.
+	}
+}
+
+func (s *session) leased() <-chan leased {
+	if s.wait == nil {
+		return nil
+	}
+	return s.wait.leased
+}
+
+// onLeased tells the server of the data connection.
+func (s *session) onLeased(l leased) error {
+	st := s.wait.setup
+	s.wait.cancel()
+	s.wait = nil
+	if l.err != nil {
+		s.log.Warn().Err(l.err).Str("user", s.user).Str("verb", st.client).
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg("no data port")
+		return refuse(425, textNoPort, l.err)
+	}
+	st.ports = l
+	return s.sendSetup(st)
+}
+
+// releasePorts gives up the ports that are waited for, or that the server has
+// not agreed to yet.
+func (s *session) releasePorts() {
+	for _, ex := range s.pending {
+		if ex.setup != nil {
+			ex.setup.ports.close()
+		}
+	}
+	if s.wait == nil {
+		return
+	}
+	s.wait.cancel()
+	(<-s.wait.leased).close()
+	s.wait = nil
+}

@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+
+	"ftproxy/rewrite"
+)
+
+// The client's verb picks the client's leg, and the verbs that the server is
+// told pick the server's; the two have nothing else in common.
+
+// A setup is a data connection that is being agreed on with the server.
+type setup struct {
+	client   string         // the client's verb
+	target   netip.AddrPort // the client's, after PORT and EPRT
+	attempts []string       // the verbs to tell the server, first is out
+	ports    leased         // those that the legs which listen need
+}
+
+// passiveClient tells whether the client connects to us.
+func (st *setup) passiveClient() bool { return passiveVerb(st.client) }
+
+// Texts that more than one verb is answered with.
+const (
+	textNoPort     = "Can't open data connection, no port is free."
+	textSetupFirst = "Use PASV, EPSV, PORT or EPRT first."
+	textNoConnect  = "Can't open data connection."
+	textAborted    = "Connection closed; transfer aborted."
+	textEPSVAll    = "EPSV ALL is in force."
+)
+
+// doPASV answers with an IPv4 address of ours, so it needs an IPv4 client.
+func (s *session) doPASV(*queued) error {
+	if s.epsvAll {
+		return refuse(503, textEPSVAll, nil)
+	}
+	if !s.clientAddr.Addr().Is4() {
+		return refuse(425, "PASV is for IPv4, use EPSV.", nil)
+	}
+	if _, ok := s.fe.advertised(s.local.Addr()); !ok {
+		return refuse(425, "No IPv4 address for PASV, use EPSV.", nil)
+	}
+	return s.setUp("PASV", netip.AddrPort{})
+}
+
+// doEPSV serves the network protocol of the control connection (RFC 2428 §3).
+// EPSV ALL is between the client and ftproxy: it protects the client's side,
+// whatever the server's side uses (§4, H38).
+func (s *session) doEPSV(q *queued) error {
+	kind, err := rewrite.ParseEPSVArg(string(q.Arg))
+	switch {
+	case errors.Is(err, rewrite.ErrProtocol):
+		return s.refuseProtocol(err)
+	case err != nil:
+		return refuse(501, "Syntax: EPSV, EPSV 1, EPSV 2 or EPSV ALL.", err)
+	case kind == rewrite.EPSVAll:
+		s.epsvAll = true
+		s.say(200, "EPSV ALL command successful.")
+		return nil
+	case kind == rewrite.EPSVIPv4 && !s.clientAddr.Addr().Is4(), kind == rewrite.EPSVIPv6 && s.clientAddr.Addr().Is4():
+		return s.refuseProtocol(nil)
+	}
+	return s.setUp("EPSV", netip.AddrPort{})
+}
+
+// refuseProtocol is the 522 that lists what works here: the protocol of the
+// control connection (RFC 2428 §2).
+func (s *session) refuseProtocol(cause error) error {
+	family := "2"
+	if s.clientAddr.Addr().Is4() {
+		family = "1"
+	}
+	return refuse(522, "Network protocol not supported, use ("+family+").", cause)
+}
+
+func (s *session) doPORT(q *queued) error {
+	if !s.epsvAll && !s.clientAddr.Addr().Is4() {
+		return refuse(501, "PORT is for IPv4, use EPRT.", nil)
+	}
+	target, err := rewrite.ParsePORT(string(q.Arg))
+	return s.active("PORT", target, err)
+}
+
+func (s *session) doEPRT(q *queued) error {
+	target, err := rewrite.ParseEPRT(string(q.Arg))
+	if errors.Is(err, rewrite.ErrProtocol) || err == nil && target.Addr().Is4() != s.clientAddr.Addr().Is4() {
+		return s.refuseProtocol(err)
+	}
+	return s.active("EPRT", target, err)
+}
+
+// active agrees on a data connection to the client. Its target
+// must be the client itself, and no port of a service: ftproxy attacks nobody
+// on behalf of another (RFC 2577 §3, H41).
+func (s *session) active(verb string, target netip.AddrPort, err error) error {
+	switch {
+	case s.epsvAll:
+		return refuse(503, textEPSVAll, nil)
+	case err != nil:
+		return refuse(501, "Syntax error in "+verb+" argument.", err)
+	case target.Addr() != netip.IPv6Unspecified() && target.Addr() != s.clientAddr.Addr().WithZone(""):
+		return refuse(504, verb+" must name your own address.", errors.New("foreign address "+target.String()))
+	case target.Port() < 1024:
+		return refuse(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()))
+	}
+	// A link-local one has a zone, and lftp writes "::" for its own.
+	target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())
+	return s.setUp(verb, target)
+}
+
+// setUp begins to agree on a data connection with the server.
+func (s *session) setUp(verb string, target netip.AddrPort) error {
+	attempts, err := s.serverVerbs(verb)
+	if err != nil {
+		s.log.Warn().Err(err).Str("user", s.user).Str("verb", verb).Msg("no data connection")
+		return refuse(425, textNoConnect, err)
+	}
+	return s.leasePorts(&setup{client: verb, target: target, attempts: attempts})
+}
+
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// dropData ends a data connection that was agreed on and not used.
+func (s *session) dropData() {
+	if s.data == nil {
+		return
+	}
+	s.data.abort(errSuperseded)
+	<-s.data.results
+	s.data = nil
+	s.timers.clear(timerUnused)
+}

@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+
+	"ftproxy/config"
+	"ftproxy/internal/ftp"
+	"ftproxy/rewrite"
+)
+
+// Mode translation: what the server is told of a data connection, and what the
+// client is told of the server's answer.
+
+// passiveVerb tells whether the side that is told so listens.
+func passiveVerb(verb string) bool { return verb == "PASV" || verb == "EPSV" }
+
+// errVerbFamily is a data mode that a server of another family cannot have.
+var errVerbFamily = errors.New("the backend's data mode is for IPv4, the server's address is not")
+
+// serverVerbs are what a client's verb may become towards the server, in the
+// order to try them. The mode is the backend's. Its family is that of the
+// server's control connection; where that leaves a choice, an extended verb is
+// tried for an extended one, unless this server is known to refuse it (H22).
+func (s *session) serverVerbs(client string) ([]string, error) {
+	mode, ipv4 := s.fe.backend.data, s.serverAddr.Addr().Is4()
+	passive := mode == config.DataPassive || mode == config.DataClient && passiveVerb(client)
+	extended, plain := "EPRT", "PORT"
+	if passive {
+		extended, plain = "EPSV", "PASV"
+	}
+	switch {
+	case mode.OnlyIPv4() && !ipv4:
+		return nil, errVerbFamily
+	case mode == config.DataPASV:
+		return []string{"PASV"}, nil
+	case mode == config.DataEPSV:
+		return []string{"EPSV"}, nil
+	case mode == config.DataPORT:
+		return []string{"PORT"}, nil
+	case mode == config.DataEPRT:
+		return []string{"EPRT"}, nil
+	case !ipv4:
+		return []string{extended}, nil
+	case client == "PASV", client == "PORT", s.midway, s.p.servers.refuses(s.serverAddr, extended):
+		// Between REST and its transfer a second attempt would be one command
+		// more that the client did not send (H33).
+		return []string{plain}, nil
+	}
+	return []string{extended, plain}, nil
+}
+
+// sendSetup tells the server of the data connection.
+func (s *session) sendSetup(st *setup) error {
+	c := ftp.Command{Verb: st.attempts[0]}
+	switch c.Verb {
+	case "PORT":
+		c.Arg, c.HasArg = []byte(rewrite.FormatPORT(st.ports.inside.Addr())), true
+	case "EPRT":
+		c.Arg, c.HasArg = []byte(rewrite.FormatEPRT(st.ports.inside.Addr())), true
+	}
+	if _, err := s.send(c, &exchange{owed: true, setup: st}); err != nil {
+		st.ports.close()
+		return err
+	}
+	return nil
+}
+
+// replyPassive takes the server's answer to PASV or EPSV.
+func (s *session) replyPassive(ex *exchange) error {
+	port, err := passivePort(ex)
+	if err != nil {
+		return s.setupRefused(ex, err)
+	}
+	// The address in a 227 is not believed: many servers behind NAT write a
+	// wrong one, and a bad one could send us anywhere (H9, RFC 2577 §4).
+	s.agreed(ex, dialLeg{
+		network: s.p.network,
+		local:   addrPort(s.server.conn.LocalAddr()).Addr(),
+		remote:  netip.AddrPortFrom(s.serverAddr.Addr(), port),
+	})
+	return nil
+}
+
+// errSetup is a reply that agrees to no data connection.
+var errSetup = errors.New("the server refuses the data connection")
+
+// passivePort is the port that the server listens on. A server that answers
+// EPSV with a 227 is taken at its word (H8); a port below 1024 is one of its
+// services rather than a data port (H5).
+func passivePort(ex *exchange) (port uint16, err error) {
+	text := ex.reply.Text()
+	switch {
+	case ex.reply.Code == 227:
+		var addr netip.AddrPort
+		addr, err = rewrite.ParsePASV(text)
+		port = addr.Port()
+	case ex.reply.Code == 229 && ex.verb == "EPSV":
+		port, err = rewrite.ParseEPSV(text)
+	default:
+		return 0, errSetup
+	}
+	if err == nil && port < 1024 {
+		err = errors.New("port " + strconv.Itoa(int(port)) + " is no data port")
+	}
+	return port, err
+}
+
+// replyActive takes the server's answer to PORT or EPRT.
+func (s *session) replyActive(ex *exchange) error {
+	if ftp.Class(ex.reply.Code) != 2 {
+		return s.setupRefused(ex, errSetup)
+	}
+	s.agreed(ex, listenLeg{ex.setup.ports.inside})
+	return nil
+}
+
+// agreed makes the data connection the session's next, and tells the client.
+func (s *session) agreed(ex *exchange, server leg) {
+	st := ex.setup
+	client := leg(listenLeg{st.ports.public})
+	if !st.passiveClient() {
+		client = dialLeg{network: s.p.network, local: s.local.Addr(), remote: st.target, late: true}
+	}
+	if s.last != nil { // One at most lingers.
+		s.last.unlinger()
+		s.last = nil
+	}
+	s.data = s.startTransfer(client, server, modes{st.client, ex.verb})
+	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
+	s.client.out = append(s.client.out, s.setupReply(ex)...)
+}
+
+// setupReply is what the client is told: the server's words with our address
+// where they have the form that the client wants, our own words otherwise. In
+// active mode they are always ours: servers like to name the addresses that
+// they compared.
+func (s *session) setupReply(ex *exchange) []byte {
+	st, text := ex.setup, ex.reply.Text()
+	if !st.passiveClient() {
+		return ftp.AppendReply(nil, 200, st.client+" command successful.")
+	}
+	port := st.ports.public.Addr().Port()
+	var line string
+	if st.client == "PASV" {
+		ip, _ := s.fe.advertised(s.local.Addr()) // doPASV has seen that there is one.
+		addr := netip.AddrPortFrom(ip, port)
+		if line = rewrite.FormatPASV(addr); ex.reply.Code == 227 {
+			line = rewrite.ReplacePASV(text, addr)
+		}
+	} else if line = rewrite.FormatEPSV(port); ex.reply.Code == 229 {
+		line = rewrite.ReplaceEPSV(text, port)
+	}
+	return append([]byte(line), '\r', '\n')
+}
+
+// setupRefused tries the next verb of a setup, where the server does not know
+// this one, or tells the client that there is none (H22).
+func (s *session) setupRefused(ex *exchange, cause error) error {
+	st, code := ex.setup, ex.reply.Code
+	s.log.Debug().Err(cause).Str("verb", ex.verb).Str("reply", ftp.Quote([]byte(ex.reply.Text()))).Msg("setup refused")
+	if len(st.attempts) > 1 && unknownVerb(code) {
+		s.p.servers.remember(s.serverAddr, ex.verb)
+		st.attempts = st.attempts[1:]
+		return s.sendSetup(st)
+	}
+	st.ports.close()
+	// A code that means the verb is passed on only to a client that said a verb
+	// of that mode: one that hears 502 to its PASV tries PORT, which is no cure
+	// for a server that refuses PORT. Nor is a 2xx without an address an
+	// answer, or a family that is not the client's affair.
+	if ftp.Class(code) < 4 || code == 522 || unknownVerb(code) && st.passiveClient() != passiveVerb(ex.verb) {
+		code = 425
+	}
+	return refuse(code, textNoConnect, cause)
+}
+
+// unknownVerb tells the replies that mean "not this verb" from those that mean
+// "not now". A 200 to EPSV comes from servers that understood something else
+// (H8).
+func unknownVerb(code int) bool {
+	switch code {
+	case 500, 501, 502, 504, 522, 200, 202:
+		return true
+	}
+	return false
+}
