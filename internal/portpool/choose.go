@@ -58,13 +58,13 @@ func (p *Pool) standing(pt *port, r *Request, now time.Time) standing {
 		return free
 	}
 	for _, l := range pt.leases {
-		if l.request.Peer.Overlaps(r.Peer) {
+		if l.request.overlaps(r) {
 			return lent
 		}
 	}
 	s := free
 	for _, q := range pt.quarantines {
-		if !q.peer.Overlaps(r.Peer) {
+		if !q.request.overlaps(r) {
 			continue
 		}
 		if q.owner == 0 || q.owner != r.Owner || now.Sub(q.since) >= expireAfter && p.wanted(pt, r) {
@@ -201,7 +201,7 @@ func (p *Pool) lend(addr netip.AddrPort, r *Request, now time.Time) (*Lease, err
 	}
 	l := &Lease{pool: p, port: pt, request: *r, since: now, settled: make(chan struct{})}
 	for _, w := range p.waiters {
-		if w.wants(pt) && w.request.Peer.Overlaps(r.Peer) {
+		if w.wants(pt) && w.request.overlaps(r) {
 			due := now.Add(expireAfter)
 			if p.standing(pt, &w.request, now) == quarantined {
 				due = now // It counted on this port and has to look elsewhere.

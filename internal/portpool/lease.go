@@ -136,6 +136,6 @@ func (p *Pool) release(l *Lease, used bool, now time.Time) {
 	if p.closed {
 		return
 	}
-	p.offer(pt, l.request.Peer, now)
+	p.offer(pt, &l.request, now)
 	p.forget(pt)
 }

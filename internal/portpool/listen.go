@@ -105,7 +105,7 @@ func (p *Pool) arrived(o *listening, conn net.Conn) bool {
 	var lease *Lease
 	if !o.closed {
 		for _, l := range o.port.leases {
-			if l.state == pending && l.request.Peer.Contains(peer) {
+			if l.state == pending && l.request.admits(peer) {
 				lease = l
 				break
 			}

@@ -53,7 +53,7 @@ type modelWait struct {
 // A keptKey is a key in quarantine.
 type keptKey struct {
 	addr  netip.AddrPort
-	peer  netip.Prefix
+	peers []netip.Prefix
 	owner uint64
 	until time.Duration
 }
@@ -63,6 +63,19 @@ var modelPeers = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/30"), // overlaps both
 	netip.MustParsePrefix("198.51.100.9/32"),
 	netip.MustParsePrefix("2001:db8::/64"),
+}
+
+// peersOf are all whose connections belong to a lease of r.
+func peersOf(r Request) []netip.Prefix { return append([]netip.Prefix{r.Peer}, r.Others...) }
+
+// collide tells whether a connection may belong to both.
+func collide(a, b []netip.Prefix) bool {
+	for _, p := range a {
+		if slices.ContainsFunc(b, p.Overlaps) {
+			return true
+		}
+	}
+	return false
 }
 
 var modelRanges = []Range{{40000, 40002}, {40002, 40003}, {40003, 40003}}
@@ -130,9 +143,12 @@ func (m *model) lease() {
 		Owner: m.owner,
 		Hold:  m.rand.IntN(4) == 0,
 	}
+	if m.rand.IntN(5) == 0 {
+		r.Others = []netip.Prefix{pickOne(m.rand, modelPeers)}
+	}
 	if len(m.kept) > 0 && m.rand.IntN(3) == 0 {
 		k := pickOne(m.rand, m.kept)
-		r.Owner, r.Peer = k.owner, k.peer
+		r.Owner, r.Peer, r.Others = k.owner, k.peers[0], k.peers[1:]
 	}
 	limit := time.Duration(m.rand.IntN(160)) * modelTick
 	m.waits = append(m.waits, &modelWait{wait: m.wait(r, limit), request: r, begin: m.at()})
@@ -151,7 +167,7 @@ func (m *model) connect() {
 	for _, l := range m.leases {
 		if l.pending() && l.Addr() == addr {
 			listens = true
-			if l.request.Peer.Contains(from) {
+			if slices.ContainsFunc(peersOf(l.request), func(p netip.Prefix) bool { return p.Contains(from) }) {
 				mine = l
 			}
 		}
@@ -196,7 +212,7 @@ func (m *model) accept() {
 func (m *model) close(l *modelLease) {
 	l.Close()
 	if l.pending() {
-		m.kept = append(m.kept, keptKey{l.Addr(), l.request.Peer, l.request.Owner, m.at() + quarantineTime})
+		m.kept = append(m.kept, keptKey{l.Addr(), peersOf(l.request), l.request.Owner, m.at() + quarantineTime})
 	}
 	if l.conn != nil && !l.taken && l.conn.closes() != 1 {
 		m.Errorf("%v: an untaken connection was closed %d times", m.at(), l.conn.closes())
@@ -261,7 +277,7 @@ func (m *model) checkExpiry(w *modelWait) {
 		addr := netip.AddrPortFrom(local, n)
 		inTheWay, young := 0, 0
 		for _, l := range m.leases {
-			if l.lent() && l.Addr() == addr && l.request.Peer.Overlaps(w.request.Peer) {
+			if l.lent() && l.Addr() == addr && collide(peersOf(l.request), peersOf(w.request)) {
 				inTheWay++
 				if !l.pending() || m.at() < l.begin+expireAfter {
 					young++
@@ -293,11 +309,11 @@ func (m *model) settleExpired() {
 		if _, err := l.Accept(context.Background()); !errors.Is(err, ErrExpired) {
 			m.Errorf("%v: a pending lease ended with %v", m.at(), err)
 		}
-		m.kept = append(m.kept, keptKey{l.Addr(), l.request.Peer, 0, m.at() + quarantineTime})
+		m.kept = append(m.kept, keptKey{l.Addr(), peersOf(l.request), 0, m.at() + quarantineTime})
 		l.over = true
 		m.leases = slices.DeleteFunc(m.leases, func(o *modelLease) bool { return o == l })
 		wanted := slices.ContainsFunc(m.waits, func(w *modelWait) bool {
-			return w.request.Ports.Contains(l.Addr().Port()) && w.request.Peer.Overlaps(l.request.Peer)
+			return w.request.Ports.Contains(l.Addr().Port()) && collide(peersOf(w.request), peersOf(l.request))
 		})
 		if !wanted || m.at()-l.begin < expireAfter && !m.chained(l) {
 			m.Errorf("%v: the lease of %v since %v expired, wanted %v", m.at(), l.request, l.begin, wanted)
@@ -318,12 +334,12 @@ func (m *model) lent(w *modelWait) {
 		m.Errorf("%v: lent %v of %v", m.at(), addr, w.request.Ports)
 	}
 	for _, o := range m.leases {
-		if o.lent() && o.Addr() == addr && o.request.Peer.Overlaps(w.request.Peer) {
+		if o.lent() && o.Addr() == addr && collide(peersOf(o.request), peersOf(w.request)) {
 			m.Errorf("%v: lent %v to %v while %v has it", m.at(), addr, w.request, o.request)
 		}
 	}
 	for _, k := range m.kept {
-		if k.addr == addr && k.peer.Overlaps(w.request.Peer) && k.owner != w.request.Owner && w.after < k.until {
+		if k.addr == addr && collide(k.peers, peersOf(w.request)) && k.owner != w.request.Owner && w.after < k.until {
 			m.Errorf("%v: lent %v to %v in the quarantine of owner %d", m.at(), addr, w.request, k.owner)
 		}
 	}
@@ -331,12 +347,12 @@ func (m *model) lent(w *modelWait) {
 		if o == w {
 			break
 		}
-		if !o.over() && o.request.Ports == w.request.Ports && o.request.Peer == w.request.Peer && !m.hadKept(addr, w.request) {
+		if !o.over() && o.request.Ports == w.request.Ports && slices.Equal(peersOf(o.request), peersOf(w.request)) && !m.hadKept(addr, w.request) {
 			m.Errorf("%v: %v overtook %v", m.at(), w.request, o.request)
 		}
 	}
 	m.kept = slices.DeleteFunc(m.kept, func(k keptKey) bool {
-		return k.addr == addr && k.peer.Overlaps(w.request.Peer)
+		return k.addr == addr && collide(k.peers, peersOf(w.request))
 	})
 	m.leases = append(m.leases, l)
 }
@@ -344,19 +360,19 @@ func (m *model) lent(w *modelWait) {
 // hadKept tells whether r's owner may have taken its own key back.
 func (m *model) hadKept(addr netip.AddrPort, r Request) bool {
 	return slices.ContainsFunc(m.kept, func(k keptKey) bool {
-		return k.addr == addr && k.owner == r.Owner && k.peer.Overlaps(r.Peer)
+		return k.addr == addr && k.owner == r.Owner && collide(k.peers, peersOf(r))
 	})
 }
 
 // isFree tells whether nothing keeps r from addr.
 func (m *model) isFree(addr netip.AddrPort, r Request) bool {
 	for _, l := range m.leases {
-		if l.lent() && l.Addr() == addr && l.request.Peer.Overlaps(r.Peer) {
+		if l.lent() && l.Addr() == addr && collide(peersOf(l.request), peersOf(r)) {
 			return false
 		}
 	}
 	for _, k := range m.kept {
-		if k.addr == addr && k.peer.Overlaps(r.Peer) {
+		if k.addr == addr && collide(k.peers, peersOf(r)) {
 			return false
 		}
 	}

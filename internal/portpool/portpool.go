@@ -106,6 +106,8 @@ type Request struct {
 	// Peer is whose connection belongs to the lease: a single address, or a
 	// prefix for clients whose data comes from a neighbouring address.
 	Peer netip.Prefix
+	// Others are more networks whose connections belong to the lease.
+	Others []netip.Prefix
 	// Owner is the session. It takes its own key out of quarantine. Zero is nobody.
 	Owner uint64
 	// Hold keeps the key lent until the lease is closed, and takes the port
@@ -127,11 +129,35 @@ func (r Request) normal() (Request, error) {
 	if !r.Peer.IsValid() {
 		return r, fmt.Errorf("%w: no peer", ErrRequest)
 	}
-	if a := r.Peer.Addr(); a.Is4In6() && r.Peer.Bits() >= 96 {
-		r.Peer = netip.PrefixFrom(a.Unmap(), r.Peer.Bits()-96)
+	r.Peer = normalPrefix(r.Peer)
+	var others []netip.Prefix
+	for _, o := range r.Others {
+		others = append(others, normalPrefix(o))
 	}
-	r.Peer = r.Peer.Masked()
+	r.Others = others
 	return r, nil
+}
+
+func normalPrefix(p netip.Prefix) netip.Prefix {
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}
+
+// admits tells whether a connection from addr belongs to the lease.
+func (r *Request) admits(addr netip.Addr) bool {
+	contains := func(p netip.Prefix) bool { return p.Contains(addr) }
+	return contains(r.Peer) || slices.ContainsFunc(r.Others, contains)
+}
+
+// overlaps tells whether a connection may belong to both.
+func (r *Request) overlaps(o *Request) bool {
+	return o.meets(r.Peer) || slices.ContainsFunc(r.Others, o.meets)
+}
+
+func (r *Request) meets(p netip.Prefix) bool {
+	return p.Overlaps(r.Peer) || slices.ContainsFunc(r.Others, p.Overlaps)
 }
 
 // Usage is how much of one range on one local address is in use.

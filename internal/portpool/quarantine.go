@@ -1,22 +1,21 @@
 package portpool
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 )
 
 // A quarantine keeps (port, peer) from others after a lease that ended unused.
 type quarantine struct {
-	port  *port
-	peer  netip.Prefix
-	owner uint64    // may lift it; 0 if nobody may
-	since time.Time // the lease's
-	until time.Time
+	port    *port
+	request *Request  // whose peers are kept from it
+	owner   uint64    // may lift it; 0 if nobody may
+	since   time.Time // the lease's
+	until   time.Time
 }
 
 func (p *Pool) quarantine(l *Lease, owner uint64, now time.Time) {
-	q := &quarantine{port: l.port, peer: l.request.Peer, owner: owner, since: l.since, until: now.Add(quarantineTime)}
+	q := &quarantine{port: l.port, request: &l.request, owner: owner, since: l.since, until: now.Add(quarantineTime)}
 	l.port.quarantines = append(l.port.quarantines, q)
 	p.quarantines = append(p.quarantines, q)
 	if owner != 0 {
@@ -28,7 +27,7 @@ func (p *Pool) quarantine(l *Lease, owner uint64, now time.Time) {
 // returns when the first lease that left one began.
 func (p *Pool) lift(pt *port, r *Request) (since time.Time, ok bool) {
 	pt.quarantines = slices.DeleteFunc(pt.quarantines, func(q *quarantine) bool {
-		if !q.peer.Overlaps(r.Peer) {
+		if !q.request.overlaps(r) {
 			return false
 		}
 		if !ok || q.since.Before(since) {
@@ -63,7 +62,7 @@ func (p *Pool) sweep(now time.Time) {
 		p.disown(q)
 		i := slices.Index(q.port.quarantines, q)
 		q.port.quarantines = slices.Delete(q.port.quarantines, i, i+1)
-		p.offer(q.port, q.peer, now)
+		p.offer(q.port, q.request, now)
 		p.forget(q.port)
 	}
 	for len(p.busy) > 0 && !now.Before(p.busy[0].until) {
@@ -72,7 +71,7 @@ func (p *Pool) sweep(now time.Time) {
 		p.busy = p.busy[1:]
 		if b.port.busyUntil.Equal(b.until) {
 			b.port.busyUntil, b.port.busyCause = time.Time{}, nil
-			p.offer(b.port, netip.Prefix{}, now)
+			p.offer(b.port, nil, now)
 			p.forget(b.port)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -90,7 +89,7 @@ func (w *waiter) wants(pt *port) bool {
 // wanted tells whether somebody else waits for what r would get on pt.
 func (p *Pool) wanted(pt *port, r *Request) bool {
 	return slices.ContainsFunc(p.waiters, func(w *waiter) bool {
-		return w.request.Owner != r.Owner && w.wants(pt) && w.request.Peer.Overlaps(r.Peer)
+		return w.request.Owner != r.Owner && w.wants(pt) && w.request.overlaps(r)
 	})
 }
 
@@ -101,13 +100,13 @@ func (w *waiter) lookAt(t time.Time) {
 	}
 }
 
-// offer lends pt, which something stopped keeping from peer, to those who wait
-// and may have it now, first come first. One whose peer cannot be served on pt
-// does not stand in the way of the next. The zero peer means everybody.
-func (p *Pool) offer(pt *port, peer netip.Prefix, now time.Time) {
+// offer lends pt, which something stopped keeping from the peers of r, to those
+// who wait and may have it now, first come first. One whose peer cannot be
+// served on pt does not stand in the way of the next. No r means everybody.
+func (p *Pool) offer(pt *port, r *Request, now time.Time) {
 	for i := 0; i < len(p.waiters); {
 		w := p.waiters[i]
-		if !w.wants(pt) || peer.IsValid() && !peer.Overlaps(w.request.Peer) {
+		if !w.wants(pt) || r != nil && !r.overlaps(&w.request) {
 			i++
 			continue
 		}
@@ -139,7 +138,7 @@ func (p *Pool) relieve(w *waiter, now time.Time) {
 	demand := 0
 	for _, o := range p.waiters {
 		a, b := o.request.Ports, w.request.Ports
-		if o.request.Local == w.request.Local && a.First <= b.Last && b.First <= a.Last && o.request.Peer.Overlaps(w.request.Peer) {
+		if o.request.Local == w.request.Local && a.First <= b.Last && b.First <= a.Last && o.request.overlaps(&w.request) {
 			demand++
 		}
 		if o == w {
@@ -171,7 +170,7 @@ func (p *Pool) relieve(w *waiter, now time.Time) {
 		w.look = due
 	default:
 		for _, l := range slices.Clone(victim.leases) {
-			if l.request.Peer.Overlaps(w.request.Peer) {
+			if l.request.overlaps(&w.request) {
 				p.events.Expired(l.request)
 				p.end(l, ErrExpired, now)
 			}
@@ -184,7 +183,7 @@ func (p *Pool) relieve(w *waiter, now time.Time) {
 // of them are unused.
 func (pt *port) unusedSince(r *Request) (youngest time.Time, ok bool) {
 	for _, l := range pt.leases {
-		if !l.request.Peer.Overlaps(r.Peer) {
+		if !l.request.overlaps(r) {
 			continue
 		}
 		if l.state != pending {
