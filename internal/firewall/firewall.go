@@ -1,0 +1,266 @@
+// Package firewall tells what the firewalls around ftproxy must let through,
+// as a table for people and as complete rules for nftables and iptables.
+//
+// It is pure: plain values in, text out, and the same text for the same values.
+// It knows three places. The outside firewall stands between the clients and
+// ftproxy, the inside firewall between ftproxy and the servers, and the third
+// is ftproxy's own machine. On each side there are four flows, of which a
+// configuration needs some or all: control connections, data of passive mode,
+// data of active mode, and the answers of all three, which are none of a rule's
+// business because connections have states.
+//
+// No rule needs a connection tracking helper for FTP: every port is in the
+// configuration.
+package firewall
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// A Setup is as much of a configuration as concerns firewalls.
+type Setup struct {
+	Frontends []Frontend
+	Backends  []Backend
+
+	// Outside are ftproxy's addresses as the outside firewall sees them. They
+	// stand for those that a frontend does not name, because it listens on
+	// every address.
+	Outside []netip.Addr
+	// Inside are the addresses from which ftproxy connects to servers.
+	Inside []netip.Addr
+	// NoActiveClients leaves out the data connections to clients.
+	NoActiveClients bool
+	// ServerPorts are the ports that the servers use in passive mode. None
+	// means any above 1023.
+	ServerPorts []Ports
+	// DNS tells that ftproxy looks up names.
+	DNS bool
+}
+
+// A Frontend is what clients reach.
+type Frontend struct {
+	Name          string
+	Control       []netip.AddrPort // an unspecified address is every address of its family
+	Passive       []netip.Addr     // where passive data arrives; unspecified likewise
+	PassivePorts  Ports
+	PortOffset    int     // clients are told this much more than the port of PassivePorts
+	ActiveSources []Ports // the source ports of active data; none is any
+}
+
+// A Backend is a group of servers.
+type Backend struct {
+	Name      string
+	Servers   []Server
+	Passive   bool // ftproxy connects to the servers
+	Active    bool // the servers connect to ftproxy
+	OnlyIPv4  bool // whose verb can name IPv4 addresses only
+	DataPorts Ports
+	DataPeers []netip.Prefix // where data may come from and go to beside the servers
+}
+
+// A Server is one server's control address.
+type Server struct {
+	Name  string       // as it was configured
+	Addrs []netip.Addr // none if they are not known
+	Port  uint16
+}
+
+// Ports are those from First to Last, both included.
+type Ports struct{ First, Last uint16 }
+
+// anyUnprivileged are the ports of peers that choose them freely.
+var anyUnprivileged = Ports{1024, 65535}
+
+// String returns "30000-30099", or "30000" for one port.
+func (p Ports) String() string { return p.text("-") }
+
+func (p Ports) text(between string) string {
+	if p.First == p.Last {
+		return strconv.Itoa(int(p.First))
+	}
+	return strconv.Itoa(int(p.First)) + between + strconv.Itoa(int(p.Last))
+}
+
+func (p Ports) compare(o Ports) int {
+	return cmp.Or(cmp.Compare(p.First, o.First), cmp.Compare(p.Last, o.Last))
+}
+
+// A Place is where rules are loaded.
+type Place string
+
+// The three places.
+const (
+	Outside Place = "outside" // the firewall between clients and ftproxy
+	Host    Place = "proxy"   // ftproxy's own machine
+	Inside  Place = "inside"  // the firewall between ftproxy and servers
+)
+
+// Places are all of them, from the clients to the servers.
+var Places = []Place{Outside, Host, Inside}
+
+// What rules cannot be written without. The table of people can.
+var (
+	ErrOutside = errors.New("its address towards the clients is not known")
+	ErrInside  = errors.New("its address towards the servers is not known")
+	ErrName    = errors.New("its addresses are not known")
+	ErrPort    = errors.New("it listens on a port that differs at every start")
+)
+
+// A Kind is what a connection is for.
+type Kind int
+
+// The kinds of connections, on either side.
+const (
+	Control Kind = iota
+	Passive      // data, towards the one who was told PASV or EPSV
+	Active       // data, towards the one who said PORT or EPRT
+	Lookup       // DNS
+)
+
+// A Flow is connections from one party to the other that a configuration
+// needs. Their answers belong to them.
+type Flow struct {
+	Place    Place // Outside or Inside; Host for those that pass no firewall of ours
+	Kind     Kind
+	From, To Party
+	Sources  []Ports // none is any
+	Ports    []Ports
+	Needs    string // "frontend public"
+
+	portsName  string // of the set for Ports; "" writes them into the rule
+	sourceName string
+	protocols  []string
+}
+
+// Who is one of the three that speak FTP, or a name server.
+type Who string
+
+// The parties of a flow.
+const (
+	Clients Who = "clients"
+	Ftproxy Who = "ftproxy"
+	Servers Who = "servers"
+	Names   Who = "name servers"
+)
+
+// A Party is one end of a flow.
+type Party struct {
+	Who     Who
+	Addrs   []netip.Prefix // sorted
+	Any4    bool           // every IPv4 address; of ftproxy, all that it has
+	Any6    bool
+	Unknown []string // names whose addresses are not known
+
+	set string // the name of the set that holds Addrs
+}
+
+// family is 4 or 6.
+type family int
+
+var families = []family{4, 6}
+
+func (f family) of(a netip.Addr) bool { return a.Is4() == (f == 4) }
+
+// any tells whether the party is everyone of a family.
+func (p Party) any(f family) bool { return f == 4 && p.Any4 || f == 6 && p.Any6 }
+
+// addrs are the party's addresses of a family.
+func (p Party) addrs(f family) (list []netip.Prefix) {
+	for _, a := range p.Addrs {
+		if f.of(a.Addr()) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// has tells whether the party has a family at all.
+func (p Party) has(f family) bool { return p.any(f) || len(p.addrs(f)) > 0 }
+
+// has tells whether there are connections of a family in the flow.
+func (f Flow) has(v family) bool { return f.From.has(v) && f.To.has(v) }
+
+// out tells whether ftproxy makes the connections.
+func (f Flow) out() bool { return f.From.Who == Ftproxy }
+
+// ftproxyOf is ftproxy at all the addresses that flows know it by.
+func ftproxyOf(flows []Flow) Party {
+	own := Party{Who: Ftproxy}
+	for _, f := range flows {
+		for _, p := range []Party{f.From, f.To} {
+			if p.Who == Ftproxy {
+				own.Addrs = append(own.Addrs, p.Addrs...)
+				own.set = "ftproxy_" + string(f.Place)
+			}
+		}
+	}
+	own.Addrs = sortPrefixes(own.Addrs)
+	return own
+}
+
+// at returns the flows of a place, or what is not known of them.
+func (s *Setup) at(place Place) ([]Flow, error) {
+	var flows []Flow
+	for _, f := range s.Flows() {
+		if place != Host && f.Place != place {
+			continue
+		}
+		if err := f.known(place); err != nil {
+			return nil, err
+		}
+		if f.has(4) || f.has(6) {
+			flows = append(flows, f)
+		}
+	}
+	for _, f := range s.Frontends {
+		if place != Inside && !hasNeed(flows, frontend(f.Name)) {
+			return nil, fmt.Errorf("%s: %w", frontend(f.Name), ErrOutside)
+		}
+	}
+	for _, b := range s.Backends {
+		if place != Outside && !hasNeed(flows, backend(b.Name)) {
+			return nil, fmt.Errorf("%s: %w", backend(b.Name), ErrInside)
+		}
+	}
+	return flows, nil
+}
+
+// hasNeed tells whether one of the flows is for whom.
+func hasNeed(flows []Flow, whom string) bool {
+	for _, f := range flows {
+		if f.Needs == whom {
+			return true
+		}
+	}
+	return false
+}
+
+// known returns what must be known before there can be a rule.
+func (f Flow) known(place Place) error {
+	for _, p := range []Party{f.From, f.To} {
+		if len(p.Unknown) > 0 {
+			return fmt.Errorf("%s: server %s: %w", f.Needs, strings.Join(p.Unknown, ", "), ErrName)
+		}
+		if p.Who != Ftproxy || place == Host || !p.Any4 && !p.Any6 {
+			continue
+		}
+		if f.Place == Outside {
+			return fmt.Errorf("%s: ftproxy listens on every address: %w", f.Needs, ErrOutside)
+		}
+		return fmt.Errorf("%s: ftproxy connects from whichever address its machine chooses: %w", f.Needs, ErrInside)
+	}
+	for _, p := range f.Ports {
+		if p.First == 0 {
+			return fmt.Errorf("%s: %w", f.Needs, ErrPort)
+		}
+	}
+	return nil
+}
+
+func frontend(name string) string { return "frontend " + name }
+func backend(name string) string  { return "backend " + name }

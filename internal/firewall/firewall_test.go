@@ -1,0 +1,227 @@
+package firewall
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata with what the code says now")
+
+func addrs(list ...string) (all []netip.Addr) {
+	for _, a := range list {
+		all = append(all, netip.MustParseAddr(a))
+	}
+	return all
+}
+
+func ports(list ...string) (all []netip.AddrPort) {
+	for _, a := range list {
+		all = append(all, netip.MustParseAddrPort(a))
+	}
+	return all
+}
+
+// setups are the configurations whose texts testdata holds.
+var setups = map[string]Setup{
+	// One public address, one IPv4 server, all modes.
+	"simple": {
+		Frontends: []Frontend{{
+			Name: "public", Control: ports("203.0.113.9:21"), Passive: addrs("203.0.113.9"), PassivePorts: Ports{30000, 30099},
+		}},
+		Backends: []Backend{{
+			Name: "legacy", Servers: []Server{{"10.0.0.5:21", addrs("10.0.0.5"), 21}},
+			Passive: true, Active: true, DataPorts: Ports{31000, 31099},
+		}},
+		Inside: addrs("10.0.0.1"),
+	},
+	// Clients that are never called back, servers in passive mode with ports
+	// of their own.
+	"passive": {
+		Frontends: []Frontend{{
+			Name: "public", Control: ports("0.0.0.0:21", "[::]:21"), Passive: addrs("0.0.0.0", "::"), PassivePorts: Ports{30000, 30000},
+			PortOffset: 1000,
+		}},
+		Backends: []Backend{{
+			Name: "legacy", Servers: []Server{{"10.0.0.5:21", addrs("10.0.0.5"), 21}}, Passive: true, DataPorts: Ports{31000, 31099},
+		}},
+		Outside: addrs("203.0.113.9", "2001:db8::9"), Inside: addrs("10.0.0.1"),
+		NoActiveClients: true, ServerPorts: []Ports{{41000, 41009}, {40000, 40099}},
+	},
+	// Everything at once.
+	"rich": {
+		Frontends: []Frontend{
+			{
+				Name: "one", Control: ports("203.0.113.9:21", "[2001:db8::9]:21", "203.0.113.10:2121"), Passive: addrs("203.0.113.9", "2001:db8::9", "203.0.113.10"),
+				PassivePorts: Ports{30000, 30099}, ActiveSources: []Ports{{20, 20}, {40000, 40099}},
+			},
+			{Name: "two-b", Control: ports("[2001:db8::10]:21"), Passive: addrs("2001:db8::11"), PassivePorts: Ports{32000, 32000}},
+		},
+		Backends: []Backend{
+			{
+				Name: "active", Servers: []Server{{"10.0.0.5:21", addrs("10.0.0.5"), 21}, {"[fd00::5]:2121", addrs("fd00::5"), 2121}},
+				Active: true, DataPorts: Ports{31000, 31000}, DataPeers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.9.0.0/16")},
+			},
+			{
+				Name: "pasv", Servers: []Server{{"ftp.example.org:21", addrs("10.1.0.6", "fd01::6"), 21}},
+				Passive: true, OnlyIPv4: true, DataPorts: Ports{31000, 31000},
+			},
+		},
+		Inside: addrs("10.0.0.1", "fd00::1"), DNS: true,
+	},
+}
+
+// golden compares text with a file of testdata.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("%s differs; go test -update writes it anew. Now it is:\n%s", path, text)
+	}
+}
+
+func TestTexts(t *testing.T) {
+	for name, s := range setups {
+		golden(t, name+".table.txt", s.Table(""))
+		for _, place := range Places {
+			text, err := s.NFTables(place)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+"."+string(place)+".nft", text)
+			for ipv6, family := range map[bool]string{false: "ipv4", true: "ipv6"} {
+				text, err := s.IPTables(place, ipv6)
+				if err != nil {
+					t.Fatal(err)
+				}
+				golden(t, name+"."+string(place)+"."+family, text)
+			}
+		}
+	}
+}
+
+// Rules are not written with holes in them.
+func TestUnknown(t *testing.T) {
+	change := func(f func(*Setup)) Setup {
+		s := setups["simple"]
+		s.Frontends, s.Backends = slices.Clone(s.Frontends), slices.Clone(s.Backends)
+		f(&s)
+		return s
+	}
+	tests := []struct {
+		name  string
+		setup Setup
+		want  map[Place]error
+	}{
+		{"all known", change(func(*Setup) {}), nil},
+		{"wildcard", change(func(s *Setup) { s.Frontends[0].Control = ports("0.0.0.0:21") }), map[Place]error{Outside: ErrOutside}},
+		{"wildcard for data", change(func(s *Setup) { s.Frontends[0].Passive = addrs("0.0.0.0") }), map[Place]error{Outside: ErrOutside}},
+		{"wildcard of another family", change(func(s *Setup) {
+			s.Frontends[0].Control, s.Frontends[0].Passive = ports("[::]:21"), addrs("::")
+			s.Outside = addrs("203.0.113.9")
+		}), map[Place]error{Outside: ErrOutside, Host: ErrOutside}},
+		{"no address inside", change(func(s *Setup) { s.Inside = nil }), map[Place]error{Inside: ErrInside}},
+		{"an address of another family inside", change(func(s *Setup) { s.Inside = addrs("fd00::1") }), map[Place]error{Inside: ErrInside, Host: ErrInside}},
+		{"name", change(func(s *Setup) { s.Backends[0].Servers = []Server{{Name: "ftp.example.org:21", Port: 21}} }),
+			map[Place]error{Inside: ErrName, Host: ErrName}},
+		{"port 0", change(func(s *Setup) { s.Frontends[0].Control = ports("203.0.113.9:0") }), map[Place]error{Outside: ErrPort, Host: ErrPort}},
+	}
+	for _, tt := range tests {
+		for _, place := range Places {
+			nft, err := tt.setup.NFTables(place)
+			if !errors.Is(err, tt.want[place]) || (err == nil) != (nft != "") {
+				t.Errorf("%s: rules of %s: %v, want %v", tt.name, place, err, tt.want[place])
+			}
+			if _, err := tt.setup.IPTables(place, false); !errors.Is(err, tt.want[place]) {
+				t.Errorf("%s: iptables rules of %s: %v, want %v", tt.name, place, err, tt.want[place])
+			}
+		}
+		if tt.setup.Table("") == "" {
+			t.Errorf("%s: no table", tt.name)
+		}
+	}
+}
+
+// A flow stands in the rules of exactly those places that it passes, and one
+// that the configuration does not permit in none.
+func TestOnlyWhatIsPermitted(t *testing.T) {
+	for _, tt := range []struct {
+		passive, active, noActiveClients bool
+	}{{true, true, false}, {true, false, false}, {false, true, false}, {false, true, true}} {
+		s := setups["simple"]
+		s.Backends = slices.Clone(s.Backends)
+		s.Backends[0].Passive, s.Backends[0].Active, s.NoActiveClients = tt.passive, tt.active, tt.noActiveClients
+		for _, place := range Places {
+			outside, inside := place != Inside, place != Outside
+			want := map[string]bool{
+				"frontend public, clients to ftproxy: control":                         outside,
+				"frontend public, clients to ftproxy: data of clients in passive mode": outside,
+				"frontend public, ftproxy to clients: data of clients in active mode":  outside && !tt.noActiveClients,
+				"backend legacy, ftproxy to servers: control":                          inside,
+				"backend legacy, ftproxy to servers: data, with the server in passive": inside && tt.passive,
+				"backend legacy, servers to ftproxy: data, with the server in active":  inside && tt.active,
+				"31000-31099": inside && tt.active,
+				"31000:31099": inside && tt.active,
+			}
+			nft, err := s.NFTables(place)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ipt, err := s.IPTables(place, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for text, wanted := range want {
+				if in := strings.Contains(nft, text); in != wanted && text != "31000:31099" {
+					t.Errorf("%+v: %q in nftables rules of %s: %t", tt, text, place, in)
+				}
+				if in := strings.Contains(ipt, text); in != wanted && text != "31000-31099" {
+					t.Errorf("%+v: %q in iptables rules of %s: %t", tt, text, place, in)
+				}
+			}
+		}
+	}
+}
+
+func TestMergePorts(t *testing.T) {
+	got := mergePorts([]Ports{{50, 60}, {20, 20}, {21, 21}, {55, 70}, {65535, 65535}, {65000, 65534}})
+	if want := []Ports{{20, 21}, {50, 70}, {65000, 65535}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Two sets never become one because a frontend is named like a set of another.
+func TestSetNames(t *testing.T) {
+	s := setups["simple"]
+	s.Frontends = []Frontend{
+		{Name: "a", Control: ports("203.0.113.1:21", "203.0.113.2:2121"), Passive: addrs("203.0.113.1"), PassivePorts: Ports{30000, 30009}},
+		{Name: "a_port_21", Control: ports("203.0.113.3:21"), Passive: addrs("203.0.113.3"), PassivePorts: Ports{30000, 30009}},
+	}
+	text, err := s.NFTables(Outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(text) {
+		if name, ok := strings.CutPrefix(line, "\tset "); ok {
+			if seen[name] {
+				t.Errorf("two sets named %s", name)
+			}
+			seen[name] = true
+		}
+	}
+}

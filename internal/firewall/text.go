@@ -1,0 +1,117 @@
+package firewall
+
+import (
+	"fmt"
+	"strings"
+)
+
+// page gathers lines.
+type page struct{ strings.Builder }
+
+func (p *page) line(text string) {
+	p.WriteString(text)
+	p.WriteByte('\n')
+}
+
+func (p *page) linef(format string, a ...any) { p.line(fmt.Sprintf(format, a...)) }
+
+// comment writes a paragraph behind "# ", in lines of 78 bytes.
+func (p *page) comment(indent, text string) {
+	for _, line := range wrap(text, 76-len(indent)) {
+		p.linef("%s# %s", indent, line)
+	}
+}
+
+// wrap breaks a paragraph into lines of at most width bytes where it can.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
+// joined writes values with a separator.
+func joined[T any](list []T, text func(T) string, between string) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = text(v)
+	}
+	return strings.Join(texts, between)
+}
+
+// title says whose rules these are.
+func (p Place) title() string {
+	switch p {
+	case Outside:
+		return "The outside firewall: what it forwards between the clients and ftproxy."
+	case Inside:
+		return "The inside firewall: what it forwards between ftproxy and the servers."
+	}
+	return "ftproxy's own machine: what it takes in and sends out."
+}
+
+// purpose says what the connections of a flow are, from whom to whom.
+func (f Flow) purpose() string {
+	what := "control connections"
+	switch {
+	case f.Kind == Lookup:
+		return "ftproxy to name servers: the addresses of host names"
+	case f.Kind == Passive && f.Place == Outside:
+		what = "data of clients in passive mode"
+	case f.Kind == Active && f.Place == Outside:
+		what = "data of clients in active mode"
+	case f.Kind == Passive:
+		what = "data, with the server in passive mode"
+	case f.Kind == Active:
+		what = "data, with the server in active mode"
+	}
+	return fmt.Sprintf("%s, %s to %s: %s", f.Needs, f.From.Who, f.To.Who, what)
+}
+
+// What rules of every kind say of themselves.
+const (
+	textNoHelper = "No FTP helper for connection tracking (nf_conntrack_ftp) is needed, as every port is known; " +
+		"and none must be assigned to these ports, because it would rewrite addresses that are right already."
+	textForward = "These are all the rules for forwarding, and they drop the rest. If the machine forwards " +
+		"anything else, add these to yours instead. What reaches the firewall itself is not theirs."
+	textHost = "These are all the rules of a machine that does nothing else. They drop the rest: allow your own " +
+		"administration (below is an example), time, updates and the like."
+	textRelated = "Errors about these connections. Without them, connections hang where the path has a small MTU."
+	textRefuse  = "What else ftproxy tries is refused at once rather than dropped, so that a client gets its 425 and does not wait."
+)
+
+// about is what stands above the rules of a place.
+func (s *Setup) about(place Place) (paragraphs []string) {
+	paragraphs = []string{place.title(), textNoHelper}
+	if place == Host {
+		paragraphs = append(paragraphs, textHost)
+	} else {
+		paragraphs = append(paragraphs, textForward)
+	}
+	if place == Inside {
+		return paragraphs
+	}
+	if s.NoActiveClients {
+		paragraphs = append(paragraphs, "Clients in active mode get 425: their data connections were left out.")
+	}
+	for _, f := range s.Frontends {
+		if f.PortOffset != 0 {
+			paragraphs = append(paragraphs, fmt.Sprintf("Clients of %s are told %s, which address translation in front of these rules must make %s.",
+				frontend(f.Name), f.told(), f.PassivePorts))
+		}
+	}
+	return paragraphs
+}
+
+// told are the passive ports that clients connect to.
+func (f Frontend) told() Ports {
+	return Ports{uint16(int(f.PassivePorts.First) + f.PortOffset), uint16(int(f.PassivePorts.Last) + f.PortOffset)}
+}
