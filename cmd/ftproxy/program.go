@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ type program struct {
 	stdout, stderr io.Writer
 	signals        <-chan os.Signal // SIGTERM, SIGINT and SIGHUP
 	sysctl         string           // "/proc/sys"
+
+	// lookup resolves a host name; nil is the system's way.
+	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // A command is what the first word of the command line names.
@@ -37,7 +41,7 @@ type command struct {
 
 // commands are listed by -h in this order. The first runs where none is named.
 func commands() []*command {
-	return []*command{&serveCommand, &checkCommand, &demoCommand, &versionCommand}
+	return []*command{&serveCommand, &checkCommand, &firewallCommand, &demoCommand, &versionCommand}
 }
 
 // run is the whole program; it returns the exit code. It ends early, like a

@@ -65,9 +65,10 @@ type Backend struct {
 
 // A Server is one server's control address.
 type Server struct {
-	Name  string       // as it was configured
-	Addrs []netip.Addr // none if they are not known
-	Port  uint16
+	Host     string       // an address or a host name
+	Addrs    []netip.Addr // none if they are not known
+	Port     uint16
+	Resolved bool // Host is a name; Addrs are what it stood for a moment ago
 }
 
 // Ports are those from First to Last, both included.
@@ -156,7 +157,8 @@ type Party struct {
 	Any6    bool
 	Unknown []string // names whose addresses are not known
 
-	set string // the name of the set that holds Addrs
+	set     string // the name of the set that holds Addrs
+	listens bool   // there: all its addresses are meant, and not just any
 }
 
 // family is 4 or 6.

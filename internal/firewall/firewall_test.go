@@ -35,7 +35,7 @@ var setups = map[string]Setup{
 			Name: "public", Control: ports("203.0.113.9:21"), Passive: addrs("203.0.113.9"), PassivePorts: Ports{30000, 30099},
 		}},
 		Backends: []Backend{{
-			Name: "legacy", Servers: []Server{{"10.0.0.5:21", addrs("10.0.0.5"), 21}},
+			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}},
 			Passive: true, Active: true, DataPorts: Ports{31000, 31099},
 		}},
 		Inside: addrs("10.0.0.1"),
@@ -48,7 +48,7 @@ var setups = map[string]Setup{
 			PortOffset: 1000,
 		}},
 		Backends: []Backend{{
-			Name: "legacy", Servers: []Server{{"10.0.0.5:21", addrs("10.0.0.5"), 21}}, Passive: true, DataPorts: Ports{31000, 31099},
+			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}}, Passive: true, DataPorts: Ports{31000, 31099},
 		}},
 		Outside: addrs("203.0.113.9", "2001:db8::9"), Inside: addrs("10.0.0.1"),
 		NoActiveClients: true, ServerPorts: []Ports{{41000, 41009}, {40000, 40099}},
@@ -64,11 +64,11 @@ var setups = map[string]Setup{
 		},
 		Backends: []Backend{
 			{
-				Name: "active", Servers: []Server{{"10.0.0.5:21", addrs("10.0.0.5"), 21}, {"[fd00::5]:2121", addrs("fd00::5"), 2121}},
+				Name: "active", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}, {"fd00::5", addrs("fd00::5"), 2121, false}},
 				Active: true, DataPorts: Ports{31000, 31000}, DataPeers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.9.0.0/16")},
 			},
 			{
-				Name: "pasv", Servers: []Server{{"ftp.example.org:21", addrs("10.1.0.6", "fd01::6"), 21}},
+				Name: "pasv", Servers: []Server{{"ftp.example.org", addrs("10.1.0.6", "fd01::6"), 21, true}},
 				Passive: true, OnlyIPv4: true, DataPorts: Ports{31000, 31000},
 			},
 		},
@@ -136,7 +136,7 @@ func TestUnknown(t *testing.T) {
 		}), map[Place]error{Outside: ErrOutside, Host: ErrOutside}},
 		{"no address inside", change(func(s *Setup) { s.Inside = nil }), map[Place]error{Inside: ErrInside}},
 		{"an address of another family inside", change(func(s *Setup) { s.Inside = addrs("fd00::1") }), map[Place]error{Inside: ErrInside, Host: ErrInside}},
-		{"name", change(func(s *Setup) { s.Backends[0].Servers = []Server{{Name: "ftp.example.org:21", Port: 21}} }),
+		{"name", change(func(s *Setup) { s.Backends[0].Servers = []Server{{Host: "ftp.example.org", Port: 21}} }),
 			map[Place]error{Inside: ErrName, Host: ErrName}},
 		{"port 0", change(func(s *Setup) { s.Frontends[0].Control = ports("203.0.113.9:0") }), map[Place]error{Outside: ErrPort, Host: ErrPort}},
 	}

@@ -71,7 +71,7 @@ func (s *Setup) outside(f Frontend) []Flow {
 
 // own is ftproxy at addresses that it listens on.
 func (s *Setup) own(addrs []netip.Addr, set string) Party {
-	p := Party{Who: Ftproxy, set: set}
+	p := Party{Who: Ftproxy, set: set, listens: true}
 	for _, a := range addrs {
 		if !a.IsUnspecified() {
 			p.Addrs = append(p.Addrs, hostPrefix(a))
@@ -107,8 +107,8 @@ func (s *Setup) inside(b Backend) []Flow {
 			}
 		}
 		if len(server.Addrs) == 0 {
-			at.Unknown = append(at.Unknown, server.Name)
-			data.Unknown = append(data.Unknown, server.Name)
+			at.Unknown = append(at.Unknown, server.Host)
+			data.Unknown = append(data.Unknown, server.Host)
 		}
 		byPort[server.Port] = at
 	}

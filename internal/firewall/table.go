@@ -139,7 +139,7 @@ func (p Party) lines() []string {
 		if p.Any4 {
 			all = []string{"(IPv4)"}
 		}
-	case p.Who == Clients || p.Who == Names:
+	case p.Who != Ftproxy || !p.listens:
 		return []string{who}
 	case p.Any4 && p.Any6:
 		all = []string{"(every address)"}

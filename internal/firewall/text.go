@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -82,8 +83,8 @@ const (
 		"and none must be assigned to these ports, because it would rewrite addresses that are right already."
 	textForward = "These are all the rules for forwarding, and they drop the rest. If the machine forwards " +
 		"anything else, add these to yours instead. What reaches the firewall itself is not theirs."
-	textHost = "These are all the rules of a machine that does nothing else. They drop the rest: allow your own " +
-		"administration (below is an example), time, updates and the like."
+	textHost = "These are all the rules of a machine that does nothing else. They drop the rest, and so " +
+		"your own administration by ssh, time, updates and the like, until you add them; there is an example below."
 	textRelated = "Errors about these connections. Without them, connections hang where the path has a small MTU."
 	textRefuse  = "What else ftproxy tries is refused at once rather than dropped, so that a client gets its 425 and does not wait."
 )
@@ -96,9 +97,30 @@ func (s *Setup) about(place Place) (paragraphs []string) {
 	} else {
 		paragraphs = append(paragraphs, textForward)
 	}
-	if place == Inside {
-		return paragraphs
+	if place != Outside {
+		paragraphs = append(paragraphs, s.resolved()...)
 	}
+	if place != Inside {
+		paragraphs = append(paragraphs, s.forClients()...)
+	}
+	return paragraphs
+}
+
+// resolved tells which addresses were host names.
+func (s *Setup) resolved() (paragraphs []string) {
+	for _, b := range s.Backends {
+		for _, server := range b.Servers {
+			if server.Resolved {
+				paragraphs = append(paragraphs, fmt.Sprintf("%s: server %s was looked up and has the address %s. If that changes, print these rules anew.",
+					backend(b.Name), server.Host, joined(server.Addrs, netip.Addr.String, ", ")))
+			}
+		}
+	}
+	return paragraphs
+}
+
+// forClients tells what is special on the side of the clients.
+func (s *Setup) forClients() (paragraphs []string) {
 	if s.NoActiveClients {
 		paragraphs = append(paragraphs, "Clients in active mode get 425: their data connections were left out.")
 	}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ftproxy/config"
+	"ftproxy/internal/firewall"
+)
+
+var firewallCommand = command{
+	name:    "firewall",
+	summary: "tell what firewalls must let through, or print their rules",
+	usage:   "[-config FILE] [-nftables | -iptables | -ip6tables] [-for PLACE] [flags]",
+	help: `Firewall tells from the configuration which connections must pass: through the
+firewall outside, between clients and ftproxy; into and out of ftproxy's own
+machine; and through the firewall inside, between ftproxy and the servers. It
+prints a table, or with -nftables, -iptables or -ip6tables the rules themselves,
+for one place at a time: -for outside, -for proxy or -for inside. Rules drop
+what they do not name, and need no FTP helper.
+
+Rules hold addresses. Those that the configuration does not have are asked for:
+-outside where a frontend listens on every address, -inside always for the
+firewall inside, -resolve where servers are host names.
+
+Example:
+
+  ftproxy firewall -config /etc/ftproxy/config.toml
+  ftproxy firewall -nftables -for proxy > proxy.nft
+  ftproxy firewall -nftables -for inside -inside 10.0.0.1 > inside.nft
+`,
+	run: (*program).firewall,
+}
+
+// A firewallRequest is what the command line asks for.
+type firewallRequest struct {
+	config                        string
+	nftables, iptables, ip6tables bool
+	place                         firewall.Place
+	outside, inside               []netip.Addr
+	resolve                       bool
+	noActiveClients               bool
+	serverPorts                   []firewall.Ports
+}
+
+func (p *program) firewall(ctx context.Context, c *command, args []string) int {
+	var r firewallRequest
+	f := c.flags()
+	f.StringVar(&r.config, "config", defaultConfig, "read the configuration from `FILE`")
+	f.BoolVar(&r.nftables, "nftables", false, "print rules for nft -f")
+	f.BoolVar(&r.iptables, "iptables", false, "print IPv4 rules for iptables-restore")
+	f.BoolVar(&r.ip6tables, "ip6tables", false, "print IPv6 rules for ip6tables-restore")
+	f.Func("for", "only for one `PLACE`: outside, proxy or inside", r.setPlace)
+	f.Func("outside", "where a frontend listens on every address: the `ADDRESSES` of ftproxy\nthat clients' packets carry, with commas", addressesTo(&r.outside))
+	f.Func("inside", "the `ADDRESSES` from which ftproxy connects to servers, with commas", addressesTo(&r.inside))
+	f.BoolVar(&r.resolve, "resolve", false, "look up the host names of servers now")
+	f.BoolVar(&r.noActiveClients, "no-active-clients", false, "leave out the connections from ftproxy to clients; those in active\nmode then get 425")
+	f.Func("server-ports", "the passive `PORTS` that the servers are confined to, for example\n40000-40099; any above 1023 if not given", r.setServerPorts)
+	if code, ok := p.parse(c, f, args); !ok {
+		return code
+	}
+	if err := r.check(); err != nil {
+		return p.misused("%s: %v", c.name, err)
+	}
+	conf, ok := p.load(r.config)
+	if !ok {
+		return exitFailed
+	}
+	s := setup(conf)
+	s.Outside, s.Inside, s.NoActiveClients, s.ServerPorts = r.outside, r.inside, r.noActiveClients, r.serverPorts
+	if len(r.outside) > 0 && !listensEverywhere(s) {
+		return p.misused("%s: leave out -outside: every frontend of %s names the addresses that it listens on", c.name, r.config)
+	}
+	if r.resolve {
+		if err := p.resolve(ctx, s); err != nil {
+			return p.failed(err)
+		}
+	}
+	text, err := r.text(s)
+	if err != nil {
+		return p.failed(fmt.Errorf("%s: %w; %s", r.config, err, unknownHint(err)))
+	}
+	if _, err := p.stdout.Write([]byte(text)); err != nil {
+		return p.failed(err)
+	}
+	return exitOK
+}
+
+func (r *firewallRequest) setPlace(text string) error {
+	place := firewall.Place(text)
+	if !slices.Contains(firewall.Places, place) {
+		return errors.New("write outside, proxy or inside")
+	}
+	r.place = place
+	return nil
+}
+
+func (r *firewallRequest) setServerPorts(text string) error {
+	r.serverPorts = nil
+	for part := range strings.SplitSeq(text, ",") {
+		ports, err := parsePorts(part)
+		if err != nil || ports.First == 0 || ports.Last < ports.First {
+			return errors.New("write FIRST-LAST, for example 40000-40099")
+		}
+		r.serverPorts = append(r.serverPorts, firewall.Ports(ports))
+	}
+	return nil
+}
+
+// addressesTo reads a list of addresses.
+func addressesTo(to *[]netip.Addr) func(string) error {
+	return func(text string) error {
+		*to = nil
+		for part := range strings.SplitSeq(text, ",") {
+			a, err := netip.ParseAddr(strings.TrimSpace(part))
+			if err != nil || a.IsUnspecified() || a.Zone() != "" {
+				return errors.New("write IP addresses, for example 203.0.113.9,2001:db8::9")
+			}
+			*to = append(*to, a.Unmap())
+		}
+		return nil
+	}
+}
+
+// rules tells whether they are asked for, in any language.
+func (r *firewallRequest) rules() bool { return r.nftables || r.iptables || r.ip6tables }
+
+// check reports flags that do not go together.
+func (r *firewallRequest) check() error {
+	languages := 0
+	for _, one := range []bool{r.nftables, r.iptables, r.ip6tables} {
+		if one {
+			languages++
+		}
+	}
+	switch {
+	case languages > 1:
+		return errors.New("choose one of -nftables, -iptables and -ip6tables; iptables takes two runs, one for each family")
+	case languages == 1 && r.place == "":
+		return errors.New("rules are for one machine at a time: add -for outside, -for proxy or -for inside")
+	}
+	return nil
+}
+
+func (r *firewallRequest) text(s *firewall.Setup) (string, error) {
+	switch {
+	case r.nftables:
+		return s.NFTables(r.place)
+	case r.rules():
+		return s.IPTables(r.place, r.ip6tables)
+	}
+	return s.Table(r.place), nil
+}
+
+// unknownHint says what to write where rules lack something.
+func unknownHint(err error) string {
+	switch {
+	case errors.Is(err, firewall.ErrOutside):
+		return "add -outside and the addresses that clients' packets carry when they reach the firewall, for example -outside 203.0.113.9"
+	case errors.Is(err, firewall.ErrInside):
+		return "add -inside and the addresses from which ftproxy connects to these servers, for example -inside 10.0.0.1"
+	case errors.Is(err, firewall.ErrName):
+		return "add -resolve to look it up now, or write its address in the configuration"
+	}
+	return "write the port, for example 21, in the configuration"
+}
+
+// setup is what a configuration permits.
+func setup(c *config.Config) *firewall.Setup {
+	s := &firewall.Setup{}
+	for _, f := range c.Frontends {
+		one := firewall.Frontend{
+			Name: f.Name, Control: f.Listen, Passive: passiveAddrs(f),
+			PassivePorts: firewall.Ports(f.PassivePorts), PortOffset: f.AdvertisedPortOffset,
+		}
+		for _, p := range f.ActiveSourcePorts {
+			one.ActiveSources = append(one.ActiveSources, firewall.Ports(p))
+		}
+		s.Frontends = append(s.Frontends, one)
+		s.DNS = s.DNS || len(f.PublicAddress.Hosts) > 0
+		for _, o := range f.PublicAddressFor {
+			s.DNS = s.DNS || len(o.Hosts) > 0
+		}
+	}
+	for _, b := range c.Backends {
+		one := firewall.Backend{
+			Name: b.Name, DataPorts: firewall.Ports(b.DataPorts), DataPeers: b.TrustDataAddress, OnlyIPv4: b.Data.OnlyIPv4(),
+		}
+		switch b.Data {
+		case config.DataClient:
+			one.Passive, one.Active = true, true
+		case config.DataPassive, config.DataPASV, config.DataEPSV:
+			one.Passive = true
+		default:
+			one.Active = true
+		}
+		for _, server := range b.Servers {
+			known := firewall.Server{Host: server.Host, Port: server.Port}
+			if ip, err := netip.ParseAddr(server.Host); err == nil {
+				known.Addrs = []netip.Addr{ip}
+			} else {
+				s.DNS = true
+			}
+			one.Servers = append(one.Servers, known)
+		}
+		s.Backends = append(s.Backends, one)
+	}
+	return s
+}
+
+// passiveAddrs are where passive data connections arrive: where the control
+// connection did, if nothing else is said.
+func passiveAddrs(f config.Frontend) (all []netip.Addr) {
+	for _, listen := range f.Listen {
+		a := listen.Addr()
+		if bind := f.PassiveBind.IPv4; a.Is4() && bind.IsValid() {
+			a = bind
+		}
+		if bind := f.PassiveBind.IPv6; a.Is6() && bind.IsValid() {
+			a = bind
+		}
+		if !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func listensEverywhere(s *firewall.Setup) bool {
+	return slices.ContainsFunc(s.Frontends, func(f firewall.Frontend) bool {
+		return slices.ContainsFunc(f.Passive, netip.Addr.IsUnspecified) ||
+			slices.ContainsFunc(f.Control, func(a netip.AddrPort) bool { return a.Addr().IsUnspecified() })
+	})
+}
+
+// resolve looks up the servers' host names.
+func (p *program) resolve(ctx context.Context, s *firewall.Setup) error {
+	lookup := p.lookup
+	if lookup == nil {
+		lookup = net.DefaultResolver.LookupNetIP
+	}
+	for _, b := range s.Backends {
+		for i, server := range b.Servers {
+			if len(server.Addrs) > 0 {
+				continue
+			}
+			found, err := lookup(ctx, "ip", server.Host)
+			if err != nil {
+				return fmt.Errorf("backend %s: server %s: %w", b.Name, server.Host, err)
+			}
+			for _, a := range found {
+				b.Servers[i].Addrs = append(b.Servers[i].Addrs, a.Unmap())
+			}
+			slices.SortFunc(b.Servers[i].Addrs, netip.Addr.Compare)
+			b.Servers[i].Addrs = slices.Compact(b.Servers[i].Addrs)
+			b.Servers[i].Resolved = true
+		}
+	}
+	return nil
+}

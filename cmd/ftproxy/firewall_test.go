@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ftproxy/config"
+	"ftproxy/internal/firewall"
+)
+
+// Every key that concerns a firewall reaches the flows.
+func TestFirewallSetup(t *testing.T) {
+	c, err := config.Parse("config.toml", []byte(`
+[frontend.a]
+listen = ["203.0.113.9:21", "203.0.113.9:2121", "[2001:db8::9]:21"]
+public_address = ["198.51.100.1", "2001:db8::1"]
+advertised_port_offset = 100
+passive_ports = "30000-30009"
+passive_bind = "203.0.113.10"
+active_source_ports = ["20", "40000-40009"]
+backend = "client"
+[frontend.b]
+listen = ":2100"
+passive_ports = "30010"
+backend = "port"
+[backend.client]
+servers = ["10.0.0.5", "ftp.example.org:2121"]
+data_ports = "31000-31009"
+trust_data_address = "10.1.0.0/16"
+[backend.epsv]
+servers = "10.0.0.6"
+data = "epsv"
+data_ports = "31010"
+[backend.port]
+servers = "10.0.0.7"
+data = "port"
+data_ports = "31011"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := setup(c)
+	if !s.DNS {
+		t.Error("names are looked up, but there is no DNS")
+	}
+	a, b := s.Frontends[0], s.Frontends[1]
+	if want := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8::9")}; !slices.Equal(a.Passive, want) {
+		t.Errorf("passive data arrives at %v, want %v", a.Passive, want)
+	}
+	if want := []firewall.Ports{{First: 20, Last: 20}, {First: 40000, Last: 40009}}; !slices.Equal(a.ActiveSources, want) {
+		t.Errorf("active data comes from %v, want %v", a.ActiveSources, want)
+	}
+	if a.PortOffset != 100 || a.PassivePorts != (firewall.Ports{First: 30000, Last: 30009}) || len(a.Control) != 3 {
+		t.Errorf("frontend a: %+v", a)
+	}
+	if len(b.Passive) != 2 || !b.Passive[0].IsUnspecified() || !b.Passive[1].IsUnspecified() || b.ActiveSources != nil {
+		t.Errorf("frontend b: %+v", b)
+	}
+	for i, want := range []struct{ passive, active, only4 bool }{{true, true, false}, {true, false, false}, {false, true, true}} {
+		got := s.Backends[i]
+		if got.Passive != want.passive || got.Active != want.active || got.OnlyIPv4 != want.only4 {
+			t.Errorf("backend %s: %+v, want %+v", got.Name, got, want)
+		}
+	}
+	client := s.Backends[0]
+	if client.DataPorts != (firewall.Ports{First: 31000, Last: 31009}) || len(client.DataPeers) != 1 ||
+		len(client.Servers[0].Addrs) != 1 || len(client.Servers[1].Addrs) != 0 || client.Servers[1].Port != 2121 {
+		t.Errorf("backend client: %+v", client)
+	}
+}
+
+// Host names become addresses when -resolve asks for it.
+func TestFirewallResolve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := "[frontend.a]\nlisten = \":21\"\nbackend = \"b\"\n[backend.b]\nservers = [\"ftp.example.org\", \"10.0.0.5\"]\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	fail := errors.New("no such host")
+	var answer error
+	var stdout, stderr bytes.Buffer
+	p := &program{stdout: &stdout, stderr: &stderr, lookup: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		asked = append(asked, host)
+		return []netip.Addr{netip.MustParseAddr("fd00::6"), netip.MustParseAddr("10.0.0.6")}, answer
+	}}
+	args := []string{"firewall", "-nftables", "-for", "proxy", "-resolve", "-config", path}
+	if code := p.run(t.Context(), args); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	if want := []string{"ftp.example.org"}; !slices.Equal(asked, want) {
+		t.Errorf("looked up %q, want %q", asked, want)
+	}
+	for _, want := range []string{"elements = { 10.0.0.5, 10.0.0.6 }", "elements = { fd00::6 }", "10.0.0.6, fd00::6. If that"} {
+		if !strings.Contains(strings.ReplaceAll(stdout.String(), "\n# ", " "), want) {
+			t.Errorf("no %q in\n%s", want, &stdout)
+		}
+	}
+	stdout.Reset()
+	answer = fail
+	if code := p.run(t.Context(), args); code != exitFailed || stdout.Len() > 0 || !strings.Contains(stderr.String(), "server ftp.example.org: no such host") {
+		t.Errorf("exit code %d, %q, %q", code, &stdout, &stderr)
+	}
+}
