@@ -19,6 +19,7 @@ import (
 const (
 	childSource      = "SPLICE_TEST_SOURCE"
 	childDestination = "SPLICE_TEST_DESTINATION"
+	childRate        = "SPLICE_TEST_RATE" // of SetRate; empty: not called
 )
 
 // child joins two connections in a process of its own, so that nothing else
@@ -35,6 +36,12 @@ func child(source, destination string) int {
 		return 1
 	}
 	c := New(d, s, Options{Stall: patience})
+	if rate, err := strconv.ParseInt(os.Getenv(childRate), 10, 64); err == nil {
+		if err := c.SetRate(rate); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
 	r := c.Run(context.Background())
 	c.Finish(context.Background(), patience)
 	if r.Err != nil {
@@ -51,8 +58,12 @@ func TestTrace(t *testing.T) {
 	if err != nil {
 		t.Skip("strace is not installed")
 	}
-	for _, size := range []int{1 << 10, 32 << 20} {
-		trace := traced(t, strace, size)
+	for _, run := range []struct {
+		size int
+		rate string
+	}{{1 << 10, ""}, {32 << 20, ""}, {4 << 20, "8000000"}} {
+		size := run.size
+		trace := traced(t, strace, size, childRate+"="+run.rate)
 		spliced, copied, calls := trace.bytes["splice"]/2, 0, 0
 		for name, n := range trace.bytes {
 			if name != "splice" {
@@ -77,7 +88,7 @@ type trace struct{ bytes, calls map[string]int }
 // line matches a whole call and the end of one that was interrupted.
 var line = regexp.MustCompile(`^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed>).*= (-?\d+)`)
 
-func traced(t *testing.T, strace string, size int) trace {
+func traced(t *testing.T, strace string, size int, environment ...string) trace {
 	t.Helper()
 	sources, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -100,6 +111,7 @@ func traced(t *testing.T, strace string, size int) trace {
 		"trace=splice,read,write,recvfrom,sendto,recvmsg,sendmsg,readv,writev,sendfile,poll,ppoll,ioctl,shutdown,pipe2,fcntl,getsockopt",
 		exe)
 	cmd.Env = append(os.Environ(), childSource+"="+sources.Addr().String(), childDestination+"="+destinations.Addr().String())
+	cmd.Env = append(cmd.Env, environment...)
 	output, ended := make(chan []byte, 1), make(chan error, 1)
 	go func() {
 		out, err := cmd.CombinedOutput()

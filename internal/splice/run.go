@@ -82,7 +82,7 @@ func (c *Copy) deliver() (Side, error) {
 		if fin && !early {
 			now := time.Now()
 			if n != last || grace.IsZero() {
-				grace = now.Add(finGrace)
+				grace = now.Add(max(finGrace, c.lull()))
 			} else if now.After(grace) {
 				return Destination, fmt.Errorf("%w: closed with %d bytes unacknowledged", ErrReset, n-own)
 			}

@@ -65,7 +65,8 @@ var (
 type Options struct {
 	// Stall is how long a transfer may live without any byte moving: read
 	// from the source, handed to the destination or acknowledged by it.
-	// A stall is noticed between 1 and 1.25 times Stall. 0 means never.
+	// A stall is noticed between 1 and 1.25 times Stall, later if SetRate set
+	// so low a rate that packets are further apart. 0 means never.
 	Stall time.Duration
 }
 
@@ -84,13 +85,15 @@ type Result struct {
 
 // A Copy moves one direction of payload from source to destination, and
 // watches both conns. Run and Finish are called once, one after the other;
-// Bytes, Spliced and Stray may be called at any time.
+// the other methods may be called at any time.
 type Copy struct {
 	destination, source leg
 	options             Options
 
 	read, written   atomic.Int64  // payload bytes taken from the source, handed to the destination
 	spliced         atomic.Int64  // the part of written that never was in user space
+	acked           atomic.Int64  // the part of written that Acked has returned
+	rate            atomic.Int64  // of SetRate
 	stray           atomic.Int64  // bytes the destination sent, discarded
 	ended           atomic.Bool   // EOF of the source was read and everything handed over
 	fin, gone       atomic.Bool   // the destination sent FIN; it hung up altogether

@@ -32,16 +32,28 @@ func (c *Copy) startStallTicks() {
 			last, idle = now, 0
 			return true
 		}
-		if idle++; idle < stallTicks {
-			return true
-		}
-		side := Source
+		idle++
+		side, most := Source, stallTicks
 		if now.read > now.written || now.outq > 0 {
-			side = Destination
+			side, most = Destination, max(stallTicks, int(c.lull()/tick))
+		}
+		if idle < most {
+			return true
 		}
 		c.fail(side, ErrStalled)
 		return false
 	})
+}
+
+// lull is how long nothing may move because we said so: the time of two of the
+// largest packets at the rate that was set.
+func (c *Copy) lull() time.Duration {
+	const packet = 64 << 10
+	rate := c.rate.Load()
+	if rate <= 0 {
+		return 0
+	}
+	return time.Duration(2*packet*float64(time.Second)/float64(rate)) + time.Millisecond
 }
 
 func (c *Copy) progress() progress {
