@@ -27,8 +27,14 @@ import (
 // Resets, half-closes, acknowledgements and urgent data are what real sockets
 // make of them, so here both peers are scripts on loopback.
 
-// socketTimeout bounds every wait for a peer; a test that reaches it fails.
-const socketTimeout = 10 * time.Second
+const (
+	// socketTimeout bounds every wait of a test. It is there to end one that
+	// hangs, not to measure: the machine may stand still for seconds.
+	socketTimeout = time.Minute
+	// never is what a timer is set to that must not be what ends anything: who
+	// waits for it fails at socketTimeout.
+	never = 10 * socketTimeout
+)
 
 // A theatre is a proxy between a client and a server that the test plays.
 type theatre struct {
@@ -38,6 +44,7 @@ type theatre struct {
 	logs   *lockedBuffer
 
 	process *Process
+	sockets *witness
 }
 
 // lockedBuffer is what the proxy logs to while the test reads.
@@ -99,20 +106,43 @@ func (a *actor) hearEnd() {
 	}
 }
 
-// play starts a proxy and logs a client in.
+// play starts a proxy and logs a client in. What a test does not set is never,
+// but for the second that a peer may linger: see patient.
 func play(t *testing.T, change func(*config.Config)) *theatre {
 	t.Helper()
-	ignore := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
+	noGoroutineStays(t)
+	return playBeside(t, change)
+}
 
+// patient is for servers whose word counts, however long they take to say it.
+func patient(c *config.Config) { c.Timeouts.Linger = never }
+
+// noGoroutineStays expects that the test's goroutines have ended when it ends.
+// goleak's own patience is less than half a second.
+func noGoroutineStays(t *testing.T) {
+	t.Helper()
+	others := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		var err error
+		for deadline := time.Now().Add(socketTimeout); time.Now().Before(deadline); {
+			if err = goleak.Find(others); err == nil {
+				return
+			}
+		}
+		t.Error(err)
+	})
+}
+
+// playBeside is play for tests that run side by side: it does not look at goroutines,
+// which are everybody's.
+func playBeside(t *testing.T, change func(*config.Config)) *theatre {
+	t.Helper()
 	serverAt := listenLoopback(t)
 	addr := serverAt.Addr().(*net.TCPAddr).AddrPort()
 	c := &config.Config{
 		Timeouts: config.Timeouts{
-			Connect: socketTimeout, Greeting: socketTimeout, Login: socketTimeout, Idle: time.Minute,
-			Reply: socketTimeout, FinalReply: socketTimeout, PortWait: time.Second,
-			DataConnect: socketTimeout, DataStall: socketTimeout, ClientWrite: socketTimeout,
-			Linger: time.Second, Drain: socketTimeout,
+			Connect: never, Greeting: never, Login: never, Idle: never, Reply: never, FinalReply: never,
+			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: time.Second, Drain: never,
 		},
 		Frontends: []config.Frontend{{
 			Name: "public", Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
@@ -125,8 +155,8 @@ func play(t *testing.T, change func(*config.Config)) *theatre {
 	if change != nil {
 		change(c)
 	}
-	th := &theatre{t: t, logs: &lockedBuffer{}}
-	p := New(Options{Network: TCP{}, Log: zerolog.New(th.logs), Metrics: metrics.New("test")})
+	th := &theatre{t: t, logs: &lockedBuffer{}, sockets: &witness{}}
+	p := New(Options{Network: th.sockets, Log: zerolog.New(th.logs), Metrics: metrics.New("test")})
 	th.process = p
 	if err := p.Apply(c); err != nil {
 		t.Fatal(err)
@@ -142,11 +172,7 @@ func play(t *testing.T, change func(*config.Config)) *theatre {
 		}
 	})
 	for _, at := range p.Addrs() {
-		conn, err := net.Dial("tcp", at.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		th.client = newActor(t, "client", conn)
+		th.client = newActor(t, "client", dialLoopback(t, at.String()))
 	}
 	th.server = newActor(t, "server", acceptOne(t, serverAt))
 	th.server.say("220 ready")
@@ -156,6 +182,72 @@ func play(t *testing.T, change func(*config.Config)) *theatre {
 	th.server.say("230 in")
 	th.client.hear("230")
 	return th
+}
+
+// A witness is the network of the machine. It knows every socket that the proxy
+// has opened, so it tells which of them are still open, whatever other tests do;
+// and no collector closes what the proxy forgets.
+type witness struct {
+	TCP
+	mu  sync.Mutex
+	all []syscall.Conn
+}
+
+func (w *witness) saw(socket any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, socket.(syscall.Conn))
+}
+
+// open counts the sockets that are open.
+func (w *witness) open() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, socket := range w.all {
+		raw, err := socket.SyscallConn()
+		if err == nil && raw.Control(func(uintptr) {}) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *witness) Listen(addr netip.AddrPort) (net.Listener, error) {
+	return w.listens(w.TCP.Listen(addr))
+}
+
+func (w *witness) ListenData(addr netip.AddrPort) (net.Listener, error) {
+	return w.listens(w.TCP.ListenData(addr))
+}
+
+func (w *witness) listens(l net.Listener, err error) (net.Listener, error) {
+	if err != nil {
+		return nil, err
+	}
+	w.saw(l)
+	return witnessed{l, w}, nil
+}
+
+func (w *witness) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+	conn, err := w.TCP.Dial(ctx, local, remote)
+	if err == nil {
+		w.saw(conn)
+	}
+	return conn, err
+}
+
+// witnessed is a listener whose connections are seen.
+type witnessed struct {
+	net.Listener
+	by *witness
+}
+
+func (l witnessed) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.by.saw(conn)
+	}
+	return conn, err
 }
 
 func listenLoopback(t *testing.T) *net.TCPListener {
@@ -229,9 +321,9 @@ func (th *theatre) passive() (client, server *net.TCPConn) {
 	return dialLoopback(th.t, at.String()), server
 }
 
-// active does the same for an active one; the client's end opens when the
-// server has accepted the transfer, so command and 150 are played, too.
-func (th *theatre) active(command string) (client, server *net.TCPConn) {
+// port announces a port of the client's for an active data connection, and
+// returns its listener and where the server is told to connect to.
+func (th *theatre) port() (client *net.TCPListener, server netip.AddrPort) {
 	th.t.Helper()
 	l := listenLoopback(th.t)
 	th.client.say("PORT " + rewrite.FormatPORT(l.Addr().(*net.TCPAddr).AddrPort()))
@@ -241,9 +333,7 @@ func (th *theatre) active(command string) (client, server *net.TCPConn) {
 	}
 	th.server.say("200 ok")
 	th.client.hear("200")
-	th.begin(command)
-	server = dialLoopback(th.t, at.String())
-	return acceptOne(th.t, l), server
+	return l, at
 }
 
 // begin plays a transfer command that the server accepts.
@@ -255,14 +345,44 @@ func (th *theatre) begin(command string) {
 	th.client.hear("150")
 }
 
-// open opens a data connection in either mode and begins the transfer.
+// open opens a data connection in either mode and begins the transfer. The
+// client's end of an active one opens when the server has accepted it.
 func (th *theatre) open(mode, command string) (client, server *net.TCPConn) {
 	th.t.Helper()
 	if mode == "active" {
-		return th.active(command)
+		l, at := th.port()
+		th.begin(command)
+		server = dialLoopback(th.t, at.String())
+		return acceptOne(th.t, l), server
 	}
 	client, server = th.passive()
 	th.begin(command)
+	return client, server
+}
+
+// openBehind does the same so that sending, which is given the sender's end,
+// is over before the proxy has both ends: what is sent then does not have to be
+// quicker than any timer of the transfer.
+func (th *theatre) openBehind(sending func(*net.TCPConn), d direction, mode, command string) (client, server *net.TCPConn) {
+	th.t.Helper()
+	switch {
+	case mode == "passive":
+		client, server = th.passive()
+		sending(map[direction]*net.TCPConn{download: server, upload: client}[d])
+		th.begin(command)
+	case d == download:
+		l, at := th.port()
+		server = dialLoopback(th.t, at.String())
+		sending(server)
+		th.begin(command)
+		client = acceptOne(th.t, l)
+	default:
+		l, at := th.port()
+		th.begin(command)
+		client = acceptOne(th.t, l)
+		sending(client)
+		server = dialLoopback(th.t, at.String())
+	}
 	return client, server
 }
 
