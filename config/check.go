@@ -14,6 +14,8 @@ type checks struct {
 	routes    []route
 	backends  []string
 	servers   []serverUse
+	binds     []bindUse
+	sources   []portUse
 }
 
 // A listener is an address to listen on, and where it was written.
@@ -54,6 +56,8 @@ func (r *reader) check(k *checks) {
 	ranges := distinct(k.ranges)
 	r.checkRanges(ranges)
 	r.checkPorts(ranges, k.listeners)
+	r.checkBinds(k.binds)
+	r.checkSources(k.sources, ranges, k.listeners)
 	r.checkLoops(k)
 }
 

@@ -64,12 +64,19 @@ type Limits struct {
 
 // A Frontend is a named set of listening addresses and what clients see there.
 type Frontend struct {
-	Name          string
-	Listen        []netip.AddrPort // at least one, in the order of the file; a port may be 0 (any free port)
-	PublicAddress PublicAddress
-	PassivePorts  PortRange
-	Backend       string // name of one of the Backends
-	Banner        string // text of the greeting, without code; empty means the server's own
+	Name    string
+	Listen  []netip.AddrPort // at least one, in the order of the file; a port may be 0 (any free port)
+	Backend string           // name of one of the Backends
+	Banner  string           // text of the greeting, without code; empty means the server's own
+
+	PublicAddress        PublicAddress
+	PublicAddressFor     []PublicOverride // the narrowest network first
+	PassivePorts         PortRange
+	AdvertisedPortOffset int // told ports are those of PassivePorts plus this; all are within 1 to 65535
+	PassiveBind          PassiveBind
+	DataPeer             DataPeer
+	ActiveSourcePorts    []PortRange    // of connections to clients, in the order they are tried; none: any port
+	AllowForeignData     []netip.Prefix // whose data connections a client may use besides its own (FXP)
 }
 
 // A PublicAddress is what clients are told in a 227 reply.
@@ -77,7 +84,23 @@ type PublicAddress struct {
 	Auto bool       // the address the client reached; both others are zero
 	IPv4 netip.Addr // zero if no IPv4 address was given
 	IPv6 netip.Addr // zero if no IPv6 address was given; EPSV replies hold no address, so it may be missing
+	// Hosts are names to be resolved; an address given above goes before theirs.
+	Hosts []string
 }
+
+// A PublicOverride is what clients of one network are told instead.
+type PublicOverride struct {
+	Clients netip.Prefix // masked
+	PublicAddress
+}
+
+// PassiveBind is where data ports listen for clients of each family. The zero
+// value of one is the address that the client's control connection reached.
+type PassiveBind struct{ IPv4, IPv6 netip.Addr }
+
+// DataPeer is how many leading bits of a client's address its data connections
+// must share; 0 is all of them.
+type DataPeer struct{ IPv4, IPv6 int }
 
 // A Backend is a named group of FTP servers.
 type Backend struct {
@@ -85,6 +108,9 @@ type Backend struct {
 	Servers   []Server // at least one, in the order they are tried
 	Data      DataMode
 	DataPorts PortRange
+	// TrustDataAddress are networks whose addresses are believed where a
+	// server's 227 names one, and may connect in active mode.
+	TrustDataAddress []netip.Prefix
 }
 
 // A DataMode is how a backend's servers are told of data connections, whatever

@@ -184,19 +184,26 @@ sessions_per_client = 3
 listen = "192.0.2.1:2121"
 backend = "b"
 public_address = ["2001:db8::9", "203.0.113.9"]
+public_address_for = { "10.0.0.0/8" = "auto", "10.1.0.0/16" = ["ftp.example.net", "2001:db8::8"], "192.0.2.7" = "192.0.2.9" }
 passive_ports = "40000"
+advertised_port_offset = -8000
+passive_bind = ["0.0.0.0", "2001:db8::7"]
+data_peer = ["/24", "/64"]
+active_source_ports = ["20", "41000-41009"]
+allow_foreign_data = ["203.0.113.0/24", "2001:db8::/32"]
 banner = "Grüße"
 
 [frontend.one]
 listen = ["[2001:db8::1]:21"]
 backend = "b"
 public_address = "2001:db8::9"
-passive_ports = "40000"
+passive_ports = "42000"
 
 [backend.b]
 servers = ["ftp.example.net", "ftp_2.example.net:2121", "2001:db8::5", "[2001:DB8:0::6]:2121", "10.0.0.5"]
 data = "eprt"
 data_ports = "50000-50001"
+trust_data_address = "10.9.0.0/16"
 `))
 	want := Config{
 		Log:   Log{Level: "debug", Format: "console"},
@@ -212,15 +219,25 @@ data_ports = "50000-50001"
 			Name:          "one",
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:21")},
 			PublicAddress: PublicAddress{IPv6: netip.MustParseAddr("2001:db8::9")},
-			PassivePorts:  PortRange{40000, 40000},
+			PassivePorts:  PortRange{42000, 42000},
 			Backend:       "b",
 		}, {
 			Name:          "two",
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:2121")},
 			PublicAddress: PublicAddress{IPv4: netip.MustParseAddr("203.0.113.9"), IPv6: netip.MustParseAddr("2001:db8::9")},
-			PassivePorts:  PortRange{40000, 40000},
-			Backend:       "b",
-			Banner:        "Grüße",
+			PublicAddressFor: []PublicOverride{
+				{netip.MustParsePrefix("192.0.2.7/32"), PublicAddress{IPv4: netip.MustParseAddr("192.0.2.9")}},
+				{netip.MustParsePrefix("10.1.0.0/16"), PublicAddress{IPv6: netip.MustParseAddr("2001:db8::8"), Hosts: []string{"ftp.example.net"}}},
+				{netip.MustParsePrefix("10.0.0.0/8"), PublicAddress{Auto: true}},
+			},
+			PassivePorts:         PortRange{40000, 40000},
+			AdvertisedPortOffset: -8000,
+			PassiveBind:          PassiveBind{netip.IPv4Unspecified(), netip.MustParseAddr("2001:db8::7")},
+			DataPeer:             DataPeer{24, 64},
+			ActiveSourcePorts:    []PortRange{{20, 20}, {41000, 41009}},
+			AllowForeignData:     []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+			Backend:              "b",
+			Banner:               "Grüße",
 		}},
 		Backends: []Backend{{
 			Name: "b",
@@ -229,6 +246,8 @@ data_ports = "50000-50001"
 			},
 			Data:      DataEPRT,
 			DataPorts: PortRange{50000, 50001},
+
+			TrustDataAddress: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -24,10 +24,10 @@ func (t table) frontend(k *checks) Frontend {
 	if t.entry.table["listen"] == nil {
 		t.faultAt(t.entry.line, "listen", wrongf(`write listen = ":21"`, "is missing"))
 	}
-	t.publicAddress(&f)
 	if t.portRange("passive_ports", &f.PassivePorts) {
 		k.ranges = append(k.ranges, t.portUse("passive_ports", f.PassivePorts))
 	}
+	t.addresses(&f, k)
 	if s, ok := t.text("backend", "NAME"); ok {
 		f.Backend = s.value
 		k.routes = append(k.routes, route{name: s.value, key: t.entry.path + ".backend", line: s.line})
@@ -42,48 +42,6 @@ func (t table) frontend(k *checks) Frontend {
 		f.Banner = banner
 	}
 	return f
-}
-
-// publicAddress reads public_address: "auto", or one address of each family.
-func (t table) publicAddress(f *Frontend) {
-	const key = "public_address"
-	given := t.texts(key, "auto")
-	if t.entry.table[key] == nil {
-		return
-	}
-	f.PublicAddress = PublicAddress{}
-	sound := len(given) > 0
-	for _, s := range given {
-		if s.value == "auto" {
-			if len(given) > 1 {
-				sound = false
-				t.faultAt(s.line, key, wrongf(`write "auto" alone, or the addresses without it`, `"auto" stands beside other addresses`))
-			}
-			f.PublicAddress.Auto = true
-			continue
-		}
-		ip, w := parsePublic(s.value)
-		if w != nil {
-			sound = false
-			t.faultAt(s.line, key, w)
-			continue
-		}
-		family, place := "IPv6", &f.PublicAddress.IPv6
-		if ip.Is4() {
-			family, place = "IPv4", &f.PublicAddress.IPv4
-		}
-		if place.IsValid() {
-			sound = false
-			t.faultAt(s.line, key, wrongf(fmt.Sprintf("write one of %q and %q", *place, ip), "%q is a second %s address", s.value, family))
-			continue
-		}
-		*place = ip
-	}
-	listensIPv4 := slices.ContainsFunc(f.Listen, func(a netip.AddrPort) bool { return a.Addr().Is4() })
-	if sound && listensIPv4 && !f.PublicAddress.Auto && !f.PublicAddress.IPv4.IsValid() {
-		t.faultAt(t.line(key), key, wrongf(`add the IPv4 address that clients reach, or write "auto"`,
-			"has no IPv4 address, but the frontend listens on one and a 227 reply needs it"))
-	}
 }
 
 // backend reads [backend.NAME].
@@ -106,6 +64,7 @@ func (t table) backend(k *checks) Backend {
 		t.faultAt(t.entry.line, "servers", wrongf(`write servers = ["10.0.0.5:21"] with the addresses of yours`, "is missing"))
 	}
 	t.dataMode(&b)
+	b.TrustDataAddress = t.networks("trust_data_address")
 	if t.portRange("data_ports", &b.DataPorts) {
 		if b.DataPorts.First < firstUnprivileged {
 			t.faultAt(t.line("data_ports"), "data_ports", wrongf(fmt.Sprintf("write ports from %d up", firstUnprivileged),

@@ -16,8 +16,8 @@ var schema = map[string][]string{
 	"admin":         {"listen"},
 	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger", "shutdown_delay", "drain"},
 	"limits":        {"sessions", "sessions_per_client"},
-	"frontend.NAME": {"listen", "public_address", "passive_ports", "backend", "banner"},
-	"backend.NAME":  {"servers", "data", "data_ports"},
+	"frontend.NAME": {"listen", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "backend", "banner"},
+	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address"},
 }
 
 // A reader turns the entries of a document into values and gathers what is
@@ -137,7 +137,7 @@ func (t table) faultAt(line int, key string, w *wrong) {
 // wrongType reports a value that is not of the type wanted. example is a
 // value of the right type, as TOML.
 func (t table) wrongType(line int, key, wanted string, value any, example string) {
-	t.faultAt(line, key, wrongf(fmt.Sprintf("write %s = %s", key, example), "must be %s, is %s", wanted, describe(value)))
+	t.faultAt(line, key, wrongf(fmt.Sprintf("write %s = %s", joinPath("", key), example), "must be %s, is %s", wanted, describe(value)))
 }
 
 // text returns the string that key has; ok is false if there is none.
@@ -153,8 +153,20 @@ func (t table) text(key, example string) (s text, ok bool) {
 	return text{value, e.line}, ok
 }
 
-// texts returns the strings of a key that has a string or a list of them.
+// texts returns the strings of a key that has a string or a list of them, which
+// is not empty.
 func (t table) texts(key, example string) []text {
+	if e := t.entry.table[key]; e != nil {
+		if list, ok := e.value.([]any); ok && len(list) == 0 {
+			t.faultAt(e.line, key, wrongf("write "+joinPath("", key)+" = "+strconv.Quote(example), "the list is empty"))
+		}
+	}
+	return t.list(key, example)
+}
+
+// list returns the strings of a key that has a string or a list of them, which
+// may be empty.
+func (t table) list(key, example string) []text {
 	e := t.entry.table[key]
 	if e == nil {
 		return nil
@@ -175,9 +187,6 @@ func (t table) texts(key, example string) []text {
 				t.faultAt(line, key, wrongf(fmt.Sprintf("write %s in place of it", likely(element, example)),
 					"must hold strings only, holds %s", describe(element)))
 			}
-		}
-		if len(v) == 0 {
-			t.faultAt(e.line, key, wrongf("write "+key+" = "+strconv.Quote(example), "the list is empty"))
 		}
 		return list
 	}

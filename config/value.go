@@ -135,34 +135,37 @@ func parseIP(s string) (netip.Addr, *wrong) {
 	return ip, nil
 }
 
-// parsePublic reads an address to be told to clients.
-func parsePublic(s string) (netip.Addr, *wrong) {
+// parsePublic reads an address to be told to clients, or the name of a host
+// that has one.
+func parsePublic(s string) (ip netip.Addr, host string, w *wrong) {
 	const example = `write the address that clients reach, or "auto"`
 	if s == "" {
-		return netip.Addr{}, wrongf(example, "the address is empty")
+		return ip, "", wrongf(example, "the address is empty")
 	}
 	if host, port, w := cutPort(s, "21"); w == nil && (port != "" || host != s) {
-		if ip, err := netip.ParseAddr(host); err == nil {
-			return netip.Addr{}, wrongf(fmt.Sprintf("write %q", ip), "%q is more than an IP address", s)
+		if ip, err := netip.ParseAddr(host); err == nil || isHostName(host) {
+			if err == nil {
+				host = ip.String()
+			}
+			return ip, "", wrongf(fmt.Sprintf("write %q", host), "%q is more than an address", s)
 		}
 	}
 	if prefix, err := netip.ParsePrefix(s); err == nil {
-		return netip.Addr{}, wrongf(fmt.Sprintf("write %q", prefix.Addr()), "%q is a network, not an address", s)
+		return ip, "", wrongf(fmt.Sprintf("write %q", prefix.Addr()), "%q is a network, not an address", s)
 	}
-	ip, err := netip.ParseAddr(s)
-	if err != nil && isHostName(s) {
-		return ip, wrongf(`write the IP address that it stands for, or "auto"`, "%q is a host name, which is not supported yet", s)
+	if _, err := netip.ParseAddr(s); err != nil && isHostName(s) {
+		return ip, s, nil
 	}
-	ip, w := parseIP(s)
+	ip, w = parseIP(s)
 	switch {
 	case w != nil:
-		return ip, w
+		return ip, "", w
 	case ip.IsUnspecified():
-		return ip, wrongf(example, "%q is no address that a client can connect to", s)
+		return ip, "", wrongf(example, "%q is no address that a client can connect to", s)
 	case ip.IsMulticast(), ip == broadcast:
-		return ip, wrongf(example, "%q is not the address of one machine", s)
+		return ip, "", wrongf(example, "%q is not the address of one machine", s)
 	}
-	return ip, nil
+	return ip, "", nil
 }
 
 // parseServer reads a server's control address: "host", "host:port",

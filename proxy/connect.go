@@ -59,7 +59,7 @@ func (s *session) connectTo(server config.Server) connection {
 	for _, addr := range addrs {
 		remote := netip.AddrPortFrom(addr, server.Port)
 		ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
-		conn, err := s.p.network.Dial(ctx, netip.Addr{}, remote)
+		conn, err := s.p.network.Dial(ctx, netip.AddrPort{}, remote)
 		cancel()
 		if err != nil {
 			failed = append(failed, err)

@@ -32,6 +32,20 @@ func TestDialogues(t *testing.T) {
 	ftptest.RunDialogues(t, "testdata/dialogues/*.txt", startDialogue(dialogueConfig))
 }
 
+// Here config> lines belong to the frontend.
+func TestAddressDialogues(t *testing.T) {
+	ftptest.RunDialogues(t, "testdata/dialogues/addresses/*.txt", startDialogue(`
+[backend.inside]
+servers = "10.0.0.5"
+data_ports = "31000-31001"
+
+[frontend.public]
+listen = ["203.0.113.9:21", "[2001:db8::9]:21"]
+passive_ports = "40000"
+backend = "inside"
+`))
+}
+
 // startDialogue starts a proxy with the configuration of a dialogue.
 func startDialogue(base string) ftptest.Start { return startUntil(base, nil) }
 

@@ -629,7 +629,7 @@ func (s *scene) wantReleased() {
 	defer cancel()
 	lo := netip.MustParseAddr("127.0.0.1")
 	lease, err := s.process.ports.Lease(ctx, portpool.Request{
-		Local: lo, Ports: portpool.Range(ports), Peer: hostPrefix(lo), Hold: s.mode == "active",
+		Local: lo, Ports: portpool.Range(ports), Peer: netip.PrefixFrom(lo, lo.BitLen()), Hold: s.mode == "active",
 	})
 	if err != nil {
 		s.t.Errorf("the port is not free: %v", err)

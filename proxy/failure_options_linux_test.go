@@ -29,7 +29,7 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 		return conn
 	}
 	dialled := func(t *testing.T) net.Conn {
-		conn, err := TCP{}.Dial(t.Context(), netip.Addr{}, addrPort(listenLoopback(t).Addr()))
+		conn, err := TCP{}.Dial(t.Context(), netip.AddrPort{}, addrPort(listenLoopback(t).Addr()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -101,7 +101,7 @@ func activeTarget(verb, arg string) string {
 func (w *fuzzWorld) dial(from fuzzHost, name, to string, lazy bool) *fuzzWire {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	conn, err := from.Dial(ctx, netip.Addr{}, netip.MustParseAddrPort(to))
+	conn, err := from.Dial(ctx, netip.AddrPort{}, netip.MustParseAddrPort(to))
 	if err != nil {
 		w.say("%s: refused", name)
 		return nil

@@ -2,9 +2,14 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"syscall"
 
+	"ftproxy/config"
 	"ftproxy/internal/portpool"
 )
 
@@ -29,7 +34,8 @@ func (l listenLeg) patient() bool                              { return false }
 // A dialLeg connects to its peer.
 type dialLeg struct {
 	network Network
-	local   netip.Addr // as on the control connection: peers compare the two
+	local   netip.Addr         // as on the control connection: peers compare the two
+	ports   []config.PortRange // to come from, in the order to try; none: any
 	remote  netip.AddrPort
 	// late: to a client nothing is dialled before its server has accepted the
 	// transfer, so that ftproxy cannot be made to knock at ports (RFC 2577 §3).
@@ -37,7 +43,24 @@ type dialLeg struct {
 }
 
 func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
-	return l.network.Dial(ctx, l.local, l.remote)
+	if len(l.ports) == 0 {
+		return l.network.Dial(ctx, netip.AddrPortFrom(l.local, 0), l.remote)
+	}
+	// The kernel refuses a port from which this peer's port has a connection
+	// already, or had one a minute ago.
+	var err error
+	for _, r := range l.ports {
+		first := rand.IntN(r.Len())
+		for i := range r.Len() {
+			port := r.First + uint16((first+i)%r.Len())
+			var conn net.Conn
+			conn, err = l.network.Dial(ctx, netip.AddrPortFrom(l.local, port), l.remote)
+			if err == nil || !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+				return conn, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("no port of active_source_ports is free for %s: %w", l.remote, err)
 }
 func (l dialLeg) Close() error  { return nil }
 func (l dialLeg) patient() bool { return l.late }

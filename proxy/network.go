@@ -16,9 +16,13 @@ type Network interface {
 	Listen(addr netip.AddrPort) (net.Listener, error)
 	// ListenData opens a data listener.
 	ListenData(addr netip.AddrPort) (net.Listener, error)
-	// Dial connects to remote, from local where it is valid. The context
-	// bounds the attempt.
-	Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error)
+	// Dial connects to remote. It comes from the address of local where that
+	// is valid, and from its port where that is not 0; a port may have many
+	// connections, but the error wraps EADDRINUSE or EADDRNOTAVAIL where it
+	// cannot have this one. The context bounds the attempt.
+	Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
+	// MayBind tells whether this process may dial from a port.
+	MayBind(port uint16) error
 	// Resolve gives the addresses of a host name, or the address itself.
 	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -53,11 +57,11 @@ func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
 // Dial connects by TCP. A connection that came about while ctx ended is reset:
 // after a clean close the server would take an upload that was given up for an
 // empty file (H56).
-func (TCP) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: resetOnClose}
+func (TCP) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: dialled(local.Port())}
 	dialer.SetMultipathTCP(false)
-	if local.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	if local.Addr().IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(local)
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", remote.String())
 	if err != nil {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -31,16 +32,42 @@ func controlListener(_, _ string, c syscall.RawConn) error {
 	return failed
 }
 
-// resetOnClose makes closing a socket a reset, until SetLinger(-1).
-func resetOnClose(_, _ string, c syscall.RawConn) error {
-	var failed error
-	err := c.Control(func(fd uintptr) {
-		failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	})
-	if err != nil {
-		return err
+// dialled prepares a socket that will connect from a port, 0 for any. Closing
+// it is a reset, until SetLinger(-1). A port that was named may have many
+// connections; one that the kernel picks is picked for the peer, so that peers
+// share the ports.
+func dialled(port uint16) controlFunc {
+	level, option := unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT
+	if port != 0 {
+		level, option = unix.SOL_SOCKET, unix.SO_REUSEADDR
 	}
-	return failed
+	return func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) {
+			failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			if failed == nil {
+				failed = unix.SetsockoptInt(int(fd), level, option, 1)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return failed
+	}
+}
+
+// MayBind tries the port on no address in particular. That something listens
+// there says nothing of another address.
+func (TCP) MayBind(port uint16) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil // Without IPv4 there is nothing to be learned.
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)}); err == unix.EACCES {
+		return os.NewSyscallError("bind", err)
+	}
+	return nil
 }
 
 // tuneControl sets on a dialled control connection what controlListener sets

@@ -12,8 +12,11 @@ type controlFunc = func(network, address string, c syscall.RawConn) error
 // controlListener sets nothing: ABOR sent as urgent data needs Linux.
 func controlListener(_, _ string, _ syscall.RawConn) error { return nil }
 
-// resetOnClose leaves a close as it is.
-func resetOnClose(_, _ string, _ syscall.RawConn) error { return nil }
+// dialled leaves a socket as it is.
+func dialled(uint16) controlFunc { return nil }
+
+// MayBind leaves it to the first connection.
+func (TCP) MayBind(uint16) error { return nil }
 
 func tuneControl(net.Conn) {}
 

@@ -69,27 +69,6 @@ func lease(ctx context.Context, pool *portpool.Pool, public, inside *portpool.Re
 	out <- leased{err: l.err}
 }
 
-// publicPort is the request for a port that the client will connect to.
-func (s *session) publicPort() *portpool.Request {
-	return &portpool.Request{
-		Local: s.local.Addr(),
-		Ports: s.fe.passivePorts,
-		Peer:  hostPrefix(s.clientAddr.Addr()),
-		Owner: s.id,
-	}
-}
-
-// insidePort is the request for a port that the server will connect to.
-func (s *session) insidePort() *portpool.Request {
-	return &portpool.Request{
-		Local: addrPort(s.server.conn.LocalAddr()).Addr(),
-		Ports: s.fe.backend.dataPorts,
-		Peer:  hostPrefix(s.serverAddr.Addr()),
-		Owner: s.id,
-		Hold:  true, // Servers dial from port 20: one 4-tuple for each of our ports.
-	}
-}
-
 func (s *session) leased() <-chan leased {
 	if s.wait == nil {
 		return nil

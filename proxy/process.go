@@ -38,6 +38,7 @@ type Process struct {
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
 	servers serverStates
+	names   names
 	runtime atomic.Pointer[Runtime]
 
 	sessionPrefix string // tells the sessions of one process from those of its predecessor
@@ -85,10 +86,14 @@ func (p *Process) Apply(c *config.Config) error {
 	if p.draining {
 		return ErrShutdown
 	}
+	if err := p.checkSources(c); err != nil {
+		return err
+	}
 	opened, err := p.listen(rt)
 	if err != nil {
 		return err
 	}
+	p.follow(rt)
 	p.runtime.Store(rt)
 	for _, fe := range rt.frontends {
 		p.metrics.Declare(fe.name, fe.backend.name, fe.passivePorts.String(), fe.backend.dataPorts.String())
@@ -106,6 +111,33 @@ func (p *Process) Apply(c *config.Config) error {
 	}
 	return nil
 }
+
+// checkSources finds source ports that the process may not use.
+func (p *Process) checkSources(c *config.Config) error {
+	var failed []error
+	for _, f := range c.Frontends {
+		for _, r := range f.ActiveSourcePorts {
+			if err := p.network.MayBind(r.First); err != nil {
+				failed = append(failed, &SourceError{Frontend: f.Name, Port: r.First, Err: err})
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// A SourceError says which of a frontend's active_source_ports this process may
+// not use.
+type SourceError struct {
+	Frontend string
+	Port     uint16
+	Err      error
+}
+
+func (e *SourceError) Error() string {
+	return fmt.Sprintf("frontend %s: connecting from port %d: %v", e.Frontend, e.Port, e.Err)
+}
+
+func (e *SourceError) Unwrap() error { return e.Err }
 
 // A ListenError says which listener of which frontend could not be opened.
 type ListenError struct {

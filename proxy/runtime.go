@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
@@ -15,13 +16,20 @@ type Runtime struct {
 	timeouts  config.Timeouts
 	limits    config.Limits
 	frontends map[netip.AddrPort]*frontend // by listening address
+	hosts     []string                     // names of public addresses
 }
 
 // A frontend is what clients reach.
 type frontend struct {
 	name         string
 	public       config.PublicAddress
+	publicNear   []config.PublicOverride // for clients of a network, the narrowest first
 	passivePorts portpool.Range
+	portOffset   int
+	bind         config.PassiveBind
+	dataPeer     config.DataPeer
+	sources      []config.PortRange // of connections to clients
+	foreign      []netip.Prefix     // whose data connections clients may use
 	banner       string
 	backend      *backend
 }
@@ -32,25 +40,36 @@ type backend struct {
 	servers   []config.Server
 	data      config.DataMode
 	dataPorts portpool.Range
+	trusted   []netip.Prefix // whose addresses in a 227 are believed
 }
 
 // newRuntime builds the rules from a checked configuration.
 func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))
 	for _, b := range c.Backends {
-		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts)}
+		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend)}
 	for _, f := range c.Frontends {
 		fe := &frontend{
 			name:         f.Name,
 			public:       f.PublicAddress,
+			publicNear:   f.PublicAddressFor,
 			passivePorts: portRange(f.PassivePorts),
+			portOffset:   f.AdvertisedPortOffset,
+			bind:         f.PassiveBind,
+			dataPeer:     f.DataPeer,
+			sources:      f.ActiveSourcePorts,
+			foreign:      f.AllowForeignData,
 			banner:       f.Banner,
 			backend:      backends[f.Backend],
 		}
 		if fe.backend == nil {
 			return nil, fmt.Errorf("frontend %s: no backend %q", f.Name, f.Backend)
+		}
+		rt.addHosts(f.PublicAddress)
+		for _, o := range f.PublicAddressFor {
+			rt.addHosts(o.PublicAddress)
 		}
 		for _, addr := range f.Listen {
 			if other, taken := rt.frontends[addr]; taken {
@@ -66,13 +85,12 @@ func portRange(r config.PortRange) portpool.Range {
 	return portpool.Range{First: r.First, Last: r.Last}
 }
 
-// advertised is the address that a 227 gives to a client whose control
-// connection reached us at local.
-func (f *frontend) advertised(local netip.Addr) (addr netip.Addr, ok bool) {
-	if f.public.Auto {
-		return local, local.Is4()
+func (rt *Runtime) addHosts(p config.PublicAddress) {
+	for _, host := range p.Hosts {
+		if !slices.Contains(rt.hosts, host) {
+			rt.hosts = append(rt.hosts, host)
+		}
 	}
-	return f.public.IPv4, f.public.IPv4.IsValid()
 }
 
 // isInside tells whether port is one that servers connect to.

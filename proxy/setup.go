@@ -38,7 +38,7 @@ func (s *session) doPASV(*queued) error {
 	if !s.clientAddr.Addr().Is4() {
 		return refuse(425, "PASV is for IPv4, use EPSV.", nil)
 	}
-	if _, ok := s.fe.advertised(s.local.Addr()); !ok {
+	if _, ok := s.advertised(); !ok {
 		return refuse(425, "No IPv4 address for PASV, use EPSV.", nil)
 	}
 	return s.setUp("PASV", netip.AddrPort{})
@@ -90,22 +90,23 @@ func (s *session) doEPRT(q *queued) error {
 	return s.active("EPRT", target, err)
 }
 
-// active agrees on a data connection to the client. Its target
-// must be the client itself, and no port of a service: ftproxy attacks nobody
-// on behalf of another (RFC 2577 §3, H41).
+// active agrees on a data connection to the client. Its target must be the
+// client itself, or in a network that the configuration allows, and no port of
+// a service: ftproxy attacks nobody on behalf of another (RFC 2577 §3, H41).
 func (s *session) active(verb string, target netip.AddrPort, err error) error {
 	switch {
 	case s.epsvAll:
 		return refuse(503, textEPSVAll, nil)
 	case err != nil:
 		return refuse(501, "Syntax error in "+verb+" argument.", err)
-	case target.Addr() != netip.IPv6Unspecified() && target.Addr() != s.clientAddr.Addr().WithZone(""):
+	case !s.isOwn(target.Addr()):
 		return refuse(504, verb+" must name your own address.", errors.New("foreign address "+target.String()))
 	case target.Port() < 1024:
 		return refuse(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()))
 	}
-	// A link-local one has a zone, and lftp writes "::" for its own.
-	target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())
+	if !contains(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
+		target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())
+	}
 	return s.setUp(verb, target)
 }
 
@@ -118,8 +119,6 @@ func (s *session) setUp(verb string, target netip.AddrPort) error {
 	}
 	return s.leasePorts(&setup{client: verb, target: target, attempts: attempts})
 }
-
-func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // dropData ends a data connection that was agreed on and not used.
 func (s *session) dropData() {

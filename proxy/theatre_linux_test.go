@@ -228,7 +228,7 @@ func (w *witness) listens(l net.Listener, err error) (net.Listener, error) {
 	return witnessed{l, w}, nil
 }
 
-func (w *witness) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+func (w *witness) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
 	conn, err := w.TCP.Dial(ctx, local, remote)
 	if err == nil {
 		w.saw(conn)

@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
-	"strconv"
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
@@ -43,6 +43,8 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 		return []string{"EPRT"}, nil
 	case !ipv4:
 		return []string{extended}, nil
+	case passive && len(s.fe.backend.trusted) > 0: // Only a 227 names an address.
+		return []string{plain}, nil
 	case client == "PASV", client == "PORT", s.midway, s.p.servers.refuses(s.serverAddr, extended):
 		// Between REST and its transfer a second attempt would be one command
 		// more that the client did not send (H33).
@@ -69,42 +71,41 @@ func (s *session) sendSetup(st *setup) error {
 
 // replyPassive takes the server's answer to PASV or EPSV.
 func (s *session) replyPassive(ex *exchange) error {
-	port, err := passivePort(ex)
+	addr, err := passiveAddr(ex)
 	if err != nil {
 		return s.setupRefused(ex, err)
 	}
 	// The address in a 227 is not believed: many servers behind NAT write a
 	// wrong one, and a bad one could send us anywhere (H9, RFC 2577 §4).
-	s.agreed(ex, dialLeg{
-		network: s.p.network,
-		local:   addrPort(s.server.conn.LocalAddr()).Addr(),
-		remote:  netip.AddrPortFrom(s.serverAddr.Addr(), port),
-	})
+	if !contains(s.fe.backend.trusted, addr.Addr()) {
+		addr = netip.AddrPortFrom(s.serverAddr.Addr(), addr.Port())
+	}
+	s.agreed(ex, s.serverLeg(addr))
 	return nil
 }
 
 // errSetup is a reply that agrees to no data connection.
 var errSetup = errors.New("the server refuses the data connection")
 
-// passivePort is the port that the server listens on. A server that answers
-// EPSV with a 227 is taken at its word (H8); a port below 1024 is one of its
-// services rather than a data port (H5).
-func passivePort(ex *exchange) (port uint16, err error) {
+// passiveAddr is where the server says that it listens, without an address in
+// a 229. A server that answers EPSV with a 227 is taken at its word (H8); a port
+// below 1024 is one of its services rather than a data port (H5).
+func passiveAddr(ex *exchange) (addr netip.AddrPort, err error) {
 	text := ex.reply.Text()
 	switch {
 	case ex.reply.Code == 227:
-		var addr netip.AddrPort
 		addr, err = rewrite.ParsePASV(text)
-		port = addr.Port()
 	case ex.reply.Code == 229 && ex.verb == "EPSV":
+		var port uint16
 		port, err = rewrite.ParseEPSV(text)
+		addr = netip.AddrPortFrom(netip.Addr{}, port)
 	default:
-		return 0, errSetup
+		return addr, errSetup
 	}
-	if err == nil && port < 1024 {
-		err = errors.New("port " + strconv.Itoa(int(port)) + " is no data port")
+	if err == nil && addr.Port() < 1024 {
+		err = fmt.Errorf("port %d is no data port", addr.Port())
 	}
-	return port, err
+	return addr, err
 }
 
 // replyActive takes the server's answer to PORT or EPRT.
@@ -119,15 +120,11 @@ func (s *session) replyActive(ex *exchange) error {
 // agreed makes the data connection the session's next, and tells the client.
 func (s *session) agreed(ex *exchange, server leg) {
 	st := ex.setup
-	client := leg(listenLeg{st.ports.public})
-	if !st.passiveClient() {
-		client = dialLeg{network: s.p.network, local: s.local.Addr(), remote: st.target, late: true}
-	}
 	if s.last != nil { // One at most lingers.
 		s.last.unlinger()
 		s.last = nil
 	}
-	s.data = s.startTransfer(client, server, modes{st.client, ex.verb})
+	s.data = s.startTransfer(s.clientLeg(st), server, modes{st.client, ex.verb})
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
 	s.client.out = append(s.client.out, s.setupReply(ex)...)
 }
@@ -141,10 +138,10 @@ func (s *session) setupReply(ex *exchange) []byte {
 	if !st.passiveClient() {
 		return ftp.AppendReply(nil, 200, st.client+" command successful.")
 	}
-	port := st.ports.public.Addr().Port()
+	port := uint16(int(st.ports.public.Addr().Port()) + s.fe.portOffset)
 	var line string
 	if st.client == "PASV" {
-		ip, _ := s.fe.advertised(s.local.Addr()) // doPASV has seen that there is one.
+		ip, _ := s.advertised() // doPASV has seen that there is one.
 		addr := netip.AddrPortFrom(ip, port)
 		if line = rewrite.FormatPASV(addr); ex.reply.Code == 227 {
 			line = rewrite.ReplacePASV(text, addr)

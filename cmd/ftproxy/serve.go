@@ -209,8 +209,13 @@ func explain(err error) error {
 	var lines []error
 	for _, one := range failures {
 		var failed *proxy.ListenError
-		if errors.As(one, &failed) {
+		var source *proxy.SourceError
+		switch {
+		case errors.As(one, &failed):
 			one = &listenError{"frontend " + failed.Frontend, failed.Addr, "frontend." + failed.Frontend + ".listen", failed.Err}
+		case errors.As(one, &source):
+			one = fmt.Errorf("frontend %s: cannot connect from port %d: %w: %s", source.Frontend, source.Port, source.Err,
+				needsCapability("frontend."+source.Frontend+".active_source_ports"))
 		}
 		lines = append(lines, one)
 	}
@@ -239,9 +244,7 @@ func (e *listenError) advice() string {
 		return fmt.Sprintf("the port is in use by another program; `ss -ltnp 'sport = :%d'` shows which: stop it, or change %s",
 			address.Port(), key)
 	case errors.Is(err, syscall.EACCES) && address.Port() < 1024:
-		return fmt.Sprintf("ports below 1024 need CAP_NET_BIND_SERVICE: "+
-			"`setcap cap_net_bind_service=+ep %s`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "+
-			"or a port from 1024 up in %s", executable(), key)
+		return needsCapability(key)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Sprintf("this machine does not have the address; `ip address` lists those it has: change %s", key)
 	case errors.Is(err, syscall.EAFNOSUPPORT):
@@ -252,6 +255,12 @@ func (e *listenError) advice() string {
 		err = op.Err // the address stands in the message already
 	}
 	return err.Error()
+}
+
+func needsCapability(key string) string {
+	return fmt.Sprintf("ports below 1024 need CAP_NET_BIND_SERVICE: "+
+		"`setcap cap_net_bind_service=+ep %s`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "+
+		"or a port from 1024 up in %s", executable(), key)
 }
 
 func family(a netip.Addr) string {

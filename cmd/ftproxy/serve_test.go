@@ -190,6 +190,8 @@ func TestExplain(t *testing.T) {
 			[]string{"this machine does not have the address; `ip address` lists those it has: change frontend.public.listen"}},
 		{"IPv6 is off", failed("public", "[::]:21", syscall.EAFNOSUPPORT), syscall.EAFNOSUPPORT,
 			[]string{"this machine has no IPv6; take the address out of frontend.public.listen"}},
+		{"source port", &proxy.SourceError{Frontend: "public", Port: 20, Err: os.NewSyscallError("bind", syscall.EACCES)}, syscall.EACCES,
+			[]string{"frontend public: cannot connect from port 20: bind: permission denied: ports below 1024 need CAP_NET_BIND_SERVICE: `setcap "}},
 		{"two", errors.Join(failed("b", "127.0.0.1:2121", syscall.EADDRINUSE), failed("a", "127.0.0.1:2121", syscall.EADDRINUSE)), syscall.EADDRINUSE,
 			[]string{"frontend a: ", "frontend b: "}},
 		{"another error", io.ErrUnexpectedEOF, io.ErrUnexpectedEOF, []string{"unexpected EOF"}},

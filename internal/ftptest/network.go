@@ -161,18 +161,14 @@ func (h *Host) ListenData(addr netip.AddrPort) (net.Listener, error) {
 	return h.Listen(addr)
 }
 
-// Dial connects to remote from local, or when local is the zero Addr from the
+// Dial connects to remote from local, or when local has no address from the
 // host's address that has most leading bits in common with remote's, as a
-// routing table would have it (RFC 6724 §5, rule 8). The error wraps
-// syscall.ECONNREFUSED when nobody listens, syscall.EHOSTUNREACH when there is
-// no such host, syscall.EADDRNOTAVAIL when the host does not have local, and
-// ctx's error when the host drops dials or ctx has ended.
-func (h *Host) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
-	return h.dial(ctx, netip.AddrPortFrom(local, 0), remote)
-}
-
-// dial is Dial from a port of the caller's choice; 0 picks one.
-func (h *Host) dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+// routing table would have it (RFC 6724 §5, rule 8); port 0 picks one. The
+// error wraps syscall.ECONNREFUSED when nobody listens, syscall.EHOSTUNREACH
+// when there is no such host, syscall.EADDRNOTAVAIL when the host does not have
+// local or has such a connection already, and ctx's error when the host drops
+// dials or ctx has ended.
+func (h *Host) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
 	remote = unmap(remote)
 	failed := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
@@ -191,7 +187,10 @@ func (h *Host) dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn
 	return c, nil
 }
 
-// connect is the part of dial that does not wait. It reports dropped if the
+// MayBind allows every port.
+func (h *Host) MayBind(uint16) error { return nil }
+
+// connect is the part of Dial that does not wait. It reports dropped if the
 // remote host never answers.
 func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err error) {
 	n := h.network
@@ -213,6 +212,11 @@ func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err
 			return nil, false, syscall.EADDRNOTAVAIL
 		}
 		local = netip.AddrPortFrom(local.Addr(), port)
+	}
+	for o := range h.open {
+		if c, ok := o.(*Conn); ok && c.local == local && c.remote == remote {
+			return nil, false, syscall.EADDRNOTAVAIL
+		}
 	}
 	peer := n.hosts[remote.Addr()]
 	if peer == nil {

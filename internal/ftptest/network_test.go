@@ -44,7 +44,7 @@ func connect(t *testing.T, from, to *Host) (client, server *Conn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := from.Dial(t.Context(), netip.Addr{}, netip.MustParseAddrPort(l.Addr().String()))
+	c, err := from.Dial(t.Context(), netip.AddrPort{}, netip.MustParseAddrPort(l.Addr().String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,9 +124,9 @@ func TestDial(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var local netip.Addr
+			var local netip.AddrPort
 			if tt.local != "" {
-				local = netip.MustParseAddr(tt.local)
+				local = netip.AddrPortFrom(netip.MustParseAddr(tt.local), 0)
 			}
 			c, err := client.Dial(t.Context(), local, netip.MustParseAddrPort(tt.remote))
 			if !errors.Is(err, tt.want) {
@@ -159,7 +159,7 @@ func TestDialPicksSource(t *testing.T) {
 		a := netip.MustParseAddr(remote)
 		h := n.Host(a)
 		l := listen(t, h, netip.AddrPortFrom(a, 21).String())
-		c, err := proxy.Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(a, 21))
+		c, err := proxy.Dial(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(a, 21))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestDialPicksSource(t *testing.T) {
 
 func TestDialWithoutFamily(t *testing.T) {
 	n := NewNetwork()
-	c, err := n.Host(someone).Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(proxyOut6, 21))
+	c, err := n.Host(someone).Dial(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(proxyOut6, 21))
 	if !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("Dial = %v, %v", c, err)
 	}
@@ -183,7 +183,7 @@ func TestAcceptKeepsOrderAndAddresses(t *testing.T) {
 	proxy, client := twoHosts()
 	l := listen(t, proxy, "0.0.0.0:21")
 	for _, addr := range []netip.Addr{proxyOut, proxyIn} {
-		c, err := client.Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(addr, 21))
+		c, err := client.Dial(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(addr, 21))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +218,7 @@ func TestDropDials(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		_, err := client.Dial(ctx, netip.Addr{}, netip.AddrPortFrom(proxyOut, 21))
+		_, err := client.Dial(ctx, netip.AddrPort{}, netip.AddrPortFrom(proxyOut, 21))
 		var timeout net.Error
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &timeout) || !timeout.Timeout() {
 			t.Errorf("error %v, want a timeout", err)
@@ -227,12 +227,12 @@ func TestDropDials(t *testing.T) {
 			t.Errorf("took %v, want 5s", took)
 		}
 		proxy.DropDials(false)
-		c, err := client.Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(proxyOut, 21))
+		c, err := client.Dial(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(proxyOut, 21))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Close()
-		if _, err := client.Dial(ctx, netip.Addr{}, netip.AddrPortFrom(proxyOut, 21)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := client.Dial(ctx, netip.AddrPort{}, netip.AddrPortFrom(proxyOut, 21)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with an ended context: %v", err)
 		}
 	})
@@ -271,7 +271,7 @@ func TestListenerDeadline(t *testing.T) {
 			t.Errorf("Accept: %v after %v, want a timeout after 1s", err, time.Since(began))
 		}
 		l.SetDeadline(time.Time{})
-		c, err := client.Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(proxyOut, 21))
+		c, err := client.Dial(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(proxyOut, 21))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +307,7 @@ func TestListenerCloseWakesAccept(t *testing.T) {
 func TestListenerCloseResetsUnaccepted(t *testing.T) {
 	proxy, client := twoHosts()
 	l := listen(t, proxy, "203.0.113.9:21")
-	c, err := client.Dial(t.Context(), netip.Addr{}, netip.AddrPortFrom(proxyOut, 21))
+	c, err := client.Dial(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(proxyOut, 21))
 	if err != nil {
 		t.Fatal(err)
 	}

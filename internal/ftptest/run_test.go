@@ -73,7 +73,7 @@ func (r *relay) session(client net.Conn) {
 	fmt.Fprintf(r.logs, `{"level":"info","client":%q,"port":21,"ok":true,"message":"session start"}`+"\n", client.RemoteAddr())
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	server, err := r.host.Dial(ctx, netip.Addr{}, r.server)
+	server, err := r.host.Dial(ctx, netip.AddrPort{}, r.server)
 	if err != nil {
 		fmt.Fprintf(client, "421 No server.\r\n")
 		client.Close()

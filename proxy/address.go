@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+
+	"ftproxy/config"
+	"ftproxy/internal/portpool"
+)
+
+// advertised is the IPv4 address that the client is told in a 227.
+func (s *session) advertised() (addr netip.Addr, ok bool) {
+	public := s.fe.publicFor(s.clientAddr.Addr())
+	switch {
+	case public.Auto:
+		return s.local.Addr(), s.local.Addr().Is4()
+	case public.IPv4.IsValid():
+		return public.IPv4, true
+	}
+	return s.p.names.ipv4(public.Hosts)
+}
+
+// publicFor is what clients at addr are told.
+func (f *frontend) publicFor(addr netip.Addr) config.PublicAddress {
+	for _, o := range f.publicNear {
+		if o.Clients.Contains(addr.WithZone("")) {
+			return o.PublicAddress
+		}
+	}
+	return f.public
+}
+
+// bind is where ports for the client listen.
+func (s *session) bind() netip.Addr {
+	bind := s.fe.bind.IPv6
+	if s.clientAddr.Addr().Is4() {
+		bind = s.fe.bind.IPv4
+	}
+	if !bind.IsValid() {
+		return s.local.Addr()
+	}
+	return bind
+}
+
+// publicPort is the request for a port that the client will connect to.
+func (s *session) publicPort() *portpool.Request {
+	client := s.clientAddr.Addr().WithZone("")
+	bits := s.fe.dataPeer.IPv6
+	if client.Is4() {
+		bits = s.fe.dataPeer.IPv4
+	}
+	if bits == 0 {
+		bits = client.BitLen()
+	}
+	return &portpool.Request{
+		Local:  s.bind(),
+		Ports:  s.fe.passivePorts,
+		Peer:   netip.PrefixFrom(client, bits).Masked(),
+		Others: s.fe.foreign,
+		Owner:  s.id,
+	}
+}
+
+// insidePort is the request for a port that the server will connect to.
+func (s *session) insidePort() *portpool.Request {
+	server := s.serverAddr.Addr()
+	return &portpool.Request{
+		Local:  addrPort(s.server.conn.LocalAddr()).Addr(),
+		Ports:  s.fe.backend.dataPorts,
+		Peer:   netip.PrefixFrom(server, server.BitLen()),
+		Others: s.fe.backend.trusted,
+		Owner:  s.id,
+		Hold:   true, // Servers dial from port 20: one 4-tuple for each of our ports.
+	}
+}
+
+// clientLeg is the client's side of a data connection.
+func (s *session) clientLeg(st *setup) leg {
+	if st.passiveClient() {
+		return listenLeg{st.ports.public}
+	}
+	return dialLeg{network: s.p.network, local: s.local.Addr(), ports: s.fe.sources, remote: st.target, late: true}
+}
+
+// serverLeg is the side of a server that listens at addr.
+func (s *session) serverLeg(addr netip.AddrPort) leg {
+	return dialLeg{network: s.p.network, local: addrPort(s.server.conn.LocalAddr()).Addr(), remote: addr}
+}
+
+// isOwn tells whether a client may have data connections to addr: its own, or
+// such as the configuration lends it. lftp writes "::" for its own.
+func (s *session) isOwn(addr netip.Addr) bool {
+	return addr == s.clientAddr.Addr().WithZone("") || addr == netip.IPv6Unspecified() || contains(s.fe.foreign, addr)
+}
+
+func contains(networks []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+}
