@@ -39,7 +39,7 @@ func benchmark(b *testing.B, size int, move func(destination, source *net.TCPCon
 }
 
 func spliceCopy(destination, source *net.TCPConn) error {
-	c := New(destination, source, Options{Stall: patience})
+	c := New(destination, source, Options{Stall: never})
 	r := c.Run(context.Background())
 	c.Finish(context.Background(), patience)
 	return r.Err

@@ -35,7 +35,7 @@ func child(source, destination string) int {
 		fmt.Println(err)
 		return 1
 	}
-	c := New(d, s, Options{Stall: patience})
+	c := New(d, s, Options{Stall: never})
 	if rate, err := strconv.ParseInt(os.Getenv(childRate), 10, 64); err == nil {
 		if err := c.SetRate(rate); err != nil {
 			fmt.Println(err)
@@ -105,7 +105,7 @@ func traced(t *testing.T, strace string, size int, environment ...string) trace 
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "trace")
-	ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, strace, "-f", "-o", file, "-e",
 		"trace=splice,read,write,recvfrom,sendto,recvmsg,sendmsg,readv,writev,sendfile,poll,ppoll,ioctl,shutdown,pipe2,fcntl,getsockopt",
@@ -135,7 +135,7 @@ func traced(t *testing.T, strace string, size int, environment ...string) trace 
 		sender.Write(make([]byte, size))
 		sender.(*net.TCPConn).CloseWrite()
 	}()
-	taker.SetReadDeadline(time.Now().Add(6 * patience))
+	taker.SetReadDeadline(time.Now().Add(patience))
 	if n, err := io.Copy(io.Discard, taker); n != int64(size) || err != nil {
 		t.Errorf("%d bytes arrived, then %v", n, err)
 	}

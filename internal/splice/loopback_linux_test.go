@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
-	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,11 +22,34 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(childSource); address != "" {
 		os.Exit(child(address, os.Getenv(childDestination)))
 	}
-	goleak.VerifyTestMain(m)
+	code := m.Run()
+	if code == 0 {
+		if err := leaked(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
-// patience is how long a test waits for what must happen soon.
-const patience = 10 * time.Second
+// leaked returns an error if goroutines stay. goleak's own patience is less than
+// half a second.
+func leaked() (err error) {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if err = goleak.Find(); err == nil {
+			break
+		}
+	}
+	return err
+}
+
+const (
+	// patience bounds every wait of a test. It is there to end one that hangs:
+	// the machine may stand still for seconds.
+	patience = time.Minute
+	// never is a stall that is longer than any wait.
+	never = 10 * patience
+)
 
 // smallBuffer makes a peer's receive window close after some 2 KiB.
 const smallBuffer = 4 << 10
@@ -236,7 +260,7 @@ func (j *joint) transfer(payload []byte) {
 
 func TestTransfer(t *testing.T) {
 	for _, size := range []int{0, 1, 1 << 10, 64<<10 + 1, 1 << 20, 20<<20 + 7} {
-		join(t, Options{Stall: patience}, 0).transfer(random(size))
+		join(t, Options{Stall: never}, 0).transfer(random(size))
 	}
 }
 
@@ -260,7 +284,7 @@ func TestBytesIsLive(t *testing.T) {
 // The destination's peer reads everything and goes away by reset, after our
 // FIN: no abort.
 func TestResetAfterAcknowledgement(t *testing.T) {
-	j := join(t, Options{Stall: patience}, 0)
+	j := join(t, Options{Stall: never}, 0)
 	payload := random(100 << 10)
 	j.send(payload)
 	if _, err := io.ReadFull(j.taker, make([]byte, len(payload))); err != nil {
@@ -308,20 +332,15 @@ func TestSourceResets(t *testing.T) {
 		j := join(t, Options{}, smallBuffer)
 		j.send(make([]byte, 32<<20))
 		j.mustBlock()
-		j.running(4 * watchDelay) // the source's watch is parked now
+		eventually(t, "the source is watched", j.watches)
 		reset(t, j.sender)
 		j.mustFail(Source, ErrReset)
 	})
 	t.Run("while the destination takes nothing again", func(t *testing.T) {
 		j := join(t, Options{}, smallBuffer)
-		parked := func() bool {
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			return j.parked
-		}
 		j.send(make([]byte, 8<<20))
 		j.mustBlock()
-		eventually(t, "the source is watched", parked)
+		eventually(t, "the source is watched", j.watches)
 		if _, err := io.ReadFull(j.taker, make([]byte, 8<<20)); err != nil {
 			t.Fatal(err)
 		}
@@ -329,10 +348,10 @@ func TestSourceResets(t *testing.T) {
 			t.Fatal(err)
 		}
 		j.sender.Write([]byte("x")) // wakes the watch, which has nothing to watch
-		eventually(t, "the watch has ended", func() bool { return !parked() })
+		eventually(t, "the watch has ended", func() bool { return !j.watches() })
 		j.send(make([]byte, 32<<20))
 		j.mustBlock()
-		eventually(t, "the source is watched again", parked)
+		eventually(t, "the source is watched again", j.watches)
 		reset(t, j.sender)
 		j.mustFail(Source, ErrReset)
 	})
@@ -435,8 +454,9 @@ func tail(t *testing.T, o Options, n int) *joint {
 	t.Helper()
 	j := prepare(t, o, smallBuffer)
 	j.destination.conn.(*net.TCPConn).SetWriteBuffer(4 * n)
+	j.sender.SetWriteBuffer(4 * n)
+	j.sendAll(random(n)) // It waits for nobody, so no stall is too short for it.
 	j.run()
-	j.sendAll(random(n))
 	mustEnd(t, j.sender)
 	j.sender.Close()
 	if got := j.Bytes(); got != int64(n) {
@@ -509,10 +529,6 @@ func TestTail(t *testing.T) {
 		j.taker.Close()
 		j.Finish(context.Background(), patience)
 	})
-	t.Run("stalled", func(t *testing.T) {
-		j := tail(t, Options{Stall: 200 * time.Millisecond}, n)
-		j.mustFail(Destination, ErrStalled)
-	})
 	t.Run("cancelled", func(t *testing.T) {
 		j := tail(t, Options{}, n)
 		j.cancel(errCancel)
@@ -555,9 +571,14 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// The stall is long, because the copy itself must have moved something by then;
+// no test has to. So they wait side by side.
 func TestStall(t *testing.T) {
-	const stall = 200 * time.Millisecond
-	t.Run("source", func(t *testing.T) {
+	const stall = 3 * time.Second
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	run := func(name string, f func(t *testing.T)) { waiting.Go(func() { t.Run(name, f) }) }
+	run("source", func(t *testing.T) {
 		start := time.Now()
 		j := join(t, Options{Stall: stall}, 0)
 		r := j.result()
@@ -567,35 +588,48 @@ func TestStall(t *testing.T) {
 		j.results <- r
 		j.mustFail(Source, ErrStalled)
 	})
-	t.Run("source after some bytes", func(t *testing.T) {
-		j := join(t, Options{Stall: stall}, 0)
-		j.send(random(1000))
+	run("source after some bytes", func(t *testing.T) {
+		j := prepare(t, Options{Stall: stall}, 0)
+		if _, err := j.sender.Write(random(1000)); err != nil {
+			t.Fatal(err)
+		}
+		j.run()
 		if _, err := io.ReadFull(j.taker, make([]byte, 1000)); err != nil {
 			t.Fatal(err)
 		}
 		j.mustFail(Source, ErrStalled)
 	})
-	t.Run("destination", func(t *testing.T) {
-		j := join(t, Options{Stall: stall}, smallBuffer)
+	run("destination", func(t *testing.T) {
+		j := prepare(t, Options{Stall: stall}, smallBuffer)
 		j.send(make([]byte, 32<<20))
+		eventually(t, "more is here than the destination takes", func() bool { return j.source.queued(t) > 4*smallBuffer })
+		j.run()
 		j.mustFail(Destination, ErrStalled)
 	})
-	t.Run("destination with all in its kernel", func(t *testing.T) {
+	run("destination with all in its kernel", func(t *testing.T) {
 		j := prepare(t, Options{Stall: stall}, smallBuffer)
 		j.destination.conn.(*net.TCPConn).SetWriteBuffer(1 << 20)
+		j.sender.SetWriteBuffer(1 << 20)
+		if _, err := j.sender.Write(random(100 << 10)); err != nil {
+			t.Fatal(err)
+		}
 		j.run()
-		j.send(random(100 << 10))
+		j.mustFail(Destination, ErrStalled)
+	})
+	run("tail", func(t *testing.T) {
+		j := tail(t, Options{Stall: stall}, 200<<10)
 		j.mustFail(Destination, ErrStalled)
 	})
 	// The receiver makes room in steps of 2 KiB, long before our kernel wants
 	// more bytes of us.
-	t.Run("slow receiver", func(t *testing.T) {
+	run("slow receiver", func(t *testing.T) {
 		j := prepare(t, Options{Stall: stall}, smallBuffer)
 		j.destination.conn.(*net.TCPConn).SetWriteBuffer(1 << 20)
-		j.run()
-		payload := random(40 << 10)
+		j.sender.SetWriteBuffer(1 << 20)
+		payload := random(28 << 10)
 		j.sendAll(payload)
-		tick := time.NewTicker(stall / 8)
+		j.run()
+		tick := time.NewTicker(stall / 16)
 		defer tick.Stop()
 		start := time.Now()
 		for got := 0; got < len(payload); <-tick.C {
@@ -605,7 +639,7 @@ func TestStall(t *testing.T) {
 			}
 			got += n
 		}
-		if time.Since(start) < 2*stall {
+		if time.Since(start) < stall*3/2 { // A stall is noticed after 9/8 of it.
 			t.Error("the receiver was not slow")
 		}
 		j.mustSucceed(len(payload))
@@ -723,6 +757,13 @@ func (j *joint) mustBlock() {
 	})
 }
 
+// watches reports whether the source is watched while the copy is blocked.
+func (j *joint) watches() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.parked
+}
+
 // queued returns how many bytes wait to be read.
 func (l leg) queued(t testing.TB) (n int) {
 	t.Helper()
@@ -751,20 +792,24 @@ func (l leg) received(t testing.TB) uint64 { return l.info(t).Bytes_received }
 // All that the source sends is here as soon as its FIN is, though the copy is
 // blocked and has not read it.
 func TestEndedBeforeEOFIsRead(t *testing.T) {
-	j := join(t, Options{}, 4096)
+	j := join(t, Options{}, smallBuffer)
 	chunk := make([]byte, 64<<10)
-	for written := int64(0); ; {
+	for written := int64(0); j.Bytes() == written; {
 		if _, err := j.sender.Write(chunk); err != nil {
 			t.Fatal(err)
 		}
 		written += int64(len(chunk))
-		deadline := time.Now().Add(100 * time.Millisecond)
-		for j.Bytes() < written && time.Now().Before(deadline) {
-			runtime.Gosched()
-		}
-		if j.Bytes() < written { // The copy is blocked, and there is room for a FIN.
-			break
-		}
+		// Where nothing moves in so many looks the copy is blocked, and there is
+		// room for a FIN.
+		still, last := 0, progress{}
+		eventually(t, "the chunk is through, or stuck", func() bool {
+			if now := j.progress(); now == last {
+				still++
+			} else {
+				still, last = 0, now
+			}
+			return j.Bytes() == written || still == 100
+		})
 	}
 	if j.Ended() {
 		t.Fatal("ended before the FIN")
@@ -772,11 +817,7 @@ func TestEndedBeforeEOFIsRead(t *testing.T) {
 	if err := j.sender.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); !j.Ended(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("not ended after the FIN")
-		}
-	}
+	eventually(t, "ended", j.Ended)
 	if j.ended.Load() {
 		t.Error("the copy has read the EOF: the test shows nothing")
 	}

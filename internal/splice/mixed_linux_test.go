@@ -38,7 +38,7 @@ func TestOnlyDestinationTCP(t *testing.T) {
 	t.Run("transfer", func(t *testing.T) {
 		destination, taker := tcpPair(t, 0)
 		source, sender := net.Pipe()
-		c := New(destination, source, Options{Stall: patience})
+		c := New(destination, source, Options{Stall: never})
 		results := start(t, c)
 		payload := random(1 << 20)
 		go func() { sender.Write(payload); sender.Close() }()
@@ -55,7 +55,7 @@ func TestOnlyDestinationTCP(t *testing.T) {
 		destination, taker := tcpPair(t, smallBuffer)
 		destination.SetWriteBuffer(1 << 20)
 		source, sender := net.Pipe()
-		c := New(destination, source, Options{Stall: patience})
+		c := New(destination, source, Options{Stall: never})
 		results := start(t, c)
 		sender.Write(make([]byte, 100<<10))
 		sender.Close()
@@ -81,7 +81,7 @@ func TestOnlySourceTCP(t *testing.T) {
 	t.Run("transfer", func(t *testing.T) {
 		source, sender := tcpPair(t, 0)
 		destination, taker := net.Pipe()
-		c := New(destination, source, Options{Stall: patience})
+		c := New(destination, source, Options{Stall: never})
 		results := start(t, c)
 		payload := random(1 << 20)
 		go func() { sender.Write(payload); sender.Close() }()

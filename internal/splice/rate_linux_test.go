@@ -91,7 +91,7 @@ func TestSetRateAfterTheEnd(t *testing.T) {
 // A machine that stands still makes the transfer longer and never faster.
 func TestRateIsNotExceeded(t *testing.T) {
 	const size, rate = 6 << 20, 8 << 20
-	j := prepare(t, Options{Stall: patience}, 0)
+	j := prepare(t, Options{Stall: never}, 0)
 	if err := j.SetRate(rate); err != nil {
 		t.Fatal(err)
 	}
@@ -106,20 +106,20 @@ func TestRateIsNotExceeded(t *testing.T) {
 
 // Lifting the limit takes effect on what is waiting.
 func TestRateIsLifted(t *testing.T) {
-	j := prepare(t, Options{Stall: patience}, 0)
+	j := prepare(t, Options{Stall: never}, 0)
 	if err := j.SetRate(100_000); err != nil {
 		t.Fatal(err)
 	}
 	j.run()
 	j.send(make([]byte, 64<<20)) // 11 minutes at that rate
-	if _, err := io.ReadFull(j.taker, make([]byte, 1<<20)); err != nil {
+	if _, err := io.ReadFull(j.taker, make([]byte, burst)); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.SetRate(0); err != nil {
 		t.Fatal(err)
 	}
-	j.taker.SetReadDeadline(time.Now().Add(6 * patience))
-	if _, err := io.ReadFull(j.taker, make([]byte, 63<<20)); err != nil {
+	j.taker.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(j.taker, make([]byte, 64<<20-burst)); err != nil {
 		t.Fatal(err)
 	}
 	j.sender.Close()
@@ -172,7 +172,7 @@ func TestSlowRateIsNoStall(t *testing.T) {
 	}
 	j.sendAll(make([]byte, burst+rate/2)) // fits into the sender's kernel
 	j.run()
-	j.taker.SetReadDeadline(time.Now().Add(6 * patience))
+	j.taker.SetReadDeadline(time.Now().Add(patience))
 	if n, err := io.Copy(io.Discard, onlyReader{j.taker}); n != burst+rate/2 || err != nil {
 		t.Errorf("%d bytes arrived, then %v", n, err)
 	}
@@ -197,8 +197,9 @@ func TestStallWhilePaced(t *testing.T) {
 		if err := j.SetRate(rate); err != nil {
 			t.Fatal(err)
 		}
-		j.run()
 		j.send(make([]byte, 32<<20))
+		eventually(t, "more is here than the destination takes", func() bool { return j.source.queued(t) > 4*smallBuffer })
+		j.run()
 		j.mustFail(Destination, ErrStalled)
 	})
 }
