@@ -39,6 +39,17 @@ func (c *Copy) Acked() int64 {
 	}
 }
 
+// Packet returns the size of the packets, in bytes of payload, that leave for the
+// destination at a low rate: two segments, or as much as a packet holds.
+func (c *Copy) Packet() int {
+	const ethernet, most = 1448, 64 << 10
+	segment := c.destination.segment()
+	if segment <= 0 {
+		segment = ethernet
+	}
+	return min(2*segment, most)
+}
+
 // succeeded reports whether every byte is known to be acknowledged.
 func (c *Copy) succeeded() bool {
 	c.mu.Lock()

@@ -252,3 +252,14 @@ func TestAckedAfterAFailure(t *testing.T) {
 		t.Errorf("%d bytes acknowledged, %d before the reset, %d handed over", n, known, j.Bytes())
 	}
 }
+
+func TestPacket(t *testing.T) {
+	j := prepare(t, Options{}, 0)
+	if n := j.Packet(); n != 64<<10 {
+		t.Errorf("a packet of loopback has %d bytes", n)
+	}
+	destination, source := net.Pipe()
+	if n := New(destination, source, Options{}).Packet(); n != 2*1448 {
+		t.Errorf("a packet of an unknown network has %d bytes", n)
+	}
+}

@@ -42,6 +42,19 @@ func (l leg) outq() (int, error) {
 	return int(n), err
 }
 
+// segment returns the size of the segments sent, 0 if it is not known.
+func (l leg) segment() (n int) {
+	if l.raw == nil {
+		return 0
+	}
+	_ = l.raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = int(info.Snd_mss)
+		}
+	})
+	return n
+}
+
 // finReceived reports whether the peer has sent its FIN, which may be unread. It
 // is false after a reset.
 func (l leg) finReceived() bool {
