@@ -27,6 +27,9 @@ type proxyConfig struct {
 	place    place
 	servers  []netip.AddrPort
 	extra    string // more TOML, before the frontend
+	frontend string // more keys of the frontend
+	backend  string // more keys of the backend
+	binary   string // "" is the one that is tested
 	listen   []netip.AddrPort
 	passive  portRange
 	dataPort portRange
@@ -55,10 +58,12 @@ listen = "%s"
 listen = [%s]
 passive_ports = "%s"
 backend = "inside"
+%s
 [backend.inside]
 servers = [%s]
 data_ports = "%s"
-`, admin, c.extra, quoted(c.listen), c.passive, quoted(c.servers), c.dataPort)
+%s
+`, admin, c.extra, quoted(c.listen), c.passive, c.frontend, quoted(c.servers), c.dataPort, c.backend)
 }
 
 func quoted(addrs []netip.AddrPort) string {
@@ -77,7 +82,11 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 	admin := netip.AddrPortFrom(c.place.proxy, freePort(t, c.place.proxy))
 	path := filepath.Join(t.TempDir(), "config.toml")
 	write(t, path, c.text(admin))
-	argv := append(wrap, binary, "serve", "-config", path)
+	program := binary
+	if c.binary != "" {
+		program = c.binary
+	}
+	argv := append(wrap, program, "serve", "-config", path)
 	p := &proxy{admin: admin}
 	for _, a := range c.listen {
 		if a.Addr().Is4() {
