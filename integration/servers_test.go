@@ -116,9 +116,15 @@ vsftpd_log_file=%s
 // startProFTPD runs ProFTPD standalone in the foreground with a user of its own.
 func startProFTPD(t *testing.T, addr netip.Addr, root string) *server {
 	t.Helper()
+	return startProFTPDWith(t, netip.AddrPortFrom(addr, freePort(t, addr)), root, "")
+}
+
+// startProFTPDWith adds lines to the configuration.
+func startProFTPDWith(t *testing.T, addr netip.AddrPort, root, more string) *server {
+	t.Helper()
 	path := unpacked(t, "proftpd-core", "usr/sbin/proftpd")
 	dir := t.TempDir()
-	s := &server{addr: netip.AddrPortFrom(addr, freePort(t, addr)), root: root, user: "test", pass: password}
+	s := &server{addr: addr, root: root, user: "test", pass: password}
 	name, group, uid, gid := "nobody", "nogroup", nobody, nobody
 	if os.Geteuid() != 0 {
 		uid, gid = os.Getuid(), os.Getgid()
@@ -171,7 +177,8 @@ IdentLookups off
 ControlsEngine off
 ControlsSocket %[4]s/controls
 </IfModule>
-`, filepath.Join(filepath.Dir(path), "../lib/proftpd"), addr, s.addr.Port(), dir, name, group, log))
+%[8]s
+`, filepath.Join(filepath.Dir(path), "../lib/proftpd"), addr.Addr(), addr.Port(), dir, name, group, log, more))
 	s.run(t, exec.Command(path, "-n", "-q", "-c", conf), log)
 	return s
 }

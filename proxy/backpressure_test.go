@@ -29,7 +29,7 @@ func TestPipeliningHasBackPressure(t *testing.T) {
 		}
 		defer server.Close()
 		client, err := network.Host(netip.MustParseAddr("198.51.100.7")).
-			Dial(t.Context(), netip.Addr{}, netip.MustParseAddrPort("203.0.113.9:21"))
+			Dial(t.Context(), netip.AddrPort{}, netip.MustParseAddrPort("203.0.113.9:21"))
 		if err != nil {
 			t.Fatal(err)
 		}
