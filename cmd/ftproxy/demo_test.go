@@ -99,7 +99,7 @@ func TestDemoHidesTheServer(t *testing.T) {
 	address := strings.TrimPrefix(regexp.MustCompile(`ftp://[0-9.:]+`).FindString(shown), "ftp://")
 	conn := must(net.Dial("tcp", address))
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	c := textproto.NewReader(bufio.NewReader(conn))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -67,12 +68,29 @@ func runInBackground(t *testing.T, args ...string) *running {
 	t.Cleanup(func() {
 		cancel()
 		<-r.ended
-		goleak.VerifyNone(t, others)
+		wantNoOther(t, others)
 		if t.Failed() {
 			t.Logf("standard output:\n%s\nstandard error:\n%s", r.stdout, r.stderr)
 		}
 	})
 	return r
+}
+
+// patience bounds a test's waits. It is there to end one that hangs: the machine
+// may stand still for seconds.
+const patience = time.Minute
+
+// wantNoOther expects that no goroutines stay but others. goleak's own patience
+// is less than half a second.
+func wantNoOther(t *testing.T, others goleak.Option) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if err = goleak.Find(others); err == nil {
+			return
+		}
+	}
+	t.Error(err)
 }
 
 // waitFor returns what s shows as soon as it shows text.
