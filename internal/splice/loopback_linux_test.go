@@ -450,9 +450,13 @@ func TestDestinationResets(t *testing.T) {
 
 // tail brings a copy to where the source is done and closed, and the
 // destination's peer, which does not read, has acknowledged a part only.
-func tail(t *testing.T, o Options, n int) *joint {
+func tail(t *testing.T, o Options, n int) *joint { return tailWithGrace(t, o, n, never) }
+
+// tailWithGrace gives a half-closed destination that moves nothing some time.
+func tailWithGrace(t *testing.T, o Options, n int, grace time.Duration) *joint {
 	t.Helper()
 	j := prepare(t, o, smallBuffer)
+	j.grace = grace
 	j.destination.conn.(*net.TCPConn).SetWriteBuffer(4 * n)
 	j.sender.SetWriteBuffer(4 * n)
 	j.sendAll(random(n)) // It waits for nobody, so no stall is too short for it.
@@ -479,7 +483,7 @@ func TestTail(t *testing.T) {
 		j.mustFail(Destination, ErrReset)
 	})
 	t.Run("half-closed and never read", func(t *testing.T) {
-		j := tail(t, Options{}, n)
+		j := tailWithGrace(t, Options{}, n, finGrace)
 		j.taker.CloseWrite()
 		j.mustFail(Destination, ErrReset)
 	})

@@ -62,10 +62,11 @@ func (c *Copy) deliver() (Side, error) {
 		own = 1
 	}
 	var (
-		delay = ackPollFirst
-		timer *time.Timer
-		last  = -1
-		grace time.Time // zero, or when a half-closed destination must have moved
+		delay  = ackPollFirst
+		timer  *time.Timer
+		last   = -1
+		half   bool          // the destination has half-closed
+		waited time.Duration // for it to move since then, in delays: while we were stopped ourselves we did not wait
 	)
 	for {
 		gone, fin := c.gone.Load(), c.fin.Load() // before outq, which a reset freezes
@@ -80,10 +81,9 @@ func (c *Copy) deliver() (Side, error) {
 			return Destination, fmt.Errorf("%w with %d bytes unacknowledged", ErrReset, n-own)
 		}
 		if fin && !early {
-			now := time.Now()
-			if n != last || grace.IsZero() {
-				grace = now.Add(max(finGrace, c.lull()))
-			} else if now.After(grace) {
+			if n != last || !half {
+				half, waited = true, 0
+			} else if waited > max(c.grace, c.lull()) {
 				return Destination, fmt.Errorf("%w: closed with %d bytes unacknowledged", ErrReset, n-own)
 			}
 		}
@@ -97,6 +97,7 @@ func (c *Copy) deliver() (Side, error) {
 		}
 		select {
 		case <-timer.C:
+			waited += delay
 			delay = min(2*delay, ackPollMax)
 		case <-c.changed:
 		case <-c.aborted:

@@ -89,6 +89,7 @@ type Result struct {
 type Copy struct {
 	destination, source leg
 	options             Options
+	grace               time.Duration // finGrace, but for tests
 
 	read, written   atomic.Int64  // payload bytes taken from the source, handed to the destination
 	spliced         atomic.Int64  // the part of written that never was in user space
@@ -123,6 +124,7 @@ func New(destination, source net.Conn, o Options) *Copy {
 		destination: newLeg(destination),
 		source:      newLeg(source),
 		options:     o,
+		grace:       finGrace,
 		changed:     make(chan struct{}, 1),
 		watched:     make(chan struct{}),
 		aborted:     make(chan struct{}),
