@@ -18,6 +18,8 @@ func (t table) addresses(f *Frontend, k *checks) {
 	t.dataPeer(f)
 	f.ActiveSourcePorts = t.sourcePorts(k)
 	f.AllowForeignData = t.networks("allow_foreign_data")
+	f.Bandwidth = t.bandwidth("bandwidth")
+	f.SessionBandwidth = t.bandwidth("session_bandwidth")
 }
 
 // publicAddress reads "auto", or a list of addresses and host names with one

@@ -76,6 +76,8 @@ type Frontend struct {
 	PassiveBind          PassiveBind
 	DataPeer             DataPeer
 	ActiveSourcePorts    []PortRange    // of connections to clients, in the order they are tried; none: any port
+	Bandwidth            Bandwidth      // of all transfers of the frontend
+	SessionBandwidth     Bandwidth      // of each session
 	AllowForeignData     []netip.Prefix // whose data connections a client may use besides its own (FXP)
 }
 
@@ -108,6 +110,7 @@ type Backend struct {
 	Servers   []Server // at least one, in the order they are tried
 	Data      DataMode
 	DataPorts PortRange
+	Bandwidth Bandwidth // of all its transfers
 	// TrustDataAddress are networks whose addresses are believed where a
 	// server's 227 names one, and may connect in active mode.
 	TrustDataAddress []netip.Prefix

@@ -191,6 +191,8 @@ passive_bind = ["0.0.0.0", "2001:db8::7"]
 data_peer = ["/24", "/64"]
 active_source_ports = ["20", "41000-41009"]
 allow_foreign_data = ["203.0.113.0/24", "2001:db8::/32"]
+bandwidth = "1.5Gbit/s"
+session_bandwidth = "500kB/s"
 banner = "Grüße"
 
 [frontend.one]
@@ -204,6 +206,7 @@ servers = ["ftp.example.net", "ftp_2.example.net:2121", "2001:db8::5", "[2001:DB
 data = "eprt"
 data_ports = "50000-50001"
 trust_data_address = "10.9.0.0/16"
+bandwidth = "80Mbit/s"
 `))
 	want := Config{
 		Log:   Log{Level: "debug", Format: "console"},
@@ -236,6 +239,8 @@ trust_data_address = "10.9.0.0/16"
 			DataPeer:             DataPeer{24, 64},
 			ActiveSourcePorts:    []PortRange{{20, 20}, {41000, 41009}},
 			AllowForeignData:     []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+			Bandwidth:            187_500_000,
+			SessionBandwidth:     500_000,
 			Backend:              "b",
 			Banner:               "Grüße",
 		}},
@@ -247,6 +252,7 @@ trust_data_address = "10.9.0.0/16"
 			Data:      DataEPRT,
 			DataPorts: PortRange{50000, 50001},
 
+			Bandwidth:        10_000_000,
 			TrustDataAddress: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
 		}},
 	}

@@ -65,6 +65,7 @@ func (t table) backend(k *checks) Backend {
 	}
 	t.dataMode(&b)
 	b.TrustDataAddress = t.networks("trust_data_address")
+	b.Bandwidth = t.bandwidth("bandwidth")
 	if t.portRange("data_ports", &b.DataPorts) {
 		if b.DataPorts.First < firstUnprivileged {
 			t.faultAt(t.line("data_ports"), "data_ports", wrongf(fmt.Sprintf("write ports from %d up", firstUnprivileged),

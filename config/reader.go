@@ -16,8 +16,8 @@ var schema = map[string][]string{
 	"admin":         {"listen"},
 	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger", "shutdown_delay", "drain"},
 	"limits":        {"sessions", "sessions_per_client"},
-	"frontend.NAME": {"listen", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "backend", "banner"},
-	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address"},
+	"frontend.NAME": {"listen", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
+	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "bandwidth"},
 }
 
 // A reader turns the entries of a document into values and gathers what is

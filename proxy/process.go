@@ -17,6 +17,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
 )
 
@@ -39,6 +40,7 @@ type Process struct {
 	ports   *portpool.Pool
 	servers serverStates
 	names   names
+	paces   pace.Set
 	runtime atomic.Pointer[Runtime]
 
 	sessionPrefix string // tells the sessions of one process from those of its predecessor
@@ -94,6 +96,7 @@ func (p *Process) Apply(c *config.Config) error {
 		return err
 	}
 	p.follow(rt)
+	p.paces.SetLimits(rt.bandwidths)
 	p.runtime.Store(rt)
 	for _, fe := range rt.frontends {
 		p.metrics.Declare(fe.name, fe.backend.name, fe.passivePorts.String(), fe.backend.dataPorts.String())

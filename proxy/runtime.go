@@ -17,6 +17,8 @@ type Runtime struct {
 	limits    config.Limits
 	frontends map[netip.AddrPort]*frontend // by listening address
 	hosts     []string                     // names of public addresses
+
+	bandwidths map[string]int64 // in bytes per second, by the share's name
 }
 
 // A frontend is what clients reach.
@@ -29,6 +31,7 @@ type frontend struct {
 	bind         config.PassiveBind
 	dataPeer     config.DataPeer
 	sources      []config.PortRange // of connections to clients
+	bandwidth    config.Bandwidth   // of each session
 	foreign      []netip.Prefix     // whose data connections clients may use
 	banner       string
 	backend      *backend
@@ -49,7 +52,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	for _, b := range c.Backends {
 		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress}
 	}
-	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend)}
+	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c)}
 	for _, f := range c.Frontends {
 		fe := &frontend{
 			name:         f.Name,
@@ -60,6 +63,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			bind:         f.PassiveBind,
 			dataPeer:     f.DataPeer,
 			sources:      f.ActiveSourcePorts,
+			bandwidth:    f.SessionBandwidth,
 			foreign:      f.AllowForeignData,
 			banner:       f.Banner,
 			backend:      backends[f.Backend],

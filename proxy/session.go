@@ -55,6 +55,8 @@ type session struct {
 	unasked int         // replies that nobody asked for
 	within  bool        // within a reply that nobody asked for
 
+	bandwidth bandwidth // of its transfers
+
 	wait     *portWait // for a data port
 	data     *transfer // agreed on, not yet used
 	transfer *running  // in use
@@ -94,6 +96,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 	s.log = p.log.With().
 		Str("session", fmt.Sprintf("%s-%x", p.sessionPrefix, s.id)).
 		Stringer("client", s.clientAddr).Str("backend", fe.backend.name).Logger()
+	s.bandwidth = p.bandwidthOf(fe, &s.log)
 	s.ctx, s.cancel = context.WithCancel(p.cut)
 	s.timers.init()
 	s.client = newPeer(conn, ftp.NewCommandReader(conn).Read, rt.timeouts.ClientWrite, p.cut, &s.pumps)

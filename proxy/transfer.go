@@ -31,6 +31,7 @@ type transfer struct {
 	client, server leg
 	modes          modes
 	timeouts       *config.Timeouts
+	bandwidth      *bandwidth
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -72,7 +73,7 @@ var errDataConnect = errors.New("no data connection in time")
 // startTransfer begins to open the legs. It takes over both.
 func (s *session) startTransfer(client, server leg, m modes) *transfer {
 	t := &transfer{
-		client: client, server: server, modes: m, timeouts: &s.rt.timeouts,
+		client: client, server: server, modes: m, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
 		accepted: make(chan struct{}),
 		finished: make(chan struct{}),
 		results:  make(chan result, 1),
@@ -162,7 +163,9 @@ func (t *transfer) carry() result {
 	}
 	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall})
 	t.copying.Store(c)
+	leave := t.bandwidth.join(t.ctx, c, t.direction)
 	got := c.Run(t.ctx)
+	leave()
 	r.bytes, r.err, r.stray = got.Bytes, got.Err, c.Stray()
 	if got.Err != nil {
 		if r.failed = sides[got.Failed]; r.failed == noSide {
