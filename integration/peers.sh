@@ -36,6 +36,8 @@ peers() {
 	install strace           strace
 	install iproute2         ip
 	install tcpdump          tcpdump
+	install nftables         nft
+	install iptables         iptables-restore
 }
 
 say() { printf 'peers: %s\n' "$*" >&2; }
