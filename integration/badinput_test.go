@@ -15,12 +15,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ftproxy/rewrite"
 )
 
 // refuses runs ftproxy, which must end with code 1 and say why on stderr.
 func refuses(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := ftproxyCommand(append([]string{binary}, args...)...)
 	var stdout, stderr bytes.Buffer
@@ -90,7 +92,7 @@ func TestServerDown(t *testing.T) {
 	throughProxy(t)
 	p := newPlace(t)
 	ftproxy := startProxy(t, configure(t, p, netip.AddrPortFrom(p.server, freePort(t, p.server))))
-	wants421(t, p, ftproxy, 5*time.Second)
+	wants421(t, p, ftproxy)
 }
 
 // TestServerSilent: the server takes connections and says nothing.
@@ -104,20 +106,20 @@ func TestServerSilent(t *testing.T) {
 	}
 	t.Cleanup(func() { l.Close() })
 	c := configure(t, p, l.Addr().(*net.TCPAddr).AddrPort())
-	c.extra = "[timeouts]\ngreeting = \"1s\"\n"
-	wants421(t, p, startProxy(t, c), 5*time.Second)
+	c.timeouts = map[string]string{"greeting": "1s"}
+	wants421(t, p, startProxy(t, c))
 }
 
 // wants421 connects and wants 421 and the end of the connection in time, and no
 // word about the inside.
-func wants421(t *testing.T, p place, ftproxy *proxy, limit time.Duration) {
+func wants421(t *testing.T, p place, ftproxy *proxy) {
 	t.Helper()
 	c, err := net.Dial("tcp", ftproxy.addr4.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(patience))
 	said, err := io.ReadAll(c)
 	if err != nil {
 		t.Errorf("the connection did not end: %v", err)
@@ -127,42 +129,61 @@ func wants421(t *testing.T, p place, ftproxy *proxy, limit time.Duration) {
 	}
 }
 
-// TestRangeFull: one port, and it is taken by a session of the same client.
+// TestRangeFull: one port for servers to connect to, and another session has it
+// as long as its transfer runs.
 func TestRangeFull(t *testing.T) {
 	t.Parallel()
 	throughProxy(t)
 	p := newPlace(t)
 	s := startEmbedded(t, netip.MustParseAddr("127.0.0.1"), folder(t))
 	write(t, filepath.Join(s.root, "small"), "small")
+	serveBig(t, s)
 	c := configure(t, p, s.addr)
-	c.passive.last = c.passive.first
-	c.extra = "[timeouts]\nport_wait = \"1s\"\n"
+	c.dataPort.last = c.dataPort.first
+	const portWait = time.Second
+	c.timeouts = map[string]string{"port_wait": portWait.String()}
 	ftproxy := startProxy(t, c)
-	first, second := loggedIn(t, p.client, ftproxy, s), loggedIn(t, p.client, ftproxy, s)
-	addr, err := first.passive()
+	first := begin(t, p.client, ftproxy.addr4, s, "download", "active")
+	close(first.stop)
+	second := loggedIn(t, p.client, ftproxy, s)
+	l, err := net.Listen("tcp", netip.AddrPortFrom(p.client, 0).String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := netip.AddrPortFrom(p.proxy, c.passive.first); addr != want {
-		t.Fatalf("PASV gave %v, want %v", addr, want)
-	}
+	defer l.Close()
+	port := "PORT " + rewrite.FormatPORT(l.Addr().(*net.TCPAddr).AddrPort())
 	begin := time.Now()
-	if _, err := second.expect(425, "PASV"); err != nil {
+	if _, err := second.expect(425, port); err != nil {
 		t.Error(err)
 	}
-	if d := time.Since(begin); d > 4*time.Second {
-		t.Errorf("425 came after %v, port_wait is 1 s", d)
+	if d := time.Since(begin); d < portWait {
+		t.Errorf("425 came after %v, port_wait is %v", d, portWait)
 	}
-	if data, err := first.fetch("small", addr); err != nil || string(data) != "small" {
-		t.Errorf("the first session: %q, %v", data, err)
+	first.data.Close()
+	if code, text, err := first.reply(); code < 400 {
+		t.Errorf("the first session: %d %s, %v", code, text, err)
 	}
 	// The session that was refused lives, and the port is free now.
-	addr, err = second.passive()
+	for _, step := range []struct {
+		code    int
+		command string
+	}{{200, port}, {150, "RETR small"}} {
+		if _, err := second.expect(step.code, step.command); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	data, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data, err := second.fetch("small", addr); err != nil || string(data) != "small" {
-		t.Errorf("the second session: %q, %v", data, err)
+	defer data.Close()
+	data.SetDeadline(time.Now().Add(patience))
+	if got, err := io.ReadAll(data); err != nil || string(got) != "small" {
+		t.Errorf("the second session: %q, %v", got, err)
+	}
+	if code, text, err := second.reply(); code != 226 {
+		t.Errorf("the second session: %d %s, %v", code, text, err)
 	}
 }
 
@@ -200,7 +221,7 @@ func TestOnePortTwoClients(t *testing.T) {
 
 func loggedIn(t *testing.T, from netip.Addr, ftproxy *proxy, s *server) *raw {
 	t.Helper()
-	r, code, err := dialRaw(from, ftproxy.addr4, 30*time.Second)
+	r, code, err := dialRaw(from, ftproxy.addr4, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +267,7 @@ func TestGarbage(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(20 * time.Second))
+			c.SetDeadline(time.Now().Add(patience))
 			var wrote error
 			done := make(chan struct{})
 			go func() {

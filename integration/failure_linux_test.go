@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,23 +21,17 @@ import (
 	"ftproxy/rewrite"
 )
 
-// failSlack is how much later than its timers a failure may be over.
-const failSlack = 5 * time.Second
+// cutLimit is the time of the timers that end what a cut link leaves. It is long
+// because nothing else may be slower: not a server that says its replies, not a
+// client that asks for a transfer.
+const cutLimit = 8 * time.Second
 
-// stallTimeouts are short; the others must not be what ends a failure.
-const stallTimeouts = `[timeouts]
-data_stall = "1s"
-linger = "500ms"
-reply = "2s"
-idle = "2s"
-`
-
-const (
-	dataStall   = time.Second
-	lingerLimit = 500 * time.Millisecond
-	replyLimit  = 2 * time.Second
-	idleLimit   = 2 * time.Second
-)
+// cutTimeouts are those that have to expire when the link of one side is cut; a
+// client that is cut off gets linger to take the last reply.
+var cutTimeouts = map[string]map[string]string{
+	"client": {"data_stall": cutLimit.String(), "idle": cutLimit.String(), "linger": cutLimit.String()},
+	"server": {"data_stall": cutLimit.String(), "reply": cutLimit.String(), "linger": "500ms"},
+}
 
 // A transferLine is what ftproxy logs of a transfer.
 type transferLine struct {
@@ -46,9 +41,9 @@ type transferLine struct {
 }
 
 // logged waits for the log line of the only transfer.
-func logged(t *testing.T, p *process, limit time.Duration) (line transferLine) {
+func logged(t *testing.T, p *process) (line transferLine) {
 	t.Helper()
-	waitFor(t, "the transfer is logged", limit, func() bool {
+	waitFor(t, "the transfer is logged", patience, func() bool {
 		for text := range strings.Lines(p.out.String()) {
 			var l transferLine
 			if json.Unmarshal([]byte(text), &l) == nil && l.Message == "transfer" {
@@ -83,20 +78,20 @@ func sample(t *testing.T, get func(string) (string, error), name string) float64
 // wantFailure expects the log line and the metric of a transfer that failed.
 func wantFailure(t *testing.T, p *process, get func(string) (string, error), direction, result string, codes ...int) transferLine {
 	t.Helper()
-	line := logged(t, p, failSlack)
+	line := logged(t, p)
 	if line.Direction != direction || line.Result != result || !slices.Contains(codes, line.Code) || line.Bytes <= 0 || line.Bytes >= bigSize {
 		t.Errorf("the log says %+v, want the %s to fail for the %s's sake after a part of it, code %v", line, direction, result, codes)
 	}
 	name := fmt.Sprintf(`ftproxy_transfers_total{direction="%s",result="%s"}`, direction, result)
-	waitFor(t, name+" is 1", failSlack, func() bool { return sample(t, get, name) == 1 })
+	waitFor(t, name+" is 1", patience, func() bool { return sample(t, get, name) == 1 })
 	return line
 }
 
 // wantIdle waits until no session is left, and nothing that one held.
-func wantIdle(t *testing.T, p *process, get func(string) (string, error), before int, limit time.Duration) {
+func wantIdle(t *testing.T, p *process, get func(string) (string, error), before int) {
 	t.Helper()
 	var held []string
-	if !holdsWithin(limit, func() bool {
+	if !holdsWithin(patience, func() bool {
 		text, err := get("/metrics")
 		if err != nil {
 			t.Fatal(err)
@@ -114,14 +109,14 @@ func wantIdle(t *testing.T, p *process, get func(string) (string, error), before
 		}
 		return len(held) == 0
 	}) {
-		t.Fatalf("not released within %v: %q", limit, held)
+		t.Fatalf("not released within %v: %q", patience, held)
 	}
 }
 
 // atRest waits until a new ftproxy listens everywhere, and counts its sockets.
 func atRest(t *testing.T, p *process) int {
 	t.Helper()
-	waitFor(t, "ftproxy listens", 15*time.Second, func() bool { return strings.Contains(p.out.String(), `"admin listening"`) })
+	waitFor(t, "ftproxy listens", patience, func() bool { return strings.Contains(p.out.String(), `"admin listening"`) })
 	return socketsOf(t, p)
 }
 
@@ -172,7 +167,7 @@ func begin(t *testing.T, from netip.Addr, to netip.AddrPort, s *server, directio
 			t.Fatal(err)
 		}
 	}
-	r, _, err := dialRaw(from, to, 20*time.Second)
+	r, _, err := dialRaw(from, to, 3*patience)
 	must(err)
 	t.Cleanup(func() { r.Close() })
 	must(r.login(s.user, s.pass))
@@ -181,7 +176,7 @@ func begin(t *testing.T, from netip.Addr, to netip.AddrPort, s *server, directio
 	if mode == "passive" {
 		at, err := r.passive()
 		must(err)
-		v.data, err = (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: 5 * time.Second}).Dial("tcp", at.String())
+		v.data, err = (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: patience}).Dial("tcp", at.String())
 		must(err)
 		_, err = r.expect(150, command)
 		must(err)
@@ -193,7 +188,7 @@ func begin(t *testing.T, from netip.Addr, to netip.AddrPort, s *server, directio
 		must(err)
 		_, err = r.expect(150, command)
 		must(err)
-		must(l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second)))
+		must(l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
 		v.data, err = l.Accept()
 		must(err)
 	}
@@ -245,7 +240,7 @@ func (v *survivor) sees(t *testing.T) error {
 	select {
 	case err := <-v.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the data connection does not end")
 		return nil
 	}
@@ -285,22 +280,18 @@ func TestServerKilled(t *testing.T) {
 					s := kind.start(t, p.server, folder(t))
 					serveBig(t, s)
 					c := configure(t, p, s.addr)
-					c.extra = "[timeouts]\nlinger = \"1s\"\n"
+					c.timeouts = map[string]string{"linger": never} // The end of control is the server's last word.
 					ftproxy := startProxy(t, c)
 					before := atRest(t, ftproxy.process)
 					v := begin(t, p.client, ftproxy.addr4, s, direction, mode)
-					began := time.Now()
 					killServing(t, s.addr)
 					// The server's control connection ends before the last of
 					// the data comes, as the client is slower than the server.
 					wantAborted(t, v.sees(t))
 					v.hear(t, 426, 421)
-					if took := time.Since(began); took > failSlack {
-						t.Errorf("it took %v", took)
-					}
 					wantFailure(t, ftproxy.process, ftproxy.get, direction, "server", 426)
 					v.Close()
-					wantIdle(t, ftproxy.process, ftproxy.get, before, failSlack)
+					wantIdle(t, ftproxy.process, ftproxy.get, before)
 				})
 			}
 		}
@@ -368,7 +359,9 @@ func TestClientKilled(t *testing.T) {
 				p := newPlace(t)
 				s := startVsftpd(t, p.server, folder(t))
 				serveBig(t, s)
-				ftproxy := startProxy(t, configure(t, p, s.addr))
+				c := configure(t, p, s.addr)
+				c.timeouts = map[string]string{"linger": never} // vsftpd speaks.
+				ftproxy := startProxy(t, c)
 				before := atRest(t, ftproxy.process)
 				args := []string{"-q", "-sS", "--limit-rate", "4M", "-u", s.user + ":" + s.pass, "--interface", p.client.String()}
 				if mode == "active" {
@@ -383,18 +376,17 @@ func TestClientKilled(t *testing.T) {
 					args = append(args, "-T", filepath.Join(s.root, "big"), url+"sent")
 				}
 				curl := start(t, "curl", exec.Command(command(t, "curl"), args...))
-				waitFor(t, "a part arrives", 15*time.Second, func() bool {
+				waitFor(t, "a part arrives", patience, func() bool {
 					info, err := os.Stat(arriving)
 					return err == nil && info.Size() > 1<<20
 				})
-				began := time.Now()
 				if err := curl.cmd.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
 				if direction == "download" {
 					wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
-					waitFor(t, "vsftpd sees the failure", failSlack, func() bool { return strings.Contains(s.log(), "FAIL DOWNLOAD") })
-				} else if line := logged(t, ftproxy.process, failSlack); line.Result == "ok" {
+					waitFor(t, "vsftpd sees the failure", patience, func() bool { return strings.Contains(s.log(), "FAIL DOWNLOAD") })
+				} else if line := logged(t, ftproxy.process); line.Result == "ok" {
 					// The client's kernel ends both its connections as after a
 					// whole file. Where both ends are here before the first is
 					// looked at, nobody can tell, and the server answers: what
@@ -407,15 +399,12 @@ func TestClientKilled(t *testing.T) {
 						t.Errorf("the log says %+v, the file is %v, %v", line, info, err)
 					}
 					name := `ftproxy_sessions_ended_total{frontend="public",reason="client_gone"}`
-					waitFor(t, name+" is 1", failSlack, func() bool { return sample(t, ftproxy.get, name) == 1 })
+					waitFor(t, name+" is 1", patience, func() bool { return sample(t, ftproxy.get, name) == 1 })
 				} else {
 					wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
-					waitFor(t, "vsftpd sees the failure", failSlack, func() bool { return strings.Contains(s.log(), "FAIL UPLOAD") })
+					waitFor(t, "vsftpd sees the failure", patience, func() bool { return strings.Contains(s.log(), "FAIL UPLOAD") })
 				}
-				wantIdle(t, ftproxy.process, ftproxy.get, before, failSlack)
-				if took := time.Since(began); took > failSlack {
-					t.Errorf("it took %v", took)
-				}
+				wantIdle(t, ftproxy.process, ftproxy.get, before)
 			})
 		}
 	}
@@ -423,57 +412,63 @@ func TestClientKilled(t *testing.T) {
 
 // TestLinkCut: the cable of one side is pulled in the middle of a transfer.
 // Nobody gets a word of it, so timers end it: data_stall the transfer, idle the
-// session of a client that is gone, reply that of a server.
+// session of a client that is gone, reply that of a server. There is nothing to
+// do meanwhile, so all wait side by side.
 func TestLinkCut(t *testing.T) {
+	t.Parallel()
 	throughProxy(t)
 	needNamespaces(t)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
 	for _, who := range []string{"client", "server"} {
 		for _, direction := range []string{"download", "upload"} {
 			for _, mode := range []string{"passive", "active"} {
-				t.Run(who+"/"+direction+"/"+mode, func(t *testing.T) {
-					t.Parallel()
-					l := newLab(t)
-					e := l.ends["IPv4"]
-					var s *server
-					l.server.do(t, func() { s = startVsftpd(t, e.server, folder(t)) })
-					serveBig(t, s)
-					ftproxy := l.startProxy(t, stallTimeouts, s.addr)
-					before := atRest(t, ftproxy.process)
-					var v *survivor
-					l.client.do(t, func() { v = begin(t, e.client, netip.AddrPortFrom(e.outside, 21), s, direction, mode) })
-					began := time.Now()
-					cut := map[string]*netns{"client": l.client, "server": l.server}[who]
-					ip(t, "-n", cut.name, "link", "set", labLink, "down")
-					var rest time.Duration // to the end of the session
-					if who == "client" {
-						// vsftpd says 426 itself as soon as it is reset.
-						wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
-						verb := map[string]string{"download": "FAIL DOWNLOAD", "upload": "FAIL UPLOAD"}[direction]
-						waitFor(t, "vsftpd sees the failure", failSlack, func() bool { return strings.Contains(s.log(), verb) })
-						rest = idleLimit + lingerLimit
-					} else {
-						close(v.hurry) // Nothing has stalled as long as it takes from our buffers.
-						wantAborted(t, v.sees(t))
-						wantFailure(t, ftproxy.process, ftproxy.get, direction, "server", 426)
-						rest = lingerLimit + replyLimit
-					}
-					if took := time.Since(began); took < dataStall || took > dataStall*5/4+lingerLimit+failSlack {
-						t.Errorf("the transfer failed after %v, want %v and little more", took, dataStall)
-					}
-					if who == "server" {
-						v.hear(t, 426, 421)
-						v.Close()
-					} else {
-						close(v.stop)
-					}
-					wantIdle(t, ftproxy.process, ftproxy.get, before, rest+failSlack)
-					reason := map[string]string{"client": "idle_timeout", "server": "reply_timeout"}[who]
-					name := fmt.Sprintf(`ftproxy_sessions_ended_total{frontend="public",reason="%s"}`, reason)
-					if sample(t, ftproxy.get, name) != 1 {
-						t.Errorf("%s is not 1:\n%s", name, ftproxy.out.tail(20))
-					}
+				waiting.Go(func() {
+					t.Run(who+"/"+direction+"/"+mode, func(t *testing.T) { linkCut(t, who, direction, mode) })
 				})
 			}
 		}
+	}
+}
+
+func linkCut(t *testing.T, who, direction, mode string) {
+	l := newLab(t)
+	e := l.ends["IPv4"]
+	var s *server
+	l.server.do(t, func() { s = startVsftpd(t, e.server, folder(t)) })
+	serveBig(t, s)
+	ftproxy := l.startProxy(t, cutTimeouts[who], s.addr)
+	before := atRest(t, ftproxy.process)
+	var v *survivor
+	l.client.do(t, func() { v = begin(t, e.client, netip.AddrPortFrom(e.outside, 21), s, direction, mode) })
+	began := time.Now()
+	cut := map[string]*netns{"client": l.client, "server": l.server}[who]
+	ip(t, "-n", cut.name, "link", "set", labLink, "down")
+	if who == "client" {
+		// vsftpd says 426 itself as soon as it is reset.
+		wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
+		verb := map[string]string{"download": "FAIL DOWNLOAD", "upload": "FAIL UPLOAD"}[direction]
+		waitFor(t, "vsftpd sees the failure", patience, func() bool { return strings.Contains(s.log(), verb) })
+	} else {
+		close(v.hurry) // Nothing has stalled as long as it takes from our buffers.
+		wantAborted(t, v.sees(t))
+		wantFailure(t, ftproxy.process, ftproxy.get, direction, "server", 426)
+	}
+	// The last byte may have moved a while before the cut, if
+	// the client stood still.
+	if took := time.Since(began); took < cutLimit/4 {
+		t.Errorf("the transfer failed after %v, which is too soon for data_stall, %v", took, cutLimit)
+	}
+	if who == "server" {
+		v.hear(t, 426, 421)
+		v.Close()
+	} else {
+		close(v.stop)
+	}
+	wantIdle(t, ftproxy.process, ftproxy.get, before)
+	reason := map[string]string{"client": "idle_timeout", "server": "reply_timeout"}[who]
+	name := fmt.Sprintf(`ftproxy_sessions_ended_total{frontend="public",reason="%s"}`, reason)
+	if sample(t, ftproxy.get, name) != 1 {
+		t.Errorf("%s is not 1:\n%s", name, ftproxy.out.tail(20))
 	}
 }

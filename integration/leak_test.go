@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // width is how many sessions run at once.
@@ -31,7 +30,7 @@ func TestLeavesNothing(t *testing.T) {
 	}
 	sessions(100) // whatever is pooled is there now
 	idle := func() (h holdings) {
-		waitFor(t, "no session, no lease", 20*time.Second, func() bool {
+		waitFor(t, "no session, no lease", patience, func() bool {
 			m := ftproxy.metrics(t)
 			return m["ftproxy_sessions_active"] == 0 && m["ftproxy_data_port_leases_pending"] == 0 && m["ftproxy_transfers_active"] == 0
 		})
@@ -41,7 +40,7 @@ func TestLeavesNothing(t *testing.T) {
 	sessions(1000)
 	idle()
 	var after holdings
-	if !holdsWithin(20*time.Second, func() bool {
+	if !holdsWithin(patience, func() bool {
 		after = held(t, ftproxy)
 		return after.atMost(before)
 	}) {
@@ -81,7 +80,7 @@ func each(t *testing.T, n, width int, f func() error) {
 }
 
 func oneSession(from netip.Addr, to netip.AddrPort, s *server, want []byte) error {
-	r, code, err := dialRaw(from, to, 60*time.Second)
+	r, code, err := dialRaw(from, to, patience)
 	if err != nil {
 		return err
 	}

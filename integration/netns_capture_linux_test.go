@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestNamespaces: clients and servers that have no route to each other, with
@@ -40,7 +39,7 @@ func TestNamespaces(t *testing.T) {
 			}
 			var s *server
 			l.server.do(t, func() { s = tt.server(t, ends.server, folder(t)) })
-			ftproxy := l.startProxy(t, "", s.addr)
+			ftproxy := l.startProxy(t, nil, s.addr)
 			outside := l.client.capture(t)
 			inside := l.server.capture(t)
 			for family, e := range l.ends {
@@ -144,7 +143,7 @@ func (n *netns) capture(t *testing.T) *capture {
 		c.process = start(t, "tcpdump", exec.Command(command(t, "tcpdump"), "-i", labLink, "-s", "0", "-B", "32768",
 			"-n", "-U", "--immediate-mode", "-Z", "root", "-w", c.file))
 	})
-	waitFor(t, "tcpdump listens", 15*time.Second, func() bool { return strings.Contains(c.out.String(), "listening on") })
+	waitFor(t, "tcpdump listens", patience, func() bool { return strings.Contains(c.out.String(), "listening on") })
 	return c
 }
 
@@ -166,7 +165,7 @@ func (c *capture) end(t *testing.T, at *netns, ends map[string]labEnds) *traces 
 			t.Fatal(err)
 		}
 	})
-	waitFor(t, "the last datagram is captured", 15*time.Second, func() bool {
+	waitFor(t, "the last datagram is captured", patience, func() bool {
 		b, _ := os.ReadFile(c.file)
 		return bytes.Contains(b, []byte(last))
 	})

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestFreeText pins which replies name an inside address in the server's own
@@ -39,11 +38,11 @@ func TestFreeText(t *testing.T) {
 			e := l.ends["IPv4"]
 			var s *server
 			l.server.do(t, func() { s = tt.kind.start(t, e.server, folder(t)) })
-			l.startProxy(t, "", s.addr)
+			l.startProxy(t, nil, s.addr)
 			var r *raw
 			l.client.do(t, func() {
 				var err error
-				if r, _, err = dialRaw(e.client, netip.AddrPortFrom(e.outside, 21), time.Minute); err != nil {
+				if r, _, err = dialRaw(e.client, netip.AddrPortFrom(e.outside, 21), patience); err != nil {
 					t.Fatal(err)
 				}
 			})

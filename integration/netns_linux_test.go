@@ -182,7 +182,7 @@ type labProxy struct {
 
 // startProxy runs ftproxy on port 21 until the end of the test, where it must
 // end in good order.
-func (l *lab) startProxy(t *testing.T, more string, server netip.AddrPort) *labProxy {
+func (l *lab) startProxy(t *testing.T, timeouts map[string]string, server netip.AddrPort) *labProxy {
 	t.Helper()
 	throughProxy(t)
 	var listen []netip.AddrPort
@@ -191,13 +191,13 @@ func (l *lab) startProxy(t *testing.T, more string, server netip.AddrPort) *labP
 	}
 	admin := netip.MustParseAddrPort("127.0.0.1:9121")
 	c := &proxyConfig{
-		servers: []netip.AddrPort{server}, extra: more, listen: listen,
+		servers: []netip.AddrPort{server}, timeouts: timeouts, listen: listen,
 		passive: portRange{30000, 30009}, dataPort: portRange{31000, 31009},
 	}
 	path := filepath.Join(t.TempDir(), "config.toml")
 	write(t, path, c.text(admin))
 	p := &labProxy{url: "http://" + admin.String()}
-	p.http = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	p.http = &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			leave, err := l.proxy.enter()
@@ -214,7 +214,7 @@ func (l *lab) startProxy(t *testing.T, more string, server netip.AddrPort) *labP
 			t.Errorf("ftproxy: exit code %d after SIGTERM, want 0", code)
 		}
 	})
-	waitFor(t, "ftproxy is ready", 15*time.Second, func() bool {
+	waitFor(t, "ftproxy is ready", patience, func() bool {
 		if !p.running() {
 			t.Fatalf("ftproxy ended: %v\n%s", p.err, p.out)
 		}

@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// patience bounds every wait of a test. It is there to end one that hangs, not
+// to measure: the machine, or one of the processes, may stand still for seconds.
+const patience = time.Minute
+
 // A process is a program that runs beside the test. Its output is attached to
 // the test's log when the test has failed.
 type process struct {
@@ -42,7 +46,7 @@ func start(t *testing.T, name string, cmd *exec.Cmd) *process {
 	}
 	cmd.SysProcAttr.Setpgid = true
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -72,7 +76,7 @@ func (p *process) running() bool {
 }
 
 // stop ends the process with a signal and returns its exit code. It is killed,
-// and the test fails, if it takes longer than 20 seconds.
+// and the test fails, if patience ends first.
 func (p *process) stop(t *testing.T, sig syscall.Signal) int {
 	t.Helper()
 	p.once.Do(func() {
@@ -82,13 +86,13 @@ func (p *process) stop(t *testing.T, sig syscall.Signal) int {
 		}
 		select {
 		case <-p.done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			p.cmd.Process.Signal(syscall.SIGQUIT) // a Go program prints its goroutines
 			select {
 			case <-p.done:
 			case <-time.After(2 * time.Second):
 			}
-			t.Errorf("%s still runs 20 s after signal %v:\n%s", p.name, sig, p.out.tail(300))
+			t.Errorf("%s still runs %v after signal %v:\n%s", p.name, patience, sig, p.out.tail(300))
 		}
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.done

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // A proxy is a running ftproxy.
@@ -26,10 +26,10 @@ type proxy struct {
 type proxyConfig struct {
 	place    place
 	servers  []netip.AddrPort
-	extra    string // more TOML, before the frontend
-	frontend string // more keys of the frontend
-	backend  string // more keys of the backend
-	binary   string // "" is the one that is tested
+	timeouts map[string]string // those that the test is about, by key
+	frontend string            // more keys of the frontend
+	backend  string            // more keys of the backend
+	binary   string            // "" is the one that is tested
 	listen   []netip.AddrPort
 	passive  portRange
 	dataPort portRange
@@ -48,11 +48,31 @@ func configure(t *testing.T, p place, servers ...netip.AddrPort) *proxyConfig {
 	return c
 }
 
+// never is a timeout that must not be what ends anything: who waits for it fails
+// when patience ends.
+const never = "10m"
+
+// long are the timeouts that are never, unless the test is about them. Those
+// that are not here have long defaults, but for linger: servers that do not
+// speak after a failure are waited for that long.
+var long = []string{"connect", "greeting", "login", "port_wait", "data_connect", "client_write"}
+
+// text is the configuration file.
 func (c *proxyConfig) text(admin netip.AddrPort) string {
+	timeouts := make(map[string]string)
+	for _, key := range long {
+		timeouts[key] = never
+	}
+	maps.Copy(timeouts, c.timeouts)
+	var lines []string
+	for key, value := range timeouts {
+		lines = append(lines, fmt.Sprintf("%s = %q", key, value))
+	}
 	return fmt.Sprintf(`[log]
 level = "debug"
 [admin]
 listen = "%s"
+[timeouts]
 %s
 [frontend.public]
 listen = [%s]
@@ -63,7 +83,7 @@ backend = "inside"
 servers = [%s]
 data_ports = "%s"
 %s
-`, admin, c.extra, quoted(c.listen), c.passive, c.frontend, quoted(c.servers), c.dataPort, c.backend)
+`, admin, strings.Join(lines, "\n"), quoted(c.listen), c.passive, c.frontend, quoted(c.servers), c.dataPort, c.backend)
 }
 
 func quoted(addrs []netip.AddrPort) string {
@@ -108,7 +128,7 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 			t.Error("ftproxy: data race")
 		}
 	})
-	waitFor(t, "ftproxy is ready", 15*time.Second, func() bool {
+	waitFor(t, "ftproxy is ready", patience, func() bool {
 		if !p.running() {
 			t.Fatalf("ftproxy ended: %v\n%s", p.err, p.out)
 		}
@@ -125,7 +145,7 @@ func ftproxyCommand(argv ...string) *exec.Cmd {
 }
 
 var adminClient = &http.Client{
-	Timeout:   5 * time.Second,
+	Timeout:   patience,
 	Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil},
 }
 

@@ -23,7 +23,7 @@ type raw struct {
 // dialRaw connects from bind and reads the greeting's code.
 func dialRaw(bind netip.Addr, to netip.AddrPort, limit time.Duration) (*raw, int, error) {
 	c, err := (&net.Dialer{
-		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(bind, 0)), Timeout: 5 * time.Second,
+		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(bind, 0)), Timeout: patience,
 	}).Dial("tcp", to.String())
 	if err != nil {
 		return nil, 0, err
@@ -87,13 +87,13 @@ func (r *raw) passive() (netip.AddrPort, error) {
 // fetch reads all of a passive download whose PASV was answered with addr.
 func (r *raw) fetch(file string, addr netip.AddrPort) ([]byte, error) {
 	d, err := (&net.Dialer{
-		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.bind, 0)), Timeout: 5 * time.Second,
+		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.bind, 0)), Timeout: patience,
 	}).Dial("tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	d.SetDeadline(time.Now().Add(20 * time.Second))
+	d.SetDeadline(time.Now().Add(patience))
 	if code, text, err := r.command("RETR " + file); err != nil || code != 150 && code != 125 {
 		return nil, fmt.Errorf("RETR %s: %d %s, %w", file, code, text, err)
 	}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestSplices counts with strace which system calls carry 50 MB down and 50 MB
@@ -31,7 +31,7 @@ func TestSplices(t *testing.T) {
 				s.kind = serverNamed("embedded")
 				trace := filepath.Join(t.TempDir(), "trace")
 				// -D: strace is the grandchild, so signals go to ftproxy itself.
-				ftproxy := startProxy(t, configure(t, p, s.addr), strace, "-D", "-f", "-qq", "-s", "0", "-o", trace,
+				ftproxy := startProxy(t, configure(t, p, s.addr), strace, "-D", "-f", "-q", "-s", "0", "-o", trace,
 					"-e", "trace=splice,read,write,readv,writev,sendto,recvfrom,sendmsg,recvmsg,sendfile,tee,vmsplice")
 				r := &rig{server: s, proxy: ftproxy, place: p}
 				b := &bench{newSession(t, r.target(t, false), m), s, c, ""}
@@ -47,7 +47,7 @@ func TestSplices(t *testing.T) {
 				if code := ftproxy.stop(t, syscall.SIGTERM); code != 0 {
 					t.Errorf("exit code %d", code)
 				}
-				spliced, copied := traffic(t, trace)
+				spliced, copied := traffic(t, trace, ftproxy.cmd.Process.Pid)
 				spliced /= 2 // each byte into a pipe and out of it
 				t.Logf("%d bytes spliced, %d bytes in reads and writes", spliced, copied)
 				if spliced < size*99/100 {
@@ -63,18 +63,17 @@ func TestSplices(t *testing.T) {
 
 var straced = regexp.MustCompile(`(?:^\d+ +|<\.\.\. )(\w+)(?:\(| resumed>).* = (\d+)$`)
 
-// traffic sums up what splice and what all the other calls have moved.
-func traffic(t *testing.T, trace string) (spliced, copied int64) {
+// traffic sums up, of a process that has ended, what splice and what all the other calls have moved.
+func traffic(t *testing.T, trace string, pid int) (spliced, copied int64) {
 	t.Helper()
 	var text string
-	size := -1
-	// strace has written all once the process's last thread is gone.
-	waitFor(t, "strace's last line", 10*time.Second, func() bool {
+	// The first thread is the last that is gone, and strace writes a little
+	// later than that.
+	last := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +\+\+\+ exited`, pid))
+	waitFor(t, "strace's last line", patience, func() bool {
 		b, err := os.ReadFile(trace)
 		text = string(b)
-		settled := err == nil && len(b) > 0 && len(b) == size
-		size = len(b)
-		return settled
+		return err == nil && last.MatchString(text)
 	})
 	for line := range strings.Lines(text) {
 		m := straced.FindStringSubmatch(strings.TrimRight(line, "\n"))
