@@ -37,7 +37,7 @@ unit: cgo
 integration: cgo
 	$(GO) test -race -shuffle=on -parallel 6 -timeout 12m ./integration/...
 
-# Every client with every server in every mode, and the big files: about 20
+# Every client with every server in every mode, and the big files: about 10
 # minutes. It writes docs/compatibility.md; see integration/compat_known_test.go
 # for what may fail.
 compat: peers

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -112,6 +113,24 @@ func (f bsdftp) size(s *session, remote name) (int64, error) {
 	return n, err
 }
 
+func (f bsdftp) getAll(s *session, dir name, files []string, local string) error {
+	var commands []string
+	for _, n := range files {
+		commands = append(commands, "get "+word(path.Join(dir.wire, n))+" "+word(filepath.Join(local, n)))
+	}
+	_, err := f.run(s, true, commands...)
+	return err
+}
+
+func (f bsdftp) putAll(s *session, local string, files []string, dir name) error {
+	var commands []string
+	for _, n := range files {
+		commands = append(commands, "put "+word(filepath.Join(local, n))+" "+word(path.Join(dir.wire, n)))
+	}
+	_, err := f.run(s, true, commands...)
+	return err
+}
+
 func (f bsdftp) unique(s *session, local string, dir name) error {
 	_, err := f.run(s, true, "cd "+word(dir.wire), "sunique", "put "+word(local)+" "+filepath.Base(local))
 	return err
@@ -198,8 +217,8 @@ func interrupt(s *session, cmd *exec.Cmd, before func(fifo string) string, after
 	case err := <-done:
 		done <- err
 		return fail(errors.New("ended before the download"))
-	case <-time.After(20 * time.Second):
-		return fail(errors.New("no 100 kB within 20 s"))
+	case <-time.After(90 * time.Second):
+		return fail(errors.New("no 100 kB within 90 s"))
 	}
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		return fail(err)
@@ -210,8 +229,8 @@ func interrupt(s *session, cmd *exec.Cmd, before func(fifo string) string, after
 	stdin.Close()
 	select {
 	case <-done: // its exit code may tell of the abort
-	case <-time.After(30 * time.Second):
-		return fail(errors.New("still runs 30 s after SIGINT"))
+	case <-time.After(90 * time.Second):
+		return fail(errors.New("still runs 90 s after SIGINT"))
 	}
 	return said.String(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -83,7 +85,19 @@ type client interface {
 	version() (string, error)
 }
 
-// errCannot is the error of a client that has no such command.
+// A batch moves the files of a folder where the client does not go through
+// folders by itself. The folder that they go to is there.
+type (
+	batchGetter interface {
+		getAll(s *session, dir name, files []string, local string) error
+	}
+	batchPutter interface {
+		putAll(s *session, local string, files []string, dir name) error
+	}
+)
+
+// errCannot is the error of a client that has no such command; limits, in
+// compat_known_test.go, has the reasons.
 var errCannot = errors.New("the client cannot")
 
 // unable is a client that can do nothing, for others to embed.
@@ -96,7 +110,6 @@ func (unable) rename(*session, name, name) error           { return errCannot }
 func (unable) remove(*session, name) error                 { return errCannot }
 func (unable) mkdir(*session, name) error                  { return errCannot }
 func (unable) rmdir(*session, name) error                  { return errCannot }
-func (unable) abort(*session, name, name, string) error    { return errCannot }
 func (unable) unique(*session, string, name) error         { return errCannot }
 func (unable) getTree(*session, name, string) error        { return errCannot }
 func (unable) putTree(*session, string, name) error        { return errCannot }
@@ -147,7 +160,7 @@ func newSession(t testing.TB, to target, m mode) *session {
 // is expected of a run without data connections.
 func (s *session) exec(cmd *exec.Cmd, data bool, connected, sent *regexp.Regexp) (string, error) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	run := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 	run.Env, run.Dir, run.Stdin = cmd.Env, cmd.Dir, cmd.Stdin
@@ -169,6 +182,39 @@ func (s *session) exec(cmd *exec.Cmd, data bool, connected, sent *regexp.Regexp)
 		return stdout.String(), fmt.Errorf("%w\n%q\n%s%s", err, run.Args, tail(said, 60), tail(stdout.String(), 20))
 	}
 	return stdout.String(), nil
+}
+
+// terminate runs a client that downloads to its stdout, and sends it SIGTERM when
+// 100 kB have come, of more than fits into the pipe.
+func (s *session) terminate(cmd *exec.Cmd) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
+	defer cancel()
+	run := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
+	run.Env, run.Dir, run.WaitDelay = cmd.Env, cmd.Dir, 5*time.Second
+	var stderr bytes.Buffer
+	run.Stderr = &stderr
+	stdout, err := run.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := run.Start(); err != nil {
+		return err
+	}
+	_, err = io.CopyN(io.Discard, stdout, 100_000)
+	run.Process.Signal(syscall.SIGTERM)
+	rest, _ := io.Copy(io.Discard, stdout)
+	ended := run.Wait()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("before the signal: %w", err)
+	case ctx.Err() != nil:
+		err = fmt.Errorf("still runs after SIGTERM: %w", ctx.Err())
+	case ended == nil && rest >= bigFileSize-100_000:
+		err = errors.New("the whole file came")
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w\n%q\n%s", err, run.Args, tail(stderr.String(), 60))
 }
 
 // anywhere is for clients that do not say where they connect to.

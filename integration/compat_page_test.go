@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -69,8 +70,9 @@ every client and every mode.
 All ran on loopback, as root, without TLS. A mode is how the client asks for data connections, and "IPv6" its side: the servers
 were reached over IPv4, and over IPv6 [below](#servers-reached-over-ipv6). PASV and PORT have no room for an address of IPv6.
 
-✓ means that all the client can do worked. ✓ and a number: all but what that [note](#known-failures) says. – and letters: the
-client cannot, for the reason of that [letter](#what-a-client-cannot-do).
+✓: all that the client can do worked; with numbers: all but the [known failures](#known-failures) of these numbers. –: nothing
+did, or the client cannot, for the [reason](#what-a-client-cannot-do) of the letter. "embedded" is the Go library ftpserverlib,
+which is the server of the demo and of the tests; basic-ftp is a library for Node, jlaffaye-ftp one for Go, ftplib Python's own.
 `, date, len(serverKinds), len(clientKinds), runs, len(scenarios), worked, known, len(knownFailures), runs-worked-known)
 }
 
@@ -92,7 +94,7 @@ func (w *page) sum(in look, letters bool) string {
 	}
 	for i, f := range w.failures {
 		if slices.ContainsFunc(found, func(c cell) bool { return c.known == f }) {
-			known = append(known, number(i))
+			known = append(known, strconv.Itoa(i+1))
 		}
 	}
 	for i, l := range w.limits {
@@ -100,21 +102,18 @@ func (w *page) sum(in look, letters bool) string {
 			cannot = append(cannot, letter(i))
 		}
 	}
-	var parts []string
+	sign, notes := "–", known
 	if worked {
-		parts = append(parts, "✓")
+		sign = "✓"
 	}
-	parts = append(parts, known...)
-	if letters || len(parts) == 0 {
-		if len(parts) == 0 {
-			parts = append(parts, "–")
-		}
-		parts = append(parts, cannot...)
+	if letters || !worked {
+		notes = append(notes, cannot...)
 	}
-	return strings.Join(parts, " ")
+	if len(notes) == 0 {
+		return sign
+	}
+	return sign + " (" + strings.Join(notes, ", ") + ")"
 }
-
-func number(i int) string { return fmt.Sprintf("[%d](#known-failures)", i+1) }
 
 // letter is a, b, …, z, aa, ab, ….
 func letter(i int) string {
@@ -122,7 +121,7 @@ func letter(i int) string {
 	if i >= 26 {
 		text = string(rune('a'+i/26-1)) + text
 	}
-	return "[" + text + "](#what-a-client-cannot-do)"
+	return text
 }
 
 // table writes a table of which f has the cells.
@@ -154,7 +153,7 @@ func (w *page) modes() {
 		w.printf("\n### %s\n", c.name)
 		w.table("mode", modeNames(), serverNames(), func(mode, server string) string {
 			if l := firstLimit(modeLimits, c.name, mode, ""); l != nil {
-				return "– " + letter(slices.Index(w.limits, l))
+				return "– (" + letter(slices.Index(w.limits, l)) + ")"
 			}
 			return w.sum(func(p pair, _ string) bool {
 				return p.client == c.name && p.server == server && p.mode.String() == mode
@@ -235,7 +234,7 @@ func (w *page) cannot() {
 	}
 	for i, l := range w.limits {
 		what := list(l.scenario, append(scenarioNames(), largeCases...))
-		w.printf("| %s | %s | %s | %s | %s |\n", strings.Trim(strings.SplitAfter(letter(i), "]")[0], "[]"),
+		w.printf("| %s | %s | %s | %s | %s |\n", letter(i),
 			list(l.client, clientNames()), list(l.mode, modeNames()), what, l.reason)
 	}
 }
@@ -249,7 +248,7 @@ the first of its modes. The 500 files are moved in one session, or in a few side
 `)
 	cells := func(peer, what string) string {
 		if l := w.results.large[peer][what].cannot; l != nil {
-			return "– " + letter(slices.Index(w.limits, l))
+			return "– (" + letter(slices.Index(w.limits, l)) + ")"
 		}
 		return "✓"
 	}

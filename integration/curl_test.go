@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -25,7 +26,7 @@ var (
 
 // options are those of every transfer; curl forgets them at --next.
 func (c curl) options(s *session) []string {
-	o := []string{"-sS", "-v", "-g", "--max-time", "80", "-u", s.target.user + ":" + s.target.pass}
+	o := []string{"-sS", "-v", "-g", "--max-time", "240", "-u", s.target.user + ":" + s.target.pass}
 	if s.target.bind.IsValid() {
 		o = append(o, "--interface", s.target.bind.String())
 	}
@@ -73,6 +74,16 @@ func (c curl) get(s *session, remote name, local string, how how) error {
 	return err
 }
 
+// putAll gives curl a URL for each file; it keeps the session.
+func (c curl) putAll(s *session, local string, files []string, dir name) error {
+	var args []string
+	for _, n := range files {
+		args = append(args, "-T", filepath.Join(local, n), c.url(s, plain(path.Join(dir.wire, n))))
+	}
+	_, err := c.run(s, true, args...)
+	return err
+}
+
 // put resumes with SIZE and APPE, which is curl's way.
 func (c curl) put(s *session, local string, remote name, how how) error {
 	args := []string{"-T", local, c.url(s, remote)}
@@ -112,12 +123,8 @@ func (c curl) abort(s *session, big, small name, local string) error {
 	return err
 }
 
-// getParallel gives curl a list of names, for it reads no folder. With --parallel
-// and active data connections curl 7.88 forgets one of them and hangs.
+// getParallel gives curl a list of names, for it reads no folder.
 func (c curl) getParallel(s *session, dir name, local string) error {
-	if !s.mode.passive() {
-		return errCannot
-	}
 	list, err := c.list(s, "NLST", dir)
 	if err != nil {
 		return err

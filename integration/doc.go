@@ -1,12 +1,15 @@
-// Package integration runs the built ftproxy between real FTP servers (vsftpd,
-// ProFTPD and an embedded one) and real clients (curl, lftp, Python's ftplib).
-// It holds nothing but tests; peers.sh gets the programs they need.
+// Package integration runs the built ftproxy between real FTP servers and real
+// clients: serverKinds and clientKinds have them all. It holds nothing but
+// tests; peers.sh gets the programs they need.
 //
-//	CI=true            a peer that is missing is a failure, not a skip
-//	FTPROXY_DIRECT=1   leave ftproxy out: the clients talk to the servers
-//	                   themselves, which tells whose fault a failure is
-//	FTPROXY_BINARY=F   test this ftproxy instead of building one
-//	FTPROXY_PEERS=DIR  where peers.sh keeps the unpacked servers
+//	CI=true              a peer that is missing is a failure, not a skip
+//	FTPROXY_COMPAT=full  run every client with every server in every mode and
+//	                     write docs/compatibility.md, as make compat does;
+//	                     otherwise a sample runs
+//	FTPROXY_DIRECT=1     leave ftproxy out: the clients talk to the servers
+//	                     themselves, which tells whose fault a failure is
+//	FTPROXY_BINARY=F     test this ftproxy instead of building one
+//	FTPROXY_PEERS=DIR    where peers.sh keeps the unpacked servers
 //
 // Every test lives on loopback addresses of its own: its server at 127.x.y.20,
 // ftproxy at 127.x.y.10 and its clients at 127.x.y.30. So an address that shows

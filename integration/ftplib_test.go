@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -65,6 +66,24 @@ func (f ftplib) get(s *session, remote name, local string, how how) error {
 
 func (f ftplib) put(s *session, local string, remote name, how how) error {
 	_, err := f.run(s, true, remote.latin1(), "put", local, remote.text, howNames[how])
+	return err
+}
+
+func (f ftplib) getAll(s *session, dir name, files []string, local string) error {
+	args := []string{"get-all"}
+	for _, n := range files {
+		args = append(args, path.Join(dir.wire, n), filepath.Join(local, n))
+	}
+	_, err := f.run(s, true, false, args...)
+	return err
+}
+
+func (f ftplib) putAll(s *session, local string, files []string, dir name) error {
+	args := []string{"put-all"}
+	for _, n := range files {
+		args = append(args, filepath.Join(local, n), path.Join(dir.wire, n))
+	}
+	_, err := f.run(s, true, false, args...)
 	return err
 }
 

@@ -28,12 +28,12 @@ var goftpSent = verbsAfter(`^`)
 // run does its work in one session.
 func (g goftp) run(s *session, data bool, do func(*ftp.ServerConn) error, more ...ftp.DialOption) error {
 	var said output
-	dialer := net.Dialer{Timeout: 10 * time.Second}
+	dialer := net.Dialer{Timeout: time.Minute}
 	if s.target.bind.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.target.bind, 0))
 	}
 	options := append([]ftp.DialOption{
-		ftp.DialWithDialer(dialer), ftp.DialWithShutTimeout(10 * time.Second), ftp.DialWithDebugOutput(&said),
+		ftp.DialWithDialer(dialer), ftp.DialWithShutTimeout(time.Minute), ftp.DialWithDebugOutput(&said),
 		ftp.DialWithDisabledEPSV(s.mode.verb == "PASV"),
 	}, more...)
 	err := func() error {
@@ -104,26 +104,41 @@ func (goftp) download(c *ftp.ServerConn, remote name, local string, how how) err
 
 func (g goftp) put(s *session, local string, remote name, how how) error {
 	return g.run(s, true, func(c *ftp.ServerConn) error {
-		f, err := os.Open(local)
+		return g.upload(c, local, remote, how)
+	}, ftp.DialWithDisabledUTF8(remote.latin1()))
+}
+
+func (goftp) upload(c *ftp.ServerConn, local string, remote name, how how) error {
+	f, err := os.Open(local)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	switch how {
+	case appending:
+		return c.Append(remote.wire, f)
+	case resume:
+		n, err := c.FileSize(remote.wire)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		switch how {
-		case appending:
-			return c.Append(remote.wire, f)
-		case resume:
-			n, err := c.FileSize(remote.wire)
-			if err != nil {
-				return err
-			}
-			if _, err := f.Seek(n, io.SeekStart); err != nil {
-				return err
-			}
-			return c.StorFrom(remote.wire, f, uint64(n))
+		if _, err := f.Seek(n, io.SeekStart); err != nil {
+			return err
 		}
-		return c.Stor(remote.wire, f)
-	}, ftp.DialWithDisabledUTF8(remote.latin1()))
+		return c.StorFrom(remote.wire, f, uint64(n))
+	}
+	return c.Stor(remote.wire, f)
+}
+
+func (g goftp) putAll(s *session, local string, files []string, dir name) error {
+	return g.run(s, true, func(c *ftp.ServerConn) error {
+		for _, n := range files {
+			if err := g.upload(c, filepath.Join(local, n), plain(path.Join(dir.wire, n)), whole); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (g goftp) getTree(s *session, dir name, local string) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,8 +41,10 @@ func TestLarge(t *testing.T) {
 					return
 				}
 				// The clients take turns with the servers, in the first of their modes.
+				// (busybox, which logs in for each file, not with ProFTPD, which takes a
+				// second for each login; rclone not with pyftpdlib: see knownFailures.)
 				for j, c := range clientKinds {
-					if j%len(serverKinds) == i {
+					if (j+2)%len(serverKinds) == i {
 						b := newBench(t, r, r.target(t, c.modes[0].ipv6), c.modes[0], c.find(t), "client-"+c.name)
 						large(b, c.name, "300 MB", source, want, c.modes[0], c.modes[0])
 						large(b, c.name, "500 files", source, want, c.modes[0], c.modes[0])
@@ -68,7 +71,11 @@ func large(b *bench, peer, what, source, want string, down, up mode) {
 				"500 files up":   (*bench).manyUp,
 			}[what+" "+way.name]
 			err := move(b)
-			report.addLarge(peer, what+" "+way.name, cell{cannot: errors.Is(err, errCannot)})
+			limited := knownLimit(peer, way.mode.String(), what+" "+way.name)
+			if errors.Is(err, errCannot) != (limited != nil) {
+				t.Errorf("%v; limits: %v", err, limited)
+			}
+			report.addLarge(peer, what+" "+way.name, cell{cannot: limited})
 			b.must(err)
 		})
 	}
@@ -95,12 +102,17 @@ func (b *bench) largeUp(source, want string) error {
 
 func manySize(i int) int64 { return int64(i * i % 9000) }
 
-// manyDown downloads a folder of 500 files, several at a time where the client can.
+// manyDown downloads a folder of 500 files, several at a time where the client
+// can, otherwise as a folder or by their names.
 func (b *bench) manyDown() error {
 	want := b.serveMany("many", 500, manySize)
 	err := b.client.getParallel(b.session, b.remote("many"), b.local("many"))
 	if errors.Is(err, errCannot) {
 		err = b.client.getTree(b.session, b.remote("many"), b.local("many"))
+	}
+	if c, ok := b.client.(batchGetter); ok && errors.Is(err, errCannot) {
+		b.must(os.Mkdir(b.local("many"), 0o755))
+		err = c.getAll(b.session, b.remote("many"), slices.Sorted(maps.Keys(want)), b.local("many"))
 	}
 	if err == nil {
 		sameTree(b.t, b.local("many"), want)
@@ -116,6 +128,11 @@ func (b *bench) manyUp() error {
 		want[n] = b.prepare(filepath.Join("again", n), manySize(i))
 	}
 	err := b.client.putTree(b.session, b.local("again"), b.remote("again"))
+	if c, ok := b.client.(batchPutter); ok && errors.Is(err, errCannot) {
+		b.must(os.Mkdir(b.disk("again"), 0o755))
+		own(b.t, b.disk("again"))
+		err = c.putAll(b.session, b.local("again"), slices.Sorted(maps.Keys(want)), b.remote("again"))
+	}
 	if err == nil {
 		sameTree(b.t, b.disk("again"), want)
 	}

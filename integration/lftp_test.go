@@ -27,7 +27,7 @@ func (l lftp) run(s *session, data, latin1 bool, commands ...string) (string, er
 	yesno := map[bool]string{true: "yes", false: "no"}
 	script := []string{
 		"set cmd:fail-exit yes", "set xfer:clobber yes", "set xfer:use-temp-file no", "set xfer:log no",
-		"set net:timeout 30", "set net:max-retries 1", "set net:persist-retries 0",
+		"set net:timeout 90", "set net:max-retries 1", "set net:persist-retries 0",
 		"set ftp:ssl-allow no",
 		"set ftp:verify-address yes", // the data connection must come from where the control connection goes
 		"set ftp:passive-mode " + yesno[s.mode.passive()],

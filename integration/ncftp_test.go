@@ -24,7 +24,14 @@ var ncftpSent = verbsAfter(`Cmd: `)
 // run runs ncftpls, ncftpget or ncftpput, whose dialogue goes to a file.
 func (n ncftp) run(s *session, program string, options []string, args ...string) (string, error) {
 	log := filepath.Join(s.t.TempDir(), "dialogue")
-	all := []string{"-d", log, "-u", s.target.user, "-p", s.target.pass, "-P", fmt.Sprint(s.target.addr.Port()), "-t", "20"}
+	cmd := exec.Command(filepath.Join(n.dir, program), append(append(n.options(s, program, log), options...), args...)...)
+	cmd.Env = environ(s.t.TempDir())
+	s.dialogueIn = log
+	return s.exec(cmd, true, nil, ncftpSent[s.mode.verb])
+}
+
+func (ncftp) options(s *session, program, log string) []string {
+	all := []string{"-d", log, "-u", s.target.user, "-p", s.target.pass, "-P", fmt.Sprint(s.target.addr.Port()), "-t", "90"}
 	if s.mode.passive() {
 		all = append(all, "-F")
 	} else {
@@ -36,10 +43,7 @@ func (n ncftp) run(s *session, program string, options []string, args ...string)
 			all = append(all, "-I", s.target.bind.String())
 		}
 	}
-	cmd := exec.Command(filepath.Join(n.dir, program), append(append(all, options...), args...)...)
-	cmd.Env = environ(s.t.TempDir())
-	s.dialogueIn = log
-	return s.exec(cmd, true, nil, ncftpSent[s.mode.verb])
+	return all
 }
 
 // shell runs ncftp, whose commands open no data connection here.
@@ -69,6 +73,17 @@ func (n ncftp) get(s *session, remote name, local string, how how) error {
 	}
 	_, err := n.run(s, "ncftpget", append(options, "-C"), s.target.addr.Addr().String(), remote.wire, local)
 	return err
+}
+
+// abort ends the program.
+func (n ncftp) abort(s *session, big, small name, local string) error {
+	cmd := exec.Command(filepath.Join(n.dir, "ncftpget"), append(n.options(s, "ncftpget", "/dev/null"),
+		"-c", s.target.addr.Addr().String(), big.wire)...)
+	cmd.Env = environ(s.t.TempDir())
+	if err := s.terminate(cmd); err != nil {
+		return err
+	}
+	return n.get(s, small, local, whole)
 }
 
 func (n ncftp) put(s *session, local string, remote name, how how) error {

@@ -25,11 +25,19 @@ var (
 
 // run runs rclone. Paths that begin with "@" are the server's.
 func (r rclone) run(s *session, data bool, args ...string) (string, error) {
+	cmd, err := r.command(s, args...)
+	if err != nil {
+		return "", err
+	}
+	return s.exec(cmd, data, rcloneConnected, rcloneSent[s.mode.verb])
+}
+
+func (r rclone) command(s *session, args ...string) (*exec.Cmd, error) {
 	obscure := exec.Command(r.path, "obscure", s.target.pass)
 	obscure.Env = environ(s.t.TempDir())
 	pass, err := obscure.Output()
 	if err != nil {
-		return "", fmt.Errorf("rclone obscure: %w", err)
+		return nil, fmt.Errorf("rclone obscure: %w", err)
 	}
 	host := s.target.addr.Addr().String()
 	if s.mode.ipv6 {
@@ -40,7 +48,7 @@ func (r rclone) run(s *session, data bool, args ...string) (string, error) {
 	// From 250 MB on rclone 1.60 downloads in several streams, each but the last
 	// cut off in the middle, and then takes the 426 for a failure.
 	all := []string{"--config", "/dev/null", "-vv", "--dump", "headers", "--multi-thread-streams", "0",
-		"--retries", "1", "--low-level-retries", "1", "--timeout", "20s"}
+		"--retries", "1", "--low-level-retries", "1", "--timeout", "90s", "--contimeout", "90s"}
 	if s.target.bind.IsValid() {
 		all = append(all, "--bind", s.target.bind.String())
 	}
@@ -52,7 +60,7 @@ func (r rclone) run(s *session, data bool, args ...string) (string, error) {
 	}
 	cmd := exec.Command(r.path, all...)
 	cmd.Env = environ(s.t.TempDir(), "RCLONE_FTP_DISABLE_MLSD="+fmt.Sprint(s.plainList))
-	return s.exec(cmd, data, rcloneConnected, rcloneSent[s.mode.verb])
+	return cmd, nil
 }
 
 func (r rclone) list(s *session, verb string, dir name) (string, error) {
@@ -107,6 +115,18 @@ func (r rclone) mkdir(s *session, dir name) error {
 func (r rclone) rmdir(s *session, dir name) error {
 	_, err := r.run(s, false, "rmdir", "@"+dir.text)
 	return err
+}
+
+// abort ends the program.
+func (r rclone) abort(s *session, big, small name, local string) error {
+	cmd, err := r.command(s, "cat", "@"+big.text)
+	if err == nil {
+		err = s.terminate(cmd)
+	}
+	if err != nil {
+		return err
+	}
+	return r.get(s, small, local, whole)
 }
 
 func (r rclone) getTree(s *session, dir name, local string) error {

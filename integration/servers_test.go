@@ -194,7 +194,7 @@ func (s *server) run(t *testing.T, cmd *exec.Cmd, log string) {
 		}
 	})
 	p := start(t, name, cmd)
-	waitFor(t, name+" answers", 15*time.Second, func() bool {
+	waitFor(t, name+" answers", time.Minute, func() bool {
 		if !p.running() {
 			t.Fatalf("%s ended: %v\n%s", name, p.err, p.out)
 		}

@@ -20,8 +20,8 @@ func (wget) modes() []mode {
 
 var wgetSent = verbsAfter(`^--> `)
 
-func (w wget) run(s *session, dir string, args ...string) (string, error) {
-	all := []string{"--no-config", "-d", "--no-iri", "--tries=1", "--timeout=20", "--no-proxy", "--restrict-file-names=nocontrol",
+func (w wget) command(s *session, dir string, args ...string) *exec.Cmd {
+	all := []string{"--no-config", "-d", "--no-iri", "--tries=1", "--timeout=90", "--no-proxy", "--restrict-file-names=nocontrol",
 		"--user=" + s.target.user, "--password=" + s.target.pass}
 	if !s.mode.passive() {
 		all = append(all, "--no-passive-ftp")
@@ -32,7 +32,11 @@ func (w wget) run(s *session, dir string, args ...string) (string, error) {
 	cmd := exec.Command(w.path, append(all, args...)...)
 	cmd.Env = environ(s.t.TempDir())
 	cmd.Dir = dir
-	return s.exec(cmd, true, nil, wgetSent[s.mode.verb])
+	return cmd
+}
+
+func (w wget) run(s *session, dir string, args ...string) (string, error) {
+	return s.exec(w.command(s, dir, args...), true, nil, wgetSent[s.mode.verb])
 }
 
 func (wget) url(s *session, file name) string {
@@ -59,6 +63,14 @@ func (w wget) get(s *session, remote name, local string, how how) error {
 	}
 	_, err := w.run(s, s.t.TempDir(), args...)
 	return err
+}
+
+// abort ends the program.
+func (w wget) abort(s *session, big, small name, local string) error {
+	if err := s.terminate(w.command(s, s.t.TempDir(), "-O", "-", w.url(s, big))); err != nil {
+		return err
+	}
+	return w.get(s, small, local, whole)
 }
 
 func (w wget) getTree(s *session, dir name, local string) error {

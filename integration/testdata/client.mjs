@@ -9,7 +9,7 @@ const order = JSON.parse(readFileSync(0, "utf8"))
 const require = createRequire(order.modules + "/")
 const { Client, enterPassiveModeIPv4, enterPassiveModeIPv6 } = require("basic-ftp")
 
-const client = new Client(15000)
+const client = new Client(90000)
 client.ftp.verbose = true
 client.ftp.log = message => process.stderr.write(message + "\n")
 

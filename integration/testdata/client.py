@@ -52,6 +52,12 @@ def main(ftp, verb, *args):
                 rest = ftp.size(remote)
                 f.seek(rest)
             ftp.storbinary(("APPE " if how == "append" else "STOR ") + remote, f, 64 * 1024, None, rest)
+    elif verb == "get-all":
+        for remote, local in zip(args[0::2], args[1::2]):
+            main(ftp, "get", remote, local, "whole")
+    elif verb == "put-all":
+        for local, remote in zip(args[0::2], args[1::2]):
+            main(ftp, "put", local, remote, "whole")
     elif verb == "unique":
         local, path = args
         ftp.cwd(path)
@@ -94,7 +100,7 @@ def abort(ftp, big, small, local):
         ftp.retrbinary("RETR " + small, f.write)
 
 
-ftp = FTP(timeout=15, encoding=order["encoding"])
+ftp = FTP(timeout=90, encoding=order["encoding"])
 ftp.set_debuglevel(1)
 source = (order["bind"], 0) if order["bind"] else None
 ftp.connect(order["host"], order["port"], source_address=source)
