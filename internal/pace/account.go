@@ -43,9 +43,12 @@ func (h *Share) delay(now time.Time) time.Duration {
 	return time.Duration(min(max(late, 0), mostWait.Seconds()) * float64(time.Second))
 }
 
-// available is what may be given out of the limit, in bytes per second.
+// available is what may be given out of the limit, in bytes per second. Where packets
+// are further apart than ticks, one of them is no debt yet.
 func (h *Share) available() float64 {
-	return min(max(h.limit-h.debt/repayment.Seconds(), h.limit*leastPart), h.limit)
+	lump := max(float64(h.packet)-h.limit*interval.Seconds(), 0)
+	debt := max(h.debt-lump, 0)
+	return max(h.limit-debt/repayment.Seconds(), h.limit*leastPart)
 }
 
 // A usage is what a member was seen to move.
@@ -55,9 +58,10 @@ type usage struct {
 	lent   int64 // counted before they were moved
 
 	// hungry says that it moved nearly what it was offered. Otherwise pace is
-	// what it moves, in bytes per second.
-	hungry bool
-	pace   float64
+	// what it moves, in bytes per second, and recent what it moved in the last
+	// tick.
+	hungry       bool
+	pace, recent float64
 
 	window        // in which it is being judged
 	tick   window // the part of it since it was last looked at
@@ -101,28 +105,22 @@ func (u *usage) offer(now time.Time, rate float64) {
 	u.last, u.offers = now, rate
 }
 
-// judge is called at each tick. Who is slow shows in a whole window; who has
-// become hungry, mostly in a tick.
+// judge is called at each tick and ends the window if it shows enough.
 func (u *usage) judge(now time.Time) {
 	u.offer(now, u.offers)
 	if u.tick.elapsed < interval/2 {
 		return // SetLimits measures between ticks
 	}
+	u.recent = float64(u.tick.moved) / u.tick.elapsed.Seconds()
 	u.moved += u.tick.moved
 	u.offered += u.tick.offered
 	u.elapsed += u.tick.elapsed
-	tick := u.tick
 	u.tick = window{}
-	switch {
-	case !u.hungry && float64(tick.moved-u.packet) >= nearly*tick.offered:
-		u.hungry = true
-	case u.elapsed >= longestWindow, u.offered >= enoughPackets*float64(u.packet):
+	if u.elapsed >= longestWindow || u.offered >= enoughPackets*float64(u.packet) {
 		u.hungry = u.full(u.window)
 		u.pace = float64(u.moved) / u.elapsed.Seconds()
-	default:
-		return
+		u.window = window{}
 	}
-	u.window = window{}
 }
 
 // full tells whether nearly all that was offered was moved.

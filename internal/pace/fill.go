@@ -108,17 +108,19 @@ func (m *member) expect(rate float64) {
 // grant adds to what a member is expected to use the room in which it can show that
 // it has become hungry: what nobody uses, but at least a little.
 func (m *member) grant() {
+	m.granted = m.expected
+	if m.hungry || m.expected < m.demand {
+		return
+	}
+	uses := max(m.expected, m.recent)
 	room, most := math.Inf(1), math.Inf(1)
 	for _, h := range m.shares {
 		if h.limit > 0 {
 			all := float64(len(h.members))
-			little := m.expected*headroom + h.budget/all/8
+			little := uses*headroom + h.budget/all/8
 			room = min(room, max(h.left/all, little))
 			most = min(most, h.budget)
 		}
 	}
-	m.granted = m.expected
-	if !m.hungry && m.expected >= m.demand {
-		m.granted = min(m.expected+room, most)
-	}
+	m.granted = min(uses+room, most)
 }

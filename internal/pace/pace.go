@@ -311,7 +311,8 @@ func (s *Set) divide(now time.Time) {
 
 // tell sets the rate if it changed by more than 1 %.
 func (m *member) tell(rate int64, now time.Time) {
-	if m.rate == rate || m.rate > 0 && rate > 0 && math.Abs(float64(rate)-float64(m.rate)) <= float64(m.rate)/100 {
+	change := math.Abs(float64(rate) - float64(m.rate))
+	if m.rate == rate || m.rate > 0 && rate > 0 && change <= float64(m.rate)/100 {
 		return
 	}
 	if m.err = m.transfer.SetRate(rate); m.err == nil {

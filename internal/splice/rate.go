@@ -5,8 +5,8 @@ package splice
 // spliced as before. It may be called at any time.
 //
 // The first ten segments of a connection are sent at once whatever the rate (some
-// 14 KiB, on loopback up to 640 KiB), and no packet is smaller than two segments. The
-// error wraps errors.ErrUnsupported where the destination is not TCP, nor TLS on TCP,
+// 14 KiB, on loopback up to 640 KiB), and the least that is sent at a time is what
+// Packet returns. The error wraps errors.ErrUnsupported where the destination is not TCP, nor TLS on TCP,
 // or the system is not Linux.
 func (c *Copy) SetRate(bytesPerSecond int64) error {
 	if err := setRate(c.destination.conn, bytesPerSecond); err != nil {
@@ -40,14 +40,12 @@ func (c *Copy) Acked() int64 {
 }
 
 // Packet returns the size of the packets, in bytes of payload, that leave for the
-// destination at a low rate: two segments, or as much as a packet holds.
+// destination at a low rate: two segments of Ethernet if it is not known.
 func (c *Copy) Packet() int {
-	const ethernet, most = 1448, 64 << 10
-	segment := c.destination.segment()
-	if segment <= 0 {
-		segment = ethernet
+	if n := c.destination.packet(); n > 0 {
+		return n
 	}
-	return min(2*segment, most)
+	return 2 * 1448
 }
 
 // succeeded reports whether every byte is known to be acknowledged.

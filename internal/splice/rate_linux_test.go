@@ -255,7 +255,7 @@ func TestAckedAfterAFailure(t *testing.T) {
 
 func TestPacket(t *testing.T) {
 	j := prepare(t, Options{}, 0)
-	if n := j.Packet(); n != 64<<10 {
+	if n := j.Packet(); n < 32<<10 || n > 64<<10 { // by the time of its round trip
 		t.Errorf("a packet of loopback has %d bytes", n)
 	}
 	destination, source := net.Pipe()

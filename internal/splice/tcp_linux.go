@@ -42,14 +42,19 @@ func (l leg) outq() (int, error) {
 	return int(n), err
 }
 
-// segment returns the size of the segments sent, 0 if it is not known.
-func (l leg) segment() (n int) {
+// packet returns how much is sent at a time to a peer that is sent little, 0 if that
+// is not known: two segments, and more the nearer the peer is (tcp_tso_rtt_log in
+// Linux's ip-sysctl), but no more than the congestion window.
+func (l leg) packet() (n int) {
+	const most, near = 64 << 10, 9
 	if l.raw == nil {
 		return 0
 	}
 	_ = l.raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			n = int(info.Snd_mss)
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			window := int64(info.Snd_cwnd) * int64(info.Snd_mss)
+			n = int(min(max(2*int64(info.Snd_mss), most>>(info.Min_rtt>>near)), window, most))
 		}
 	})
 	return n

@@ -17,7 +17,7 @@ func (l leg) finReceived() bool { return false }
 
 func (l leg) outq() (int, error) { return 0, nil }
 
-func (l leg) segment() int { return 0 }
+func (l leg) packet() int { return 0 }
 
 func (c *Copy) watchDestination() {
 	defer close(c.watched)
