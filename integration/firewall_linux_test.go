@@ -6,8 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -119,21 +119,23 @@ func (w *walledLab) wantApart(t *testing.T, s *server, family string) {
 // the mode and in no other.
 func (w *walledLab) wantTold(t *testing.T, s *server, mode wallMode) {
 	t.Helper()
-	log := s.log()
+	told := make(map[string]bool)
+	for _, m := range toldVerb.FindAllStringSubmatch(s.log(), -1) {
+		told[m[1]] = true
+	}
 	for verb, wanted := range map[string]bool{"PASV": mode.passive, "EPSV": mode.passive, "PORT": mode.active, "EPRT": mode.active} {
-		if strings.Contains(log, verb) && !wanted {
+		if told[verb] && !wanted {
 			t.Errorf("the server was told %s", verb)
 		}
 	}
-	for _, either := range []struct {
-		wanted bool
-		verbs  []string
-	}{{mode.passive, []string{"PASV", "EPSV"}}, {mode.active, []string{"PORT", "EPRT"}}} {
-		if either.wanted && !slices.ContainsFunc(either.verbs, func(verb string) bool { return strings.Contains(log, verb) }) {
-			t.Errorf("the server was told neither of %v", either.verbs)
-		}
+	if mode.passive && !told["PASV"] && !told["EPSV"] || mode.active && !told["PORT"] && !told["EPRT"] {
+		t.Errorf("the server was told %v", told)
 	}
 }
+
+// toldVerb finds the verbs in the logs of vsftpd and of ProFTPD, and not in the
+// names of files.
+var toldVerb = regexp.MustCompile(`[ "](PASV|EPSV|PORT|EPRT)["\s]`)
 
 // wantRefused expects a clear reply to the verbs that the client's family has
 // no use for.
@@ -189,9 +191,11 @@ func TestFirewallsHide(t *testing.T) {
 					inside = portsOf(wallData)
 				}
 				w.wantFound(t, w.client, linkOutside, e.client, e.outside, outside)
-				w.wantFound(t, w.client, linkOutside, e.client, e.inside, nil) // It has addresses on both sides.
 				w.wantFound(t, w.server, linkInside, e.server, e.inside, inside)
-				w.wantFound(t, w.server, linkInside, e.server, e.outside, nil)
+				if mode.active { // Once is enough: nothing is at the other side's address.
+					w.wantFound(t, w.client, linkOutside, e.client, e.inside, nil)
+					w.wantFound(t, w.server, linkInside, e.server, e.outside, nil)
+				}
 			})
 		}
 	}
@@ -247,8 +251,13 @@ func (w *walledLab) wantFound(t *testing.T, end *netns, link string, from, to ne
 	}
 }
 
+// impatient is a vsftpd that does not wait a minute for a data connection that
+// a firewall stops. Until it has answered, so does ftproxy: some servers listen
+// late. Only where nothing may pass, because a slow machine is no firewall.
+const impatient = "accept_timeout=1\nconnect_timeout=1\n"
+
 // TestFirewallRefusals: what the rules do not permit is refused by a reply, at
-// once or, where a peer of ftproxy is the one that is stopped, after data_connect.
+// once or as soon as the server has given up.
 func TestFirewallRefusals(t *testing.T) {
 	throughProxy(t)
 	needNamespaces(t)
@@ -277,15 +286,15 @@ func TestFirewallRefusals(t *testing.T) {
 		},
 		{
 			name: "wrong server ports", keys: `data = "passive"`, args: []string{"-server-ports", "40000-40009"},
-			vsftpd: "pasv_min_port=40010\npasv_max_port=40019", refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
+			vsftpd: impatient + "pasv_min_port=40010\npasv_max_port=40019", refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		// Rules that were printed for another configuration.
 		{
-			name: "rules of passive, now active", keys: `data = "passive"`, then: `data = "active"`,
+			name: "rules of passive, now active", keys: `data = "passive"`, then: `data = "active"`, vsftpd: impatient,
 			refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		{
-			name: "rules of active, now passive", keys: `data = "active"`, then: `data = "passive"`,
+			name: "rules of active, now passive", keys: `data = "active"`, then: `data = "passive"`, vsftpd: impatient,
 			refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 	}
@@ -303,9 +312,7 @@ func TestFirewallRefusals(t *testing.T) {
 			w.start(t)
 			write(t, filepath.Join(s.root, "file"), "content")
 			for _, verb := range slices.Concat(tt.passed, tt.refused) {
-				began := time.Now()
 				code, text, got := w.fetch(t, s, verb)
-				t.Logf("%s: %d %s after %v", verb, code, text, time.Since(began).Round(time.Millisecond))
 				if slices.Contains(tt.passed, verb) {
 					if code != 226 || got != "content" {
 						t.Errorf("%s: %d %s, %q; want the file", verb, code, text, got)
