@@ -10,8 +10,9 @@ import (
 	"ftproxy/rewrite"
 )
 
-// patience ends what hangs; it measures nothing.
-const patience = 5 * time.Minute
+// sessionPatience bounds a session of these clients, which may have to wait for
+// hundreds of others.
+const sessionPatience = 5 * patience
 
 // A refusal is a reply that ends what the client wanted.
 type refusal struct {
@@ -117,13 +118,13 @@ func (r *raw) connect(d *dataEnd) error {
 		return nil
 	}
 	conn, err := (&net.Dialer{
-		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.near(), 0)), Timeout: patience,
+		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.near(), 0)), Timeout: sessionPatience,
 	}).Dial("tcp", d.to.String())
 	if err != nil {
 		return err
 	}
 	d.conn = conn.(*net.TCPConn)
-	return d.conn.SetDeadline(time.Now().Add(patience))
+	return d.conn.SetDeadline(time.Now().Add(sessionPatience))
 }
 
 // begin opens the data connection and has the transfer accepted.
@@ -137,13 +138,13 @@ func (r *raw) begin(d *dataEnd, command string) error {
 	if d.listener == nil {
 		return nil
 	}
-	d.listener.SetDeadline(time.Now().Add(patience))
+	d.listener.SetDeadline(time.Now().Add(sessionPatience))
 	conn, err := d.listener.AcceptTCP()
 	if err != nil {
 		return fmt.Errorf("%s: no data connection: %w", command, err)
 	}
 	d.conn = conn
-	return d.conn.SetDeadline(time.Now().Add(patience))
+	return d.conn.SetDeadline(time.Now().Add(sessionPatience))
 }
 
 // done wants the reply that ends a transfer well.
@@ -209,7 +210,7 @@ func (r *raw) put(verb, file string, content []byte) error {
 
 // dialIn connects, reads the greeting and logs in.
 func dialIn(from netip.Addr, to netip.AddrPort, s *server) (*raw, error) {
-	r, code, err := dialRaw(from, to, patience)
+	r, code, err := dialRaw(from, to, sessionPatience)
 	if err != nil {
 		return nil, err
 	}

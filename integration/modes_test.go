@@ -115,7 +115,7 @@ func newCrossroads(t *testing.T, kind serverKind, wrap ...string) *crossroads {
 	places.Lock()
 	control := freeRange(t, p.proxy)
 	places.Unlock()
-	var extra strings.Builder
+	var more strings.Builder
 	for _, ipv6 := range families() {
 		addr := kind.address(p)
 		if ipv6 {
@@ -131,7 +131,7 @@ func newCrossroads(t *testing.T, kind serverKind, wrap ...string) *crossroads {
 			control.first++
 			x.at[crossing{data: data, ipv6: ipv6}] = at
 			listen := at[:len(families())]
-			fmt.Fprintf(&extra, `
+			fmt.Fprintf(&more, `
 [frontend.%[1]s-%[2]s]
 listen = [%[3]s]
 passive_ports = "%[4]s"
@@ -144,7 +144,7 @@ data_ports = "%[6]s"
 		}
 	}
 	c := configure(t, p, x.servers[false].addr) // its own frontend has no part
-	c.extra = extra.String()
+	c.more = more.String()
 	x.data = c.dataPort
 	if haveIPv6() {
 		wrap = append(wrap, nameServers(t, x.servers[true].addr.Addr())...)

@@ -29,6 +29,7 @@ type proxyConfig struct {
 	timeouts map[string]string // those that the test is about, by key
 	frontend string            // more keys of the frontend
 	backend  string            // more keys of the backend
+	more     string            // more tables
 	binary   string            // "" is the one that is tested
 	listen   []netip.AddrPort
 	passive  portRange
@@ -83,7 +84,8 @@ backend = "inside"
 servers = [%s]
 data_ports = "%s"
 %s
-`, admin, strings.Join(lines, "\n"), quoted(c.listen), c.passive, c.frontend, quoted(c.servers), c.dataPort, c.backend)
+%s
+`, admin, strings.Join(lines, "\n"), quoted(c.listen), c.passive, c.frontend, quoted(c.servers), c.dataPort, c.backend, c.more)
 }
 
 func quoted(addrs []netip.AddrPort) string {
