@@ -1,6 +1,9 @@
 package pace
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// repayment is the time in which a debt would be repaid if it did not
@@ -8,10 +11,15 @@ const (
 	repayment = 2 * time.Second
 	// leastPart of a limit is given out whatever the debt.
 	leastPart = 0.25
-	// mostDebt and mostCredit bound an account, in time at the limit. The
-	// credit, and two packets more, only even out that bytes come in lumps.
+	// mostPart of it is given out while a busy machine sends later than it
+	// should.
+	mostPart = 1.1
+	// mostDebt, mostCredit and restCredit bound an account, in time at the
+	// limit. A credit, and two packets more, evens out that bytes come in
+	// lumps and late; it is smaller where nobody is hungry.
 	mostDebt   = time.Minute
-	mostCredit = 100 * time.Millisecond
+	mostCredit = 300 * time.Millisecond
+	restCredit = 100 * time.Millisecond
 )
 
 // An account is what a share moved beyond its limit.
@@ -27,10 +35,18 @@ type account struct {
 func (a *account) restart(now time.Time) { a.debt, a.since, a.settled = 0, 0, now }
 
 // settle lets the time that passed count, when all that was moved is known.
-func (a *account) settle(now time.Time, limit float64) {
-	a.debt += a.since - limit*now.Sub(a.settled).Seconds()
-	a.since, a.settled = 0, now
-	a.debt = min(max(a.debt, -limit*mostCredit.Seconds()-float64(2*a.packet)), limit*mostDebt.Seconds())
+func (h *Share) settle(now time.Time) {
+	h.debt += h.since - h.limit*now.Sub(h.settled).Seconds()
+	h.since, h.settled = 0, now
+	credit := restCredit
+	switch {
+	case len(h.members) == 0:
+		credit = 0
+	case slices.ContainsFunc(h.members, func(m *member) bool { return m.hungry }):
+		credit = mostCredit
+	}
+	h.debt = max(h.debt, -h.limit*credit.Seconds()-float64(2*h.packet))
+	h.debt = min(h.debt, h.limit*mostDebt.Seconds())
 }
 
 // delay is how long it takes until a transfer may begin, as far as known.
@@ -44,11 +60,16 @@ func (h *Share) delay(now time.Time) time.Duration {
 }
 
 // available is what may be given out of the limit, in bytes per second. Where packets
-// are further apart than ticks, one of them is no debt yet.
+// are further apart than ticks, one of them is neither debt nor credit yet.
 func (h *Share) available() float64 {
 	lump := max(float64(h.packet)-h.limit*interval.Seconds(), 0)
-	debt := max(h.debt-lump, 0)
-	return max(h.limit-debt/repayment.Seconds(), h.limit*leastPart)
+	debt := h.debt
+	if debt > 0 {
+		debt = max(debt-lump, 0)
+	} else {
+		debt = min(debt+lump, 0)
+	}
+	return min(max(h.limit-debt/repayment.Seconds(), h.limit*leastPart), h.limit*mostPart)
 }
 
 // A usage is what a member was seen to move.

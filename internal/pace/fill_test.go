@@ -59,7 +59,7 @@ func TestFillIsMaxMinFair(t *testing.T) {
 			if h.limit > 0 && used[h] > h.available()*exact {
 				t.Fatalf("seed %d: %f of %f is given out", seed, used[h], h.available())
 			}
-			if h.limit > 0 && h.available() > h.limit || h.available() < h.limit*leastPart {
+			if h.limit > 0 && h.available() > h.limit*mostPart || h.available() < h.limit*leastPart {
 				t.Fatalf("seed %d: %f of %f is available", seed, h.available(), h.limit)
 			}
 		}

@@ -21,7 +21,8 @@
 // given out twice. So each share keeps account: what was moved beyond the limit
 // is its debt. A debt lowers the rates until it is repaid, and keeps the next
 // transfer waiting, without which the limit would mean nothing to a thousand small
-// files. What was not used is not saved up.
+// files. What was not used is not saved up; but where transfers want more and a busy
+// machine sends late, a small credit raises the rates a little.
 package pace
 
 import (
@@ -195,7 +196,7 @@ func (s *Set) tryJoin(m *member, began time.Time) (time.Duration, error) {
 	s.members = append(s.members, m)
 	for _, h := range m.shares {
 		if len(h.members) == 0 {
-			h.settle(now, h.limit)
+			h.settle(now)
 		}
 		h.members = append(h.members, m)
 	}
@@ -226,8 +227,8 @@ func (s *Set) remove(m *member, now time.Time) {
 	for _, h := range m.shares {
 		h.members = without(h.members, m)
 		if len(h.members) == 0 {
-			h.settle(now, h.limit)
 			h.used, h.packet = 0, 0
+			h.settle(now)
 		}
 	}
 	if m.limited {
@@ -267,7 +268,7 @@ func (s *Set) measure(now time.Time) {
 	}
 	for _, m := range s.members {
 		for _, h := range m.shares {
-			h.settle(now, h.limit)
+			h.settle(now)
 		}
 	}
 }
