@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // onePort is the first port of a range alone.
@@ -40,6 +41,7 @@ type crowd struct {
 	there  []atomic.Int64
 	broken chan struct{} // closed when one of them gives up
 	once   sync.Once
+	frozen atomic.Bool // the machine has stood still meanwhile
 }
 
 var errAlone = errors.New("not all came this far")
@@ -56,6 +58,35 @@ func (c *crowd) wait(stage int) error {
 	}
 }
 
+// stood is how late a tick must be for a machine that stands still. ftproxy takes
+// a port from a client that keeps it unused for 3 seconds while others wait.
+const stood = 500 * time.Millisecond
+
+func (c *crowd) watch(end <-chan struct{}) {
+	tick := time.NewTicker(stood / 10)
+	defer tick.Stop()
+	for last := time.Now(); ; last = time.Now() {
+		select {
+		case <-tick.C:
+			if time.Since(last) > stood {
+				c.frozen.Store(true)
+			}
+		case <-end:
+			return
+		}
+	}
+}
+
+// transfer runs f, and once more if it fails after the machine has stood still:
+// then f may have lost its port, rightly.
+func (c *crowd) transfer(f func() error) error {
+	err := f()
+	for tries := 0; err != nil && c.frozen.Load() && tries < 3; tries++ {
+		err = f()
+	}
+	return err
+}
+
 // together runs f for 0 to n-1 at once, with so many stages.
 func together(t *testing.T, n, stages int, f func(c *crowd, i int) error) {
 	t.Helper()
@@ -63,6 +94,9 @@ func together(t *testing.T, n, stages int, f func(c *crowd, i int) error) {
 	for range stages {
 		c.stages = append(c.stages, make(chan struct{}))
 	}
+	end := make(chan struct{})
+	defer close(end)
+	go c.watch(end)
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
@@ -184,7 +218,7 @@ func TestOneClientOnePort(t *testing.T) {
 					if _, err := r.agree("PASV"); err != nil {
 						return err
 					}
-				} else if err := queued(r, i, s); err != nil {
+				} else if err := queued(c, r, i, s); err != nil {
 					return err
 				}
 				if err := c.wait(1); err != nil || i != idle {
@@ -193,7 +227,7 @@ func TestOneClientOnePort(t *testing.T) {
 				if _, err := r.expect(425, "RETR nothing"); err != nil { // Its port was lent to others.
 					return err
 				}
-				return queued(r, i, s)
+				return queued(c, r, i, s)
 			})
 			m := ftproxy.metrics(t)
 			if got := m["ftproxy_data_port_full_total"]; got != 0 {
@@ -207,27 +241,12 @@ func TestOneClientOnePort(t *testing.T) {
 }
 
 // queued is what one of them does.
-func queued(r *raw, i int, s *server) error {
+func queued(c *crowd, r *raw, i int, s *server) error {
 	const size = 30_011
 	verb := []string{"PASV", "EPSV"}[i/3%2]
 	if i%3 == 0 {
-		d, err := r.agree(verb)
-		if err != nil {
+		if err := c.transfer(func() error { return refusedFirst(r, verb, i%2 == 0) }); err != nil {
 			return err
-		}
-		defer d.Close()
-		if i%2 == 0 {
-			if err := r.connect(d); err != nil {
-				return err
-			}
-		}
-		if _, err := r.expect(550, "RETR nothing"); err != nil {
-			return err
-		}
-		if d.conn != nil { // It is closed, and carries nothing.
-			if rest, err := io.ReadAll(d.conn); len(rest) > 0 {
-				return fmt.Errorf("%d bytes of a refused transfer, %v", len(rest), err)
-			}
 		}
 	}
 	file := fmt.Sprint("down", i)
@@ -235,18 +254,44 @@ func queued(r *raw, i int, s *server) error {
 	if err := os.WriteFile(filepath.Join(s.root, file), down, 0o644); err != nil {
 		return err
 	}
-	got, err := r.get(verb, file)
-	if err == nil && !bytes.Equal(got, down) {
-		err = fmt.Errorf("download: %d bytes that are not its file", len(got))
-	}
+	return c.transfer(func() error {
+		got, err := r.get(verb, file)
+		if err == nil && !bytes.Equal(got, down) {
+			err = fmt.Errorf("download: %d bytes that are not its file", len(got))
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.put(verb, fmt.Sprint("up", i), up); err != nil {
+			return err
+		}
+		if got, err = os.ReadFile(filepath.Join(s.root, fmt.Sprint("up", i))); err == nil && !bytes.Equal(got, up) {
+			err = fmt.Errorf("upload: the server has %d bytes that are not its file", len(got))
+		}
+		return err
+	})
+}
+
+// refusedFirst asks for a file that is not there, before or after it has opened
+// the data connection.
+func refusedFirst(r *raw, verb string, connects bool) error {
+	d, err := r.agree(verb)
 	if err != nil {
 		return err
 	}
-	if err := r.put(verb, fmt.Sprint("up", i), up); err != nil {
+	defer d.Close()
+	if connects {
+		if err := r.connect(d); err != nil {
+			return err
+		}
+	}
+	if _, err := r.expect(550, "RETR nothing"); err != nil {
 		return err
 	}
-	if got, err = os.ReadFile(filepath.Join(s.root, fmt.Sprint("up", i))); err == nil && !bytes.Equal(got, up) {
-		err = fmt.Errorf("upload: the server has %d bytes that are not its file", len(got))
+	if connects { // It is closed, and carries nothing.
+		if rest, _ := io.ReadAll(d.conn); len(rest) > 0 {
+			return fmt.Errorf("%d bytes of a transfer that was refused", len(rest))
+		}
 	}
-	return err
+	return nil
 }
