@@ -111,8 +111,11 @@ func (w *walledLab) walls() map[string]*netns {
 	return map[string]*netns{"outside": w.outside, "proxy": w.proxy, "inside": w.inside}
 }
 
-// configure writes a configuration: keys are more lines for the backend.
-func (w *walledLab) configure(t *testing.T, server netip.AddrPort, timeouts, keys string) {
+// wallKeys are lines of a configuration.
+type wallKeys struct{ timeouts, frontend, backend string }
+
+// configure writes a configuration with more keys.
+func (w *walledLab) configure(t *testing.T, server netip.AddrPort, keys wallKeys) {
 	t.Helper()
 	w.config = filepath.Join(t.TempDir(), "config.toml")
 	var listen []netip.AddrPort
@@ -129,11 +132,12 @@ listen = "127.0.0.1:9121"
 listen = [%s]
 passive_ports = "%s"
 backend = "legacy"
+%s
 [backend.legacy]
 servers = "%s"
 data_ports = "%s"
 %s
-`, timeouts, quoted(listen), wallPassive, server, wallData, keys))
+`, keys.timeouts, quoted(listen), wallPassive, keys.frontend, server, wallData, keys.backend))
 }
 
 // rules returns what ftproxy firewall prints for a place.

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -28,6 +29,8 @@ type wallMode struct {
 	passive, active bool // what the server is told
 	onlyIPv4        bool
 }
+
+func (m wallMode) keys() wallKeys { return wallKeys{backend: fmt.Sprintf("data = %q", m.data)} }
 
 var wallModes = []wallMode{
 	{"client", true, true, false},
@@ -57,7 +60,7 @@ func TestFirewalls(t *testing.T) {
 				}
 				t.Run(kind.name+"/"+mode.data+"/"+family, func(t *testing.T) {
 					t.Parallel()
-					w, s := startWalled(t, kind, family, "data = \""+mode.data+"\"")
+					w, s := startWalled(t, kind, family, mode.keys())
 					w.loadAll(t)
 					w.start(t)
 					for family, e := range w.ends {
@@ -80,7 +83,7 @@ func TestFirewalls(t *testing.T) {
 // startWalled makes a lab with a server in it and a configuration. Before there
 // are rules the two ends reach each other, so that these and not the routes
 // keep them apart.
-func startWalled(t *testing.T, kind serverKind, family, keys string) (*walledLab, *server) {
+func startWalled(t *testing.T, kind serverKind, family string, keys wallKeys) (*walledLab, *server) {
 	t.Helper()
 	w := newWalledLab(t)
 	e, ok := w.ends[family]
@@ -92,7 +95,7 @@ func startWalled(t *testing.T, kind serverKind, family, keys string) (*walledLab
 	if !w.client.reaches(t, s.addr, time.Minute) {
 		t.Fatal("the client does not reach the server before there are rules")
 	}
-	w.configure(t, s.addr, "", keys)
+	w.configure(t, s.addr, keys)
 	return w, s
 }
 
@@ -181,7 +184,7 @@ func TestFirewallsHide(t *testing.T) {
 		for _, family := range []string{"IPv4", "IPv6"} {
 			t.Run(mode.data+"/"+family, func(t *testing.T) {
 				t.Parallel()
-				w, _ := startWalled(t, serverNamed("vsftpd"), family, "data = \""+mode.data+"\"")
+				w, _ := startWalled(t, serverNamed("vsftpd"), family, mode.keys())
 				w.loadAll(t)
 				w.start(t)
 				e := w.ends[family]
@@ -263,8 +266,8 @@ func TestFirewallRefusals(t *testing.T) {
 	needNamespaces(t)
 	tests := []struct {
 		name    string
-		keys    string // of the backend, when the rules are printed
-		then    string // and when ftproxy runs; the same if ""
+		keys    wallKeys // when the rules are printed
+		then    wallKeys // and when ftproxy runs; the same if there are none
 		args    []string
 		vsftpd  string
 		refused []string
@@ -272,29 +275,38 @@ func TestFirewallRefusals(t *testing.T) {
 	}{
 		// Clients in active mode are not called back.
 		{
-			name: "no active clients", keys: `data = "client"`, args: []string{"-no-active-clients"},
+			name: "no active clients", keys: wallKeys{backend: `data = "client"`}, args: []string{"-no-active-clients"},
 			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV", "EPSV"},
 		},
 		{
-			name: "no active clients, passive servers", keys: `data = "passive"`, args: []string{"-no-active-clients"},
+			name: "no active clients, passive servers", keys: wallKeys{backend: `data = "passive"`}, args: []string{"-no-active-clients"},
 			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV", "EPSV"},
 		},
 		// The servers' passive ports are confined, by the right ports and by wrong ones.
 		{
-			name: "server ports", keys: `data = "passive"`, args: []string{"-server-ports", "40000-40009"},
+			name: "server ports", keys: wallKeys{backend: `data = "passive"`}, args: []string{"-server-ports", "40000-40009"},
 			vsftpd: "pasv_min_port=40000\npasv_max_port=40009", passed: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		{
-			name: "wrong server ports", keys: `data = "passive"`, args: []string{"-server-ports", "40000-40009"},
+			name: "wrong server ports", keys: wallKeys{backend: `data = "passive"`}, args: []string{"-server-ports", "40000-40009"},
 			vsftpd: impatient + "pasv_min_port=40010\npasv_max_port=40019", refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
+		},
+		// Active data comes from the source ports that the rules name, and from no other.
+		{
+			name: "source ports", keys: wallKeys{frontend: `active_source_ports = ["20", "40000-40009"]`},
+			passed: []string{"PORT", "EPRT", "PASV", "PORT"},
+		},
+		{
+			name: "wrong source ports", keys: wallKeys{frontend: `active_source_ports = "20"`}, then: wallKeys{frontend: `active_source_ports = "40000-40009"`},
+			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV"},
 		},
 		// Rules that were printed for another configuration.
 		{
-			name: "rules of passive, now active", keys: `data = "passive"`, then: `data = "active"`, vsftpd: impatient,
+			name: "rules of passive, now active", keys: wallKeys{backend: `data = "passive"`}, then: wallKeys{timeouts: `data_connect = "2s"`, backend: `data = "active"`}, vsftpd: impatient,
 			refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		{
-			name: "rules of active, now passive", keys: `data = "active"`, then: `data = "passive"`, vsftpd: impatient,
+			name: "rules of active, now passive", keys: wallKeys{backend: `data = "active"`}, then: wallKeys{timeouts: `data_connect = "2s"`, backend: `data = "passive"`}, vsftpd: impatient,
 			refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 	}
@@ -306,8 +318,8 @@ func TestFirewallRefusals(t *testing.T) {
 			}}
 			w, s := startWalled(t, kind, "IPv4", tt.keys)
 			w.loadAll(t, tt.args...)
-			if tt.then != "" {
-				w.configure(t, s.addr, `data_connect = "2s"`, tt.then)
+			if tt.then != (wallKeys{}) {
+				w.configure(t, s.addr, tt.then)
 			}
 			w.start(t)
 			write(t, filepath.Join(s.root, "file"), "content")
@@ -423,7 +435,7 @@ func TestFirewallIPTables(t *testing.T) {
 	for _, family := range []string{"IPv4", "IPv6"} { // of the server
 		t.Run(family, func(t *testing.T) {
 			t.Parallel()
-			w, s := startWalled(t, serverNamed("vsftpd"), family, `data = "client"`)
+			w, s := startWalled(t, serverNamed("vsftpd"), family, wallModes[0].keys())
 			for place, n := range w.walls() {
 				n.load(t, w.rules(t, place, "-iptables"), "iptables-restore")
 				n.load(t, w.rules(t, place, "-ip6tables"), "ip6tables-restore")
