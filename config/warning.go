@@ -41,7 +41,8 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 
 // Warnings returns what is allowed in c and likely a mistake, sorted by line:
 // data ports that the kernel may give to other connections, data ports below
-// 1024, a listening port of 0, a backend that no frontend names.
+// 1024, a listening port of 0, a backend that no frontend names, and what no
+// firewall should be asked to let through.
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
@@ -77,6 +78,7 @@ func Warnings(c *Config, s Sysctl) []Problem {
 			warn(key, "no frontend names this backend", fmt.Sprintf("write backend = %q in a frontend, or remove [%s]", b.Name, key))
 		}
 	}
+	c.exposure(warn)
 	sortProblems(problems)
 	return problems
 }
