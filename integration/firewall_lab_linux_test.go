@@ -179,6 +179,16 @@ func (w *walledLab) loadAll(t *testing.T, args ...string) {
 	for place, n := range w.walls() {
 		n.load(t, w.rules(t, place, append([]string{"-nftables"}, args...)...), "nft", "-f", "-")
 	}
+	w.forget(t)
+}
+
+// forget makes everyone look for their neighbours again, which in IPv6 the rules
+// must let them.
+func (w *walledLab) forget(t *testing.T) {
+	t.Helper()
+	for _, n := range []*netns{w.client, w.outside, w.proxy, w.inside, w.server} {
+		ip(t, "-n", n.name, "neigh", "flush", "all")
+	}
 }
 
 // start runs ftproxy behind its walls until the end of the test.

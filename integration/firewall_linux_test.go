@@ -440,6 +440,7 @@ func TestFirewallIPTables(t *testing.T) {
 				n.load(t, w.rules(t, place, "-iptables"), "iptables-restore")
 				n.load(t, w.rules(t, place, "-ip6tables"), "ip6tables-restore")
 			}
+			w.forget(t)
 			w.start(t)
 			for family, e := range w.ends {
 				for _, verb := range clientVerbs[family] {
