@@ -41,8 +41,8 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 
 // Warnings returns what is allowed in c and likely a mistake, sorted by line:
 // data ports that the kernel may give to other connections, data ports below
-// 1024, a listening port of 0, a backend that no frontend names, and what no
-// firewall should be asked to let through.
+// 1024, bandwidths that cannot be kept, a listening port of 0, a backend that
+// no frontend names, and what no firewall should be asked to let through.
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
@@ -60,11 +60,18 @@ func Warnings(c *Config, s Sysctl) []Problem {
 				fmt.Sprintf("write ports from %d up", firstUnprivileged))
 		}
 	}
+	slow := func(key string, b Bandwidth) {
+		if b > 0 && b < keptBandwidth {
+			warn(key, fmt.Sprintf("%d B/s is kept over minutes only, because the kernel sends tens of kilobytes at once", b), "write 20kB/s or more")
+		}
+	}
 	used := make(map[string]bool)
 	for _, f := range c.Frontends {
 		used[f.Backend] = true
 		key := "frontend." + f.Name
 		ports(key+".passive_ports", f.PassivePorts)
+		slow(key+".bandwidth", f.Bandwidth)
+		slow(key+".session_bandwidth", f.SessionBandwidth)
 		for _, a := range f.Listen {
 			if a.Port() == 0 {
 				warn(key+".listen", fmt.Sprintf("%q has port 0, so the port differs at every start", a), "write port 21")
@@ -74,6 +81,7 @@ func Warnings(c *Config, s Sysctl) []Problem {
 	for _, b := range c.Backends {
 		key := "backend." + b.Name
 		ports(key+".data_ports", b.DataPorts)
+		slow(key+".bandwidth", b.Bandwidth)
 		if !used[b.Name] {
 			warn(key, "no frontend names this backend", fmt.Sprintf("write backend = %q in a frontend, or remove [%s]", b.Name, key))
 		}

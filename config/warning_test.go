@@ -121,3 +121,26 @@ func TestParseSysctl(t *testing.T) {
 		}
 	}
 }
+
+func TestWarningsOfBandwidth(t *testing.T) {
+	c := mustParse(t, `[frontend.a]
+listen = ":21"
+backend = "legacy"
+bandwidth = "19.9kB/s"
+session_bandwidth = "20kB/s"
+[backend.legacy]
+servers = "10.0.0.5"
+bandwidth = "100kbit/s"
+`)
+	want := []string{
+		`config.toml:4: frontend.a.bandwidth: 19900 B/s is kept over minutes only, because the kernel sends tens of kilobytes at once; write 20kB/s or more`,
+		`config.toml:8: backend.legacy.bandwidth: 12500 B/s is kept over minutes only, because the kernel sends tens of kilobytes at once; write 20kB/s or more`,
+	}
+	var got []string
+	for _, p := range Warnings(c, Sysctl{}) {
+		got = append(got, p.Error())
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

@@ -17,20 +17,22 @@ type bandwidth struct {
 	log      *zerolog.Logger
 	frontend string
 	backend  string
-	session  *pace.Share // nil: no limit
+	session  [upload + 1]*pace.Share // by direction; nil: no limit
 }
 
 func (p *Process) bandwidthOf(fe *frontend, log *zerolog.Logger) bandwidth {
 	b := bandwidth{set: &p.paces, log: log, frontend: fe.name, backend: fe.backend.name}
 	if fe.bandwidth > 0 {
-		b.session = p.paces.NewShare(int64(fe.bandwidth))
+		for _, d := range []direction{download, upload} {
+			b.session[d] = p.paces.NewShare(int64(fe.bandwidth))
+		}
 	}
 	return b
 }
 
 // join puts a transfer under its limits. leave takes it out again.
 func (b *bandwidth) join(ctx context.Context, c *splice.Copy, d direction) (leave func()) {
-	leave, err := b.set.Join(ctx, c, b.session,
+	leave, err := b.set.Join(ctx, c, b.session[d],
 		b.set.Share(frontendShare(b.frontend, d)), b.set.Share(backendShare(b.backend, d)))
 	if err != nil && ctx.Err() == nil { // The copy itself tells of an abort.
 		b.log.Warn().Err(err).Msg("transfer without its bandwidth limit")
