@@ -35,7 +35,7 @@ unit: cgo
 # The built program between real servers and real clients. A peer that is
 # missing is a skip (go test -v says which), and a failure where CI=true.
 integration: cgo
-	$(GO) test -race -shuffle=on -parallel 6 -timeout 12m ./integration/...
+	$(GO) test -race -shuffle=on -parallel 6 -timeout 20m ./integration/...
 
 # Every client with every server in every mode, and the big files: about 10
 # minutes. It writes docs/compatibility.md; see integration/compat_known_test.go
