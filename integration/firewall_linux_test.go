@@ -259,6 +259,9 @@ func (w *walledLab) wantFound(t *testing.T, end *netns, link string, from, to ne
 // late. Only where nothing may pass, because a slow machine is no firewall.
 const impatient = "accept_timeout=1\nconnect_timeout=1\n"
 
+// patient is an ftproxy that never gives up itself: a reply is due to a refusal.
+const patient = `data_connect = "1h"`
+
 // TestFirewallRefusals: what the rules do not permit is refused by a reply, at
 // once or as soon as the server has given up.
 func TestFirewallRefusals(t *testing.T) {
@@ -269,17 +272,22 @@ func TestFirewallRefusals(t *testing.T) {
 		keys    wallKeys // when the rules are printed
 		then    wallKeys // and when ftproxy runs; the same if there are none
 		args    []string
+		at      string // the only place that they are for; all if ""
 		vsftpd  string
 		refused []string
 		passed  []string
 	}{
 		// Clients in active mode are not called back.
 		{
-			name: "no active clients", keys: wallKeys{backend: `data = "client"`}, args: []string{"-no-active-clients"},
+			name: "no active clients", keys: wallKeys{timeouts: patient, backend: `data = "client"`}, args: []string{"-no-active-clients"},
 			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV", "EPSV"},
 		},
 		{
-			name: "no active clients, passive servers", keys: wallKeys{backend: `data = "passive"`}, args: []string{"-no-active-clients"},
+			name: "no active clients, passive servers", keys: wallKeys{timeouts: patient, backend: `data = "passive"`}, args: []string{"-no-active-clients"},
+			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV", "EPSV"},
+		},
+		{
+			name: "no active clients, says the firewall", keys: wallKeys{timeouts: patient}, args: []string{"-no-active-clients"}, at: "outside",
 			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV", "EPSV"},
 		},
 		// The servers' passive ports are confined, by the right ports and by wrong ones.
@@ -288,7 +296,12 @@ func TestFirewallRefusals(t *testing.T) {
 			vsftpd: "pasv_min_port=40000\npasv_max_port=40009", passed: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		{
-			name: "wrong server ports", keys: wallKeys{backend: `data = "passive"`}, args: []string{"-server-ports", "40000-40009"},
+			name: "wrong server ports", keys: wallKeys{timeouts: patient, backend: `data = "passive"`}, args: []string{"-server-ports", "40000-40009"},
+			vsftpd: impatient + "pasv_min_port=40010\npasv_max_port=40019", refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
+		},
+		{
+			name: "wrong server ports, says the firewall", keys: wallKeys{timeouts: patient, backend: `data = "passive"`},
+			args: []string{"-server-ports", "40000-40009"}, at: "inside",
 			vsftpd: impatient + "pasv_min_port=40010\npasv_max_port=40019", refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		// Active data comes from the source ports that the rules name, and from no other.
@@ -297,16 +310,16 @@ func TestFirewallRefusals(t *testing.T) {
 			passed: []string{"PORT", "EPRT", "PASV", "PORT"},
 		},
 		{
-			name: "wrong source ports", keys: wallKeys{frontend: `active_source_ports = "20"`}, then: wallKeys{frontend: `active_source_ports = "40000-40009"`},
+			name: "wrong source ports", keys: wallKeys{frontend: `active_source_ports = "20"`}, then: wallKeys{timeouts: patient, frontend: `active_source_ports = "40000-40009"`},
 			refused: []string{"PORT", "EPRT"}, passed: []string{"PASV"},
 		},
 		// Rules that were printed for another configuration.
 		{
-			name: "rules of passive, now active", keys: wallKeys{backend: `data = "passive"`}, then: wallKeys{timeouts: `data_connect = "2s"`, backend: `data = "active"`}, vsftpd: impatient,
+			name: "rules of passive, now active", keys: wallKeys{backend: `data = "passive"`}, then: wallKeys{backend: `data = "active"`}, vsftpd: impatient,
 			refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 		{
-			name: "rules of active, now passive", keys: wallKeys{backend: `data = "active"`}, then: wallKeys{timeouts: `data_connect = "2s"`, backend: `data = "passive"`}, vsftpd: impatient,
+			name: "rules of active, now passive", keys: wallKeys{backend: `data = "active"`}, then: wallKeys{timeouts: patient, backend: `data = "passive"`}, vsftpd: impatient,
 			refused: []string{"PASV", "EPSV", "PORT", "EPRT"},
 		},
 	}
@@ -317,7 +330,12 @@ func TestFirewallRefusals(t *testing.T) {
 				return startVsftpdWith(t, addr, root, tt.vsftpd)
 			}}
 			w, s := startWalled(t, kind, "IPv4", tt.keys)
-			w.loadAll(t, tt.args...)
+			if tt.at == "" {
+				w.loadAll(t, tt.args...)
+			} else {
+				w.loadAll(t)
+				w.walls()[tt.at].load(t, w.rules(t, tt.at, append([]string{"-nftables"}, tt.args...)...), "nft", "-f", "-")
+			}
 			if tt.then != (wallKeys{}) {
 				w.configure(t, s.addr, tt.then)
 			}
