@@ -380,7 +380,7 @@ func (w *walledLab) fetch(t *testing.T, s *server, verb string) (code int, text,
 			if !say(verb) {
 				return
 			}
-			to := netip.AddrPortFrom(e.outside, 0)
+			var to netip.AddrPort
 			if verb == "PASV" {
 				to, err = rewrite.ParsePASV(text)
 			} else {
