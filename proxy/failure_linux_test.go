@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +76,7 @@ type failure struct {
 const ours426 = "426 Connection closed; transfer aborted."
 
 // failures are the cells of {client, server} × {download, upload} × {reset, end,
-// stall, control connection lost}, each in passive and in active mode. Where the
+// stall, control connection lost}, each with every joint of modes. Where the
 // server is asked what it makes of it there is a row for each kind of answer:
 // its own 4xx is the final reply, a success would be a lie, silence ends with
 // timer linger.
@@ -317,13 +318,13 @@ func TestFailures(t *testing.T) {
 	var waiting sync.WaitGroup
 	places := make(chan struct{}, sideBySide)
 	for _, cell := range failures {
-		for _, f := range cell.how {
-			for _, mode := range []string{"passive", "active"} {
+		for i, f := range cell.how {
+			for _, j := range jointsOf(i) {
 				places <- struct{}{}
 				waiting.Go(func() {
 					defer func() { <-places }()
-					t.Run(fmt.Sprintf("%s/%s/%s/%s", cell.direction, cell.who, f.name, mode), func(t *testing.T) {
-						newScene(t, cell.direction, cell.who, mode, &f).run(&f)
+					t.Run(fmt.Sprintf("%s/%s/%s/%s", cell.direction, cell.who, f.name, j), func(t *testing.T) {
+						newScene(t, cell.direction, cell.who, j, &f).run(&f)
 					})
 				})
 			}
@@ -337,10 +338,11 @@ type scene struct {
 	*theatre
 	direction              direction
 	who                    side // that fails
-	mode                   string
-	ranges                 map[string]config.PortRange // for the leases
-	kept                   int                         // sockets of the proxy's that a transfer leaves open
-	began                  time.Time                   // before the first byte was sent
+	joint                  joint
+	joined                 modes            // of its data connection
+	public, inside         config.PortRange // for the leases
+	kept                   int              // sockets of the proxy's that a transfer leaves open
+	began                  time.Time        // before the first byte was sent
 	clientData, serverData *net.TCPConn
 	sent                   int
 	stopped                chan error // of a sender that goes on
@@ -348,10 +350,10 @@ type scene struct {
 	inexact                bool       // more was sent than is counted
 }
 
-func newScene(t *testing.T, d direction, who side, mode string, f *failure) *scene {
+func newScene(t *testing.T, d direction, who side, j joint, f *failure) *scene {
 	t.Helper()
-	s := &scene{direction: d, who: who, mode: mode}
-	s.theatre = playBeside(t, func(c *config.Config) {
+	s := &scene{direction: d, who: who, joint: j}
+	s.theatre = playJoint(t, j, func(c *config.Config) {
 		for timer, at := range map[expiring]*time.Duration{
 			afterStall: &c.Timeouts.DataStall, afterLinger: &c.Timeouts.Linger, afterFinal: &c.Timeouts.FinalReply,
 		} {
@@ -359,7 +361,10 @@ func newScene(t *testing.T, d direction, who side, mode string, f *failure) *sce
 				*at = failTimer
 			}
 		}
-		s.ranges = map[string]config.PortRange{"passive": c.Frontends[0].PassivePorts, "active": c.Backends[0].DataPorts}
+		if j.hurried(d) {
+			c.Timeouts.DataStall *= 3
+		}
+		s.public, s.inside = c.Frontends[0].PassivePorts, c.Backends[0].DataPorts
 	})
 	if err := setOOBInline(s.theatre.server.conn); err != nil { // It may hear a Telnet synch.
 		t.Fatal(err)
@@ -372,6 +377,7 @@ func newScene(t *testing.T, d direction, who side, mode string, f *failure) *sce
 			f.first(s, sender)
 		}
 	})
+	s.joined = s.agreed
 	receiver := s.of(s.receiver())
 	_ = receiver.SetReadDeadline(time.Now().Add(socketTimeout))
 	if _, err := io.ReadFull(receiver, make([]byte, 1000)); err != nil {
@@ -387,7 +393,7 @@ func (s *scene) open(sending func(*net.TCPConn)) {
 	if s.direction == upload {
 		command = "STOR f"
 	}
-	s.clientData, s.serverData = s.theatre.openBehind(sending, s.direction, s.mode, command)
+	s.clientData, s.serverData = s.theatre.openBehind(sending, s.direction, s.joint, command)
 }
 
 func (s *scene) of(who side) *net.TCPConn {
@@ -560,6 +566,7 @@ func (s *scene) wantRecord(f *failure) {
 	if f.reason == endClientGone { // An upload may be a part of a file, whatever the server says.
 		s.wantLog(`"client_gone":true`)
 	}
+	s.wantLog(fmt.Sprintf(`"client_mode":"%s","server_mode":"%s"`, s.joined.client, s.joined.server))
 	s.wantLog(fmt.Sprintf(`"direction":"%s"`, s.direction), fmt.Sprintf(`"result":"%s"`, f.result), fmt.Sprintf(`"code":%d`, f.code))
 	var bytes int64
 	for line := range strings.Lines(s.logs.String()) {
@@ -624,15 +631,24 @@ func (s *scene) goOn() {
 func (s *scene) wantReleased() {
 	s.t.Helper()
 	s.await("the sockets are closed", func() bool { return s.theatre.sockets.open() <= s.kept })
-	ports := s.ranges[s.mode]
+	if s.joint.client == "passive" {
+		s.wantFree(s.public, s.joint.client6, false)
+	}
+	if s.joint.server == "active" {
+		s.wantFree(s.inside, s.joint.server6, true)
+	}
+}
+
+func (s *scene) wantFree(ports config.PortRange, ipv6, hold bool) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), socketTimeout)
 	defer cancel()
-	lo := netip.MustParseAddr("127.0.0.1")
+	lo := loopback(ipv6)
 	lease, err := s.process.ports.Lease(ctx, portpool.Request{
-		Local: lo, Ports: portpool.Range(ports), Peer: netip.PrefixFrom(lo, lo.BitLen()), Hold: s.mode == "active",
+		Local: lo, Ports: portpool.Range(ports), Peer: netip.PrefixFrom(lo, lo.BitLen()), Hold: hold,
 	})
 	if err != nil {
-		s.t.Errorf("the port is not free: %v", err)
+		s.t.Errorf("port %v is not free: %v", ports, err)
 		return
 	}
 	_ = lease.Close()
@@ -693,17 +709,23 @@ const (
 	tcpCloseWait   = 8 // the peer's FIN is here
 )
 
-// allRead tells whether the owner of an IPv4 connection has read all that came,
-// a FIN included, where the connection is in that state.
+// allRead tells whether the owner of a connection has read all that came, a FIN
+// included, where the connection is in that state.
 func allRead(t *testing.T, local, remote netip.AddrPort, state int) bool {
 	t.Helper()
-	text, err := os.ReadFile("/proc/net/tcp")
+	table := "/proc/net/tcp"
+	if local.Addr().Is6() {
+		table = "/proc/net/tcp6"
+	}
+	text, err := os.ReadFile(table)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hex := func(a netip.AddrPort) string {
-		b := a.Addr().As4()
-		return fmt.Sprintf("%02X%02X%02X%02X:%04X", b[3], b[2], b[1], b[0], a.Port()) // as a little-endian number
+	hex := func(a netip.AddrPort) (text string) {
+		for word := range slices.Chunk(a.Addr().AsSlice(), 4) { // as little-endian numbers
+			text += fmt.Sprintf("%02X%02X%02X%02X", word[3], word[2], word[1], word[0])
+		}
+		return fmt.Sprintf("%s:%04X", text, a.Port())
 	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) > 4 && f[1] == hex(local) && f[2] == hex(remote) {

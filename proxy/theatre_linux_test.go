@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -45,6 +44,7 @@ type theatre struct {
 
 	process *Process
 	sockets *witness
+	agreed  modes // of the last data connection
 }
 
 // lockedBuffer is what the proxy logs to while the test reads.
@@ -137,7 +137,13 @@ func noGoroutineStays(t *testing.T) {
 // which are everybody's.
 func playBeside(t *testing.T, change func(*config.Config)) *theatre {
 	t.Helper()
-	serverAt := listenLoopback(t)
+	return playJoint(t, straight("passive"), change)
+}
+
+// playJoint is playBeside with peers of these families, and the backend's mode.
+func playJoint(t *testing.T, j joint, change func(*config.Config)) *theatre {
+	t.Helper()
+	serverAt := listenOn(t, j.server6)
 	addr := serverAt.Addr().(*net.TCPAddr).AddrPort()
 	c := &config.Config{
 		Timeouts: config.Timeouts{
@@ -145,11 +151,12 @@ func playBeside(t *testing.T, change func(*config.Config)) *theatre {
 			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: time.Second, Drain: never,
 		},
 		Frontends: []config.Frontend{{
-			Name: "public", Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
+			Name: "public", Listen: []netip.AddrPort{netip.AddrPortFrom(loopback(j.client6), 0)},
 			PublicAddress: config.PublicAddress{Auto: true}, PassivePorts: freePort(t), Backend: "inside",
 		}},
 		Backends: []config.Backend{{
-			Name: "inside", Servers: []config.Server{{Host: "127.0.0.1", Port: addr.Port()}}, DataPorts: freePort(t),
+			Name: "inside", Servers: []config.Server{{Host: addr.Addr().String(), Port: addr.Port()}},
+			Data: j.data(), DataPorts: freePort(t),
 		}},
 	}
 	if change != nil {
@@ -252,12 +259,7 @@ func (l witnessed) Accept() (net.Conn, error) {
 
 func listenLoopback(t *testing.T) *net.TCPListener {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l.(*net.TCPListener)
+	return listenOn(t, false)
 }
 
 func acceptOne(t *testing.T, l *net.TCPListener) *net.TCPConn {
@@ -273,7 +275,7 @@ func acceptOne(t *testing.T, l *net.TCPListener) *net.TCPConn {
 
 func dialLoopback(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp4", addr, socketTimeout)
+	conn, err := net.DialTimeout("tcp", addr, socketTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,15 +297,20 @@ func freePort(t *testing.T) config.PortRange {
 			continue
 		}
 		t.Cleanup(func() { given.Delete(port) })
-		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
+		if listens(false, port) && (!haveIPv6() || listens(true, port)) {
+			return config.PortRange{First: port, Last: port}
 		}
-		_ = l.Close()
-		return config.PortRange{First: port, Last: port}
 	}
 	t.Fatal("no free port")
 	return config.PortRange{}
+}
+
+func listens(ipv6 bool, port uint16) bool {
+	l, err := net.Listen("tcp", netip.AddrPortFrom(loopback(ipv6), port).String())
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
 }
 
 // passive agrees on a passive data connection and opens both of its ends.
@@ -321,21 +328,6 @@ func (th *theatre) passive() (client, server *net.TCPConn) {
 	return dialLoopback(th.t, at.String()), server
 }
 
-// port announces a port of the client's for an active data connection, and
-// returns its listener and where the server is told to connect to.
-func (th *theatre) port() (client *net.TCPListener, server netip.AddrPort) {
-	th.t.Helper()
-	l := listenLoopback(th.t)
-	th.client.say("PORT " + rewrite.FormatPORT(l.Addr().(*net.TCPAddr).AddrPort()))
-	at, err := rewrite.ParsePORT(strings.TrimPrefix(th.server.hear("PORT "), "PORT "))
-	if err != nil {
-		th.t.Fatal(err)
-	}
-	th.server.say("200 ok")
-	th.client.hear("200")
-	return l, at
-}
-
 // begin plays a transfer command that the server accepts.
 func (th *theatre) begin(command string) {
 	th.t.Helper()
@@ -343,47 +335,6 @@ func (th *theatre) begin(command string) {
 	th.server.hear(command)
 	th.server.say("150 go")
 	th.client.hear("150")
-}
-
-// open opens a data connection in either mode and begins the transfer. The
-// client's end of an active one opens when the server has accepted it.
-func (th *theatre) open(mode, command string) (client, server *net.TCPConn) {
-	th.t.Helper()
-	if mode == "active" {
-		l, at := th.port()
-		th.begin(command)
-		server = dialLoopback(th.t, at.String())
-		return acceptOne(th.t, l), server
-	}
-	client, server = th.passive()
-	th.begin(command)
-	return client, server
-}
-
-// openBehind does the same so that sending, which is given the sender's end,
-// is over before the proxy has both ends: what is sent then does not have to be
-// quicker than any timer of the transfer.
-func (th *theatre) openBehind(sending func(*net.TCPConn), d direction, mode, command string) (client, server *net.TCPConn) {
-	th.t.Helper()
-	switch {
-	case mode == "passive":
-		client, server = th.passive()
-		sending(map[direction]*net.TCPConn{download: server, upload: client}[d])
-		th.begin(command)
-	case d == download:
-		l, at := th.port()
-		server = dialLoopback(th.t, at.String())
-		sending(server)
-		th.begin(command)
-		client = acceptOne(th.t, l)
-	default:
-		l, at := th.port()
-		th.begin(command)
-		client = acceptOne(th.t, l)
-		sending(client)
-		server = dialLoopback(th.t, at.String())
-	}
-	return client, server
 }
 
 // bothModes runs a test in passive and in active mode.
