@@ -41,7 +41,7 @@ integration: cgo
 # minutes. It writes docs/compatibility.md; see integration/compat_known_test.go
 # for what may fail.
 compat: peers
-	FTPROXY_COMPAT=full $(GO) test -count=1 -parallel 8 -timeout 60m -run 'TestClients|TestLarge|TestVersions|TestSample|TestServersIPv6' ./integration/
+	FTPROXY_COMPAT=full $(GO) test -count=1 -parallel 8 -timeout 60m -run 'TestClients|TestCrossings$$|TestLarge|TestVersions|TestSample|TestServersIPv6' ./integration/
 
 # Every fuzz target there is, FUZZTIME each.
 fuzz:

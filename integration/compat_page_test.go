@@ -31,6 +31,7 @@ func (r *results) page(date string) string {
 	w.cannot()
 	w.large()
 	w.ipv6()
+	w.WriteString(crossed.section())
 	w.versions()
 	return w.String()
 }
