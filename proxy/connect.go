@@ -32,7 +32,7 @@ func (s *session) connect() {
 	for _, server := range s.fe.backend.servers {
 		c := s.connectTo(server)
 		if c.err == nil {
-			s.connecting <- c
+			s.connecting <- &c
 			return
 		}
 		failed = append(failed, c.err)
@@ -42,7 +42,7 @@ func (s *session) connect() {
 		s.p.metrics.ServerConnectFailed(s.fe.backend.name)
 		s.log.Warn().Err(c.err).Stringer("server", server).Msg("server not usable")
 	}
-	s.connecting <- connection{err: errors.Join(failed...)}
+	s.connecting <- &connection{err: errors.Join(failed...)}
 }
 
 // connectTo tries the addresses of one server. Timer connect bounds the
@@ -127,12 +127,12 @@ func gatherReply(r *ftp.ReplyReader) (ftp.Reply, error) {
 }
 
 // onConnected greets the client in the server's words, or in the banner's.
-func (s *session) onConnected(c connection) error {
+func (s *session) onConnected(c *connection) error {
 	s.connecting = nil
 	if c.err != nil {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: c.err}
 	}
-	s.server = newPeer(c.conn, c.replies.Read, s.rt.timeouts.ClientWrite, s.p.cut, &s.pumps)
+	s.server = newPeer(c.conn, c.replies, s.rt.timeouts.ClientWrite, s.p.cut, &s.pumps)
 	s.serverAddr = c.addr
 	s.stage = greeted
 	s.log = s.log.With().Stringer("server", c.addr).Logger()

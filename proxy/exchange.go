@@ -59,8 +59,11 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 }
 
 // onServer takes what the server's pump read.
-func (s *session) onServer(g got[ftp.ReplyLine]) error {
-	s.server.received(g)
+func (s *session) onServer(err error) error {
+	g, ok := s.server.received(err)
+	if !ok {
+		return nil
+	}
 	s.more = false
 	if g.err != nil {
 		return s.onServerEnd(g.err)

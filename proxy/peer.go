@@ -8,13 +8,16 @@ import (
 )
 
 // A peer is one control connection of a session and the pump that reads it.
-// The session loop owns everything here; the pump only reads.
+// The session loop owns everything here; the pump only fills the reader's
+// buffer while the loop waits for it, so that its stack stays small.
 type peer[T any] struct {
-	conn net.Conn
-	ask  chan struct{}
-	in   chan got[T]
-	// asked: the pump reads, or its message waits in in.
+	conn   net.Conn
+	reader reader[T]
+	ask    chan struct{}
+	in     chan error // the pump has read something, or cannot; or next is there
+	// asked: the pump reads, or in has what came of it.
 	asked bool
+	next  *got[T] // was in the buffer already
 	// ended: the pump met the end of the stream.
 	ended bool
 	out   []byte          // written at the next flush
@@ -26,6 +29,14 @@ type peer[T any] struct {
 // cutWrite is how long the last words of a session that is cut may take.
 const cutWrite = time.Second
 
+// A reader cuts a stream into messages (internal/ftp).
+type reader[T any] interface {
+	// Next returns a message that is there already. Its error stays.
+	Next() (msg T, ok bool, err error)
+	// Fill waits for more of the stream.
+	Fill() error
+}
+
 // got is one message from a peer, or the error that ended its stream.
 type got[T any] struct {
 	msg T
@@ -33,41 +44,65 @@ type got[T any] struct {
 }
 
 // newPeer takes over conn and starts its pump, which tells done when it ends.
-func newPeer[T any](conn net.Conn, read func() (T, error), limit time.Duration, cut context.Context, done *sync.WaitGroup) *peer[T] {
-	p := &peer[T]{conn: conn, ask: make(chan struct{}, 1), in: make(chan got[T], 1), limit: limit, cut: cut}
+func newPeer[T any](conn net.Conn, r reader[T], limit time.Duration, cut context.Context, done *sync.WaitGroup) *peer[T] {
+	p := &peer[T]{conn: conn, reader: r, ask: make(chan struct{}, 1), in: make(chan error, 1), limit: limit, cut: cut}
 	p.uncut = context.AfterFunc(cut, p.interrupt) // The loop may be writing.
 	done.Add(1)
-	go pump(p.ask, read, p.in, done)
+	go pump(p.ask, r.Fill, p.in, done)
 	return p
 }
 
-// pump reads one message for each ask, so nobody reads while the session
-// upgrades the connection to TLS, and a message that aliases the reader's
-// buffer stays whole until the next ask. out holds one message: pump never
-// waits on it.
-func pump[T any](ask <-chan struct{}, read func() (T, error), out chan<- got[T], done *sync.WaitGroup) {
+// pump fills the buffer once for each ask, so nobody reads while the session
+// upgrades the connection to TLS, and a message that aliases the buffer stays
+// whole until the next ask. out holds one error: pump never waits on it.
+func pump(ask <-chan struct{}, fill func() error, out chan<- error, done *sync.WaitGroup) {
 	defer done.Done()
 	for range ask {
-		msg, err := read()
-		out <- got[T]{msg, err}
+		err := fill()
+		out <- err
 		if err != nil {
 			return
 		}
 	}
 }
 
-// request asks the pump for the next message, if it is not reading already.
+// request makes the next message come through in, if it is not on its way. The
+// last one, which may alias the buffer, is void now.
 func (p *peer[T]) request() {
-	if !p.asked && !p.ended {
-		p.asked = true
-		p.ask <- struct{}{}
+	if p.asked || p.ended {
+		return
 	}
+	p.asked = true
+	if g, ok := p.buffered(); ok {
+		p.next = &g
+		p.in <- nil
+		return
+	}
+	p.ask <- struct{}{}
 }
 
-// received notes what came out of in.
-func (p *peer[T]) received(g got[T]) {
+// buffered is the next message, or the error that stays, without waiting.
+func (p *peer[T]) buffered() (g got[T], ok bool) {
+	g.msg, ok, g.err = p.reader.Next()
+	return g, ok || g.err != nil
+}
+
+// received takes what in has told of; there may be no whole message yet.
+func (p *peer[T]) received(err error) (g got[T], ok bool) {
+	switch {
+	case p.next != nil:
+		g, p.next = *p.next, nil
+	case err != nil:
+		g.err = err
+	default:
+		if g, ok = p.buffered(); !ok {
+			p.ask <- struct{}{}
+			return g, false
+		}
+	}
 	p.asked = false
 	p.ended = g.err != nil
+	return g, true
 }
 
 // keptOut is how much of an output buffer an idle peer keeps.

@@ -37,7 +37,7 @@ type session struct {
 	clientAddr netip.AddrPort
 	local      netip.AddrPort // where the client reached us
 
-	connecting chan connection // the server's connection, once
+	connecting chan *connection // the server's connection, once
 	server     *peer[ftp.ReplyLine]
 	serverAddr netip.AddrPort
 	serverGone bool // its stream ended; what it owed is settled first
@@ -90,7 +90,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 		id:         p.lastSession.Add(1),
 		clientAddr: addrPort(conn.RemoteAddr()),
 		local:      addrPort(conn.LocalAddr()),
-		connecting: make(chan connection, 1),
+		connecting: make(chan *connection, 1),
 		began:      time.Now(),
 	}
 	s.log = p.log.With().
@@ -99,7 +99,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 	s.bandwidth = p.bandwidthOf(fe, &s.log)
 	s.ctx, s.cancel = context.WithCancel(p.cut)
 	s.timers.init()
-	s.client = newPeer(conn, ftp.NewCommandReader(conn).Read, rt.timeouts.ClientWrite, p.cut, &s.pumps)
+	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, p.cut, &s.pumps)
 	return s
 }
 
@@ -125,10 +125,10 @@ func (s *session) loop() error {
 
 		var err error
 		select {
-		case g := <-s.client.in:
-			err = s.onClient(g)
-		case g := <-s.serverIn():
-			err = s.onServer(g)
+		case err = <-s.client.in:
+			err = s.onClient(err)
+		case err = <-s.serverIn():
+			err = s.onServer(err)
 		case c := <-s.connecting:
 			err = s.onConnected(c)
 		case l := <-s.leased():
@@ -259,7 +259,7 @@ func (s *session) ask() {
 	}
 }
 
-func (s *session) serverIn() <-chan got[ftp.ReplyLine] {
+func (s *session) serverIn() <-chan error {
 	if s.server == nil {
 		return nil
 	}
@@ -267,8 +267,11 @@ func (s *session) serverIn() <-chan got[ftp.ReplyLine] {
 }
 
 // onClient takes what the client's pump read.
-func (s *session) onClient(g got[ftp.Command]) error {
-	s.client.received(g)
+func (s *session) onClient(err error) error {
+	g, ok := s.client.received(err)
+	if !ok {
+		return nil
+	}
 	if g.err != nil {
 		return s.onClientEnd(g.err)
 	}
@@ -369,8 +372,8 @@ func (s *session) lingerClient() {
 	for !s.client.ended {
 		s.client.request()
 		select {
-		case g := <-s.client.in:
-			s.client.received(g)
+		case err := <-s.client.in:
+			s.client.received(err)
 		case <-limit.C:
 			return
 		case <-s.p.cut.Done():

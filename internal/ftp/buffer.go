@@ -5,16 +5,19 @@ import (
 	"io"
 )
 
-// smallBuffer is what a reader holds while its peer is idle, in bytes. Nearly
-// all FTP lines fit.
-const smallBuffer = 512
+// What a reader holds, in bytes: while its peer is idle, when most commands and
+// replies fit; and while a peer whose lines may be longer fills all there is.
+const (
+	smallBuffer = 128
+	busyBuffer  = 4 << 10
+)
 
 // maxEmptyReads is how often an io.Reader may return nothing and no error.
 const maxEmptyReads = 100
 
 // A lineBuffer holds what was read and not yet consumed. It doubles while one
-// line does not fit, up to limit+1 bytes, and goes back to its small array
-// before it waits with little in it.
+// line does not fit, up to limit+1 bytes, grows to busyBuffer when a read has
+// filled it, and goes back to its small array before it waits with little in it.
 type lineBuffer struct {
 	r       io.Reader
 	limit   int    // longest line in bytes, its LF not counted
@@ -22,6 +25,7 @@ type lineBuffer struct {
 	start   int    // buf[start:end] is pending
 	end     int
 	scanned int   // so many pending bytes are known to hold no LF
+	full    bool  // the last read left no room
 	err     error // came along with bytes; due when those are used up
 	small   [smallBuffer]byte
 }
@@ -66,6 +70,7 @@ func (b *lineBuffer) fill() error {
 		n, err := b.r.Read(b.buf[b.end:])
 		if n > 0 {
 			b.end += n
+			b.full = b.end == len(b.buf)
 			b.err = err
 			return nil
 		}
@@ -80,7 +85,11 @@ func (b *lineBuffer) fill() error {
 // the room that there is.
 func (b *lineBuffer) makeRoom() {
 	p := b.pending()
+	busy := b.full && b.limit > busyBuffer
 	switch {
+	case busy && len(b.buf) < busyBuffer:
+		b.buf = make([]byte, busyBuffer)
+	case busy && len(b.buf) == busyBuffer && len(p) < busyBuffer:
 	case len(b.buf) > smallBuffer && len(p) <= smallBuffer/2: // half, lest it grow again at once
 		b.buf = b.small[:]
 	case len(p) == len(b.buf):

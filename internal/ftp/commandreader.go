@@ -26,7 +26,7 @@ type CommandReader struct {
 }
 
 // NewCommandReader returns a reader of r. It reads no more than one buffer
-// ahead: 512 bytes, for a long line up to MaxCommandLine+1.
+// ahead: 128 bytes, for a long line up to MaxCommandLine+1.
 func NewCommandReader(r io.Reader) *CommandReader {
 	c := new(CommandReader)
 	c.in.init(r, MaxCommandLine)
@@ -41,28 +41,42 @@ func NewCommandReader(r io.Reader) *CommandReader {
 // A line that is too long is refused as soon as that is known; its rest is
 // discarded by the following Read and takes no memory.
 func (r *CommandReader) Read() (Command, error) {
-	if r.returned {
-		r.reset()
-	}
 	for {
-		r.skip()
-		if c, ok := r.next(); ok {
-			r.returned = true
-			r.skip()
-			c.Telnet, c.Urgent, c.More = r.telnet, r.urgent, r.whole()
+		if c, ok, _ := r.Next(); ok {
 			return c, nil
 		}
-		err := r.in.fill()
-		if err == io.EOF && (len(r.in.pending()) > 0 || r.prefix > 0 || r.discard) {
-			r.reset()
-			r.in.consume(len(r.in.pending()))
-			r.discard = false
-			return Command{}, io.ErrUnexpectedEOF
-		}
-		if err != nil {
+		if err := r.Fill(); err != nil {
 			return Command{}, err
 		}
 	}
+}
+
+// Next is Read that does not wait: without a whole line ok is false, and Fill
+// reads more. The error is always nil.
+func (r *CommandReader) Next() (c Command, ok bool, err error) {
+	if r.returned {
+		r.reset()
+	}
+	r.skip()
+	if c, ok = r.next(); ok {
+		r.returned = true
+		r.skip()
+		c.Telnet, c.Urgent, c.More = r.telnet, r.urgent, r.whole()
+	}
+	return c, ok, nil
+}
+
+// Fill waits for bytes, after Next has found too few. Its errors are those of
+// Read.
+func (r *CommandReader) Fill() error {
+	err := r.in.fill()
+	if err == io.EOF && (len(r.in.pending()) > 0 || r.prefix > 0 || r.discard) {
+		r.reset()
+		r.in.consume(len(r.in.pending()))
+		r.discard = false
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Buffered returns the number of bytes that were read and belong to no

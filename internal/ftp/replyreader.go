@@ -28,7 +28,8 @@ type ReplyReader struct {
 }
 
 // NewReplyReader returns a reader of r. It reads no more than one buffer
-// ahead: 512 bytes, for a long line up to MaxReplyLine+1.
+// ahead: 128 bytes, 4 KiB while these are filled, for a long line up to
+// MaxReplyLine+1.
 func NewReplyReader(r io.Reader) *ReplyReader {
 	s := new(ReplyReader)
 	s.in.init(r, MaxReplyLine)
@@ -41,36 +42,50 @@ func NewReplyReader(r io.Reader) *ReplyReader {
 // io.EOF only between replies and io.ErrUnexpectedEOF within one; Read may be
 // called again after one that passes, such as a timeout.
 func (r *ReplyReader) Read() (ReplyLine, error) {
-	if r.err != nil {
-		return ReplyLine{}, r.err
-	}
 	for {
-		text, ok := r.in.line()
-		if ok {
-			text = bytes.TrimRight(text, "\r")
-			if r.code == 0 && isBlank(text) {
-				continue
-			}
-			l, err := r.parse(text)
-			if err != nil {
-				r.err = err
-				return ReplyLine{}, err
-			}
-			l.More = r.whole()
-			return l, nil
+		if l, ok, err := r.Next(); ok || err != nil {
+			return l, err
 		}
-		if len(r.in.pending()) > MaxReplyLine {
-			r.err = ErrLineTooLong
-			return ReplyLine{}, r.err
-		}
-		err := r.in.fill()
-		if err == io.EOF && (r.code != 0 || !isBlank(r.in.pending())) {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
+		if err := r.Fill(); err != nil {
 			return ReplyLine{}, err
 		}
 	}
+}
+
+// Next is Read that does not wait: without a whole line ok is false, and Fill
+// reads more. The error is one of those that stay.
+func (r *ReplyReader) Next() (l ReplyLine, ok bool, err error) {
+	if r.err != nil {
+		return l, false, r.err
+	}
+	text, ok := r.in.line()
+	for ok {
+		if text = bytes.TrimRight(text, "\r"); r.code != 0 || !isBlank(text) {
+			break
+		}
+		text, ok = r.in.line()
+	}
+	switch {
+	case ok:
+		l, r.err = r.parse(text)
+	case len(r.in.pending()) > MaxReplyLine:
+		r.err = ErrLineTooLong
+	}
+	if r.err != nil || !ok {
+		return ReplyLine{}, false, r.err
+	}
+	l.More = r.whole()
+	return l, true, nil
+}
+
+// Fill waits for bytes, after Next has found too few. Its errors are those of
+// the io.Reader, as Read has them.
+func (r *ReplyReader) Fill() error {
+	err := r.in.fill()
+	if err == io.EOF && (r.code != 0 || !isBlank(r.in.pending())) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Buffered returns the number of bytes that were read and belong to no line
