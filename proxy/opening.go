@@ -171,6 +171,7 @@ func (t *transfer) openLeg(ctx context.Context, at side, l leg, out chan<- opene
 			out <- opened{at, conn, legError(ctx, at, conn, err)}
 			return
 		}
+		t.refused.Store(true)
 	}
 	select {
 	case <-t.accepted:

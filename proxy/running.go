@@ -52,24 +52,26 @@ func (s *session) begin(ex *exchange, d direction, path string) {
 	ex.transfer = s.transfer
 	s.data = nil
 	s.timers.clear(timerUnused)
+	s.timers.set(timerRefused, s.rt.timeouts.DataConnect)
 }
 
 // accepted lets the data flow: the server has said yes.
 func (s *session) accepted(t *running, announced bool) {
 	t.accepted = true
+	s.timers.clear(timerRefused)
 	t.data.accept(t.direction, announced)
 	s.p.metrics.TransferStarted(t.direction.String())
 }
 
-func (s *session) transferResult() <-chan result {
+func (s *session) transferResult() <-chan *result {
 	if s.transfer == nil || s.transfer.result != nil {
 		return nil
 	}
 	return s.transfer.data.results
 }
 
-func (s *session) onTransferResult(r result) error {
-	s.transfer.result = &r
+func (s *session) onTransferResult(r *result) error {
+	s.transfer.result = r
 	return s.settle()
 }
 
@@ -156,7 +158,7 @@ func (s *session) hasFailed(t *running) bool {
 	if t.result == nil {
 		select {
 		case r := <-t.data.results:
-			t.result = &r
+			t.result = r
 		default:
 			return false
 		}
@@ -231,7 +233,7 @@ func (s *session) abandonTransfer(e *ending) {
 	if t.result == nil {
 		t.data.abort(why)
 		r := <-t.data.results
-		t.result = &r
+		t.result = r
 	}
 	if errors.Is(why, errClientGone) && !s.serverGone && t.final == nil {
 		// A client that is gone is ABOR and logout (H59). It is only a
@@ -255,7 +257,7 @@ func (s *session) endTransfer(code int) {
 	t := s.transfer
 	s.transfer, s.last = nil, t.data
 	t.answered = true
-	for _, id := range []timerID{timerFinal, timerVerdict, timerTail} {
+	for _, id := range []timerID{timerRefused, timerFinal, timerVerdict, timerTail} {
 		s.timers.clear(id)
 	}
 	if len(s.pending) == 0 {

@@ -12,6 +12,7 @@ const (
 	timerFinal                  // its final reply, after the data has ended
 	timerVerdict                // the same, after the transfer failed on our side
 	timerTail                   // the end of the data, after the server's final error
+	timerRefused                // the answer of a server that refused the data connection
 	timerBarrier                // the reply to ABOR, or to the NOOP that is sent behind it then
 	timerUnused                 // a data connection agreed on and not used
 	timerCount
@@ -97,6 +98,10 @@ func (s *session) expire(id timerID) error {
 		s.deliverEarly()
 	case timerTail:
 		s.transfer.data.abort(errServerError)
+	case timerRefused:
+		if s.transfer.data.refused.Load() {
+			s.transfer.data.abort(errDataConnect)
+		}
 	case timerBarrier:
 		return s.barrier()
 	case timerUnused:

@@ -41,8 +41,9 @@ type transfer struct {
 	unannounced bool          // likewise: the server said 226 without 150
 	accepted    chan struct{} // closed when the server has accepted the transfer
 	clientHere  atomic.Bool   // the client's leg is open
+	refused     atomic.Bool   // the server has refused the connection once
 	finished    chan struct{} // closed when its final reply is a success
-	results     chan result   // one, buffered
+	results     chan *result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
 }
 
@@ -76,7 +77,7 @@ func (s *session) startTransfer(client, server leg, m modes) *transfer {
 		client: client, server: server, modes: m, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
 		accepted: make(chan struct{}),
 		finished: make(chan struct{}),
-		results:  make(chan result, 1),
+		results:  make(chan *result, 1),
 		done:     s.p.sessions.Done,
 	}
 	t.ctx, t.cancel = context.WithCancelCause(s.p.cut)
@@ -121,7 +122,7 @@ func (t *transfer) run() {
 	c := t.copying.Load()
 	if c == nil || r.err != nil {
 		t.close(clientSide, serverSide)
-		t.results <- r
+		t.results <- &r
 		return
 	}
 	// The sender's connection is closed. The receiver's lingers, until a cut or
@@ -131,7 +132,7 @@ func (t *transfer) run() {
 		receiver, sender = serverSide, clientSide
 	}
 	t.close(sender)
-	t.results <- r
+	t.results <- &r
 	c.Finish(t.ctx, t.timeouts.Linger)
 	t.close(receiver)
 }
@@ -180,7 +181,7 @@ func blame(err error) side {
 	switch {
 	case errors.Is(err, errAborted), errors.Is(err, errClientGone), errors.Is(err, errSuperseded):
 		return clientSide
-	case errors.Is(err, errServerGone), errors.Is(err, errServerError), errors.Is(err, errRefused):
+	case errors.Is(err, errServerGone), errors.Is(err, errServerError), errors.Is(err, errRefused), errors.Is(err, errDataConnect):
 		return serverSide
 	}
 	return proxySide
