@@ -164,7 +164,7 @@ func (s *session) exec(cmd *exec.Cmd, data bool, connected, sent *regexp.Regexp)
 	defer cancel()
 	run := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 	run.Env, run.Dir, run.Stdin = cmd.Env, cmd.Dir, cmd.Stdin
-	run.WaitDelay = 5 * time.Second
+	run.WaitDelay = patience
 	var stdout, stderr bytes.Buffer
 	run.Stdout, run.Stderr = &stdout, &stderr
 	err := run.Run()
@@ -190,7 +190,7 @@ func (s *session) terminate(cmd *exec.Cmd) error {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	run := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
-	run.Env, run.Dir, run.WaitDelay = cmd.Env, cmd.Dir, 5*time.Second
+	run.Env, run.Dir, run.WaitDelay = cmd.Env, cmd.Dir, patience
 	var stderr bytes.Buffer
 	run.Stderr = &stderr
 	stdout, err := run.StdoutPipe()

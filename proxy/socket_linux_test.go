@@ -22,7 +22,7 @@ var payload = bytes.Repeat([]byte("ftproxy moves bytes.\n"), 50_000)
 
 func TestDownload(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode string) {
-		th := play(t, patient)
+		th := play(t, nil)
 		client, server := th.open(mode, "RETR f")
 		go func() {
 			_, _ = server.Write(payload)
@@ -38,7 +38,7 @@ func TestDownload(t *testing.T) {
 
 func TestUpload(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode string) {
-		th := play(t, patient)
+		th := play(t, nil)
 		client, server := th.open(mode, "STOR f")
 		go func() {
 			_, _ = client.Write(payload)
@@ -56,7 +56,7 @@ func TestUpload(t *testing.T) {
 // (H56).
 func TestUploadResetByClient(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode string) {
-		th := play(t, patient)
+		th := play(t, nil)
 		client, server := th.open(mode, "STOR f")
 		if _, err := client.Write([]byte("half")); err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func TestUploadResetByClient(t *testing.T) {
 
 // A server that calls a cut upload complete is not repeated.
 func TestUploadResetByClientServerSays226(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	client, server := th.open("passive", "STOR f")
 	reset(client)
 	wantReset(t, "server", server)
@@ -84,7 +84,7 @@ func TestUploadResetByClientServerSays226(t *testing.T) {
 
 func TestDownloadResetByServer(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode string) {
-		th := play(t, patient)
+		th := play(t, nil)
 		client, server := th.open(mode, "RETR f")
 		if _, err := server.Write([]byte("half")); err != nil {
 			t.Fatal(err)
@@ -103,7 +103,7 @@ func TestDownloadResetByServer(t *testing.T) {
 // A downloading client's reset is seen while the server is silent.
 func TestDownloadResetByClient(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode string) {
-		th := play(t, patient)
+		th := play(t, nil)
 		client, server := th.open(mode, "RETR f")
 		if _, err := server.Write([]byte("half")); err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestDownloadResetByClient(t *testing.T) {
 // The server has done its part when all is in our buffers; the client has not
 // (H12).
 func TestFinalReplyWaitsForAcknowledgement(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	client, server := th.passive()
 	_ = client.SetReadBuffer(4096)
 	th.begin("RETR f")
@@ -142,7 +142,7 @@ func TestFinalReplyWaitsForAcknowledgement(t *testing.T) {
 // Python's ftplib sends all of ABOR as urgent data: its LF is the urgent byte
 // (H32). The server is interrupted by a Telnet synch.
 func TestUrgentABOR(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	client, server := th.open("passive", "RETR f")
 	sendUrgent(t, th.client.conn, "ABOR\r\n")
 	wantReset(t, "client", client)
@@ -164,7 +164,7 @@ func TestUrgentABOR(t *testing.T) {
 // STAT may come as urgent data, too (RFC 959 §4.1.3). It does not end at its CR
 // as ABOR does, so its LF must not be lost.
 func TestUrgentSTAT(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	th.open("passive", "RETR f")
 	sendUrgent(t, th.client.conn, "STAT\r\n")
 	th.client.hear("211 ")
@@ -198,7 +198,7 @@ func setOOBInline(conn *net.TCPConn) error {
 
 // A client that half-closes behind QUIT still gets its answers.
 func TestHalfCloseBehindQUIT(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	th.client.say("NOOP\r\nQUIT")
 	_ = th.client.conn.CloseWrite()
 	th.server.hear("NOOP")
@@ -213,7 +213,7 @@ func TestHalfCloseBehindQUIT(t *testing.T) {
 // A client that vanishes during a download is ABOR and logout for the server
 // (H59).
 func TestClientGoneDuringTransfer(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	client, server := th.open("passive", "RETR f")
 	_ = client.Close()
 	_ = th.client.conn.Close()
@@ -230,7 +230,7 @@ func TestClientGoneDuringTransfer(t *testing.T) {
 // A data connection whose client does not close it holds nobody up when the
 // process is cut.
 func TestCutEndsLingering(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	_, server := th.open("passive", "RETR f") // the client keeps its end open
 	_ = server.CloseWrite()
 	th.server.say("226 done")
@@ -245,7 +245,7 @@ func TestCutEndsLingering(t *testing.T) {
 // A port that a server has connected to is free again when that connection is
 // closed, though the client keeps its own end open.
 func TestActiveDownloadGivesPortBack(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	_, server := th.open("active", "RETR f") // one data port; the client keeps its end
 	_ = server.CloseWrite()
 	th.server.say("226 done")
@@ -257,7 +257,7 @@ func TestActiveDownloadGivesPortBack(t *testing.T) {
 // A client that leaves its data connections open makes one of ours linger, not
 // all of them.
 func TestOneTransferLingers(t *testing.T) {
-	th := play(t, patient)
+	th := play(t, nil)
 	var first *net.TCPConn
 	for range 2 {
 		client, server := th.open("passive", "RETR f")

@@ -334,7 +334,7 @@ func TestStrangeClients(t *testing.T) {
 	// A second is a millisecond here. The stall timer counts what moves, not
 	// what is left, and 226 is not said before the last byte has moved.
 	t.Run("one byte a second", func(t *testing.T) {
-		th := play(t, func(c *config.Config) { c.Timeouts.DataStall = 2 * time.Second })
+		th := play(t, nil)
 		client, server := th.passive()
 		_ = client.SetReadBuffer(64 << 10)
 		th.begin("RETR f")

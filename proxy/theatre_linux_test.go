@@ -106,16 +106,13 @@ func (a *actor) hearEnd() {
 	}
 }
 
-// play starts a proxy and logs a client in. What a test does not set is never,
-// but for the second that a peer may linger: see patient.
+// play starts a proxy and logs a client in. Timeouts that a test does not set are
+// never.
 func play(t *testing.T, change func(*config.Config)) *theatre {
 	t.Helper()
 	noGoroutineStays(t)
 	return playBeside(t, change)
 }
-
-// patient is for servers whose word counts, however long they take to say it.
-func patient(c *config.Config) { c.Timeouts.Linger = never }
 
 // noGoroutineStays expects that the test's goroutines have ended when it ends.
 // goleak's own patience is less than half a second.
@@ -148,7 +145,7 @@ func playJoint(t *testing.T, j joint, change func(*config.Config)) *theatre {
 	c := &config.Config{
 		Timeouts: config.Timeouts{
 			Connect: never, Greeting: never, Login: never, Idle: never, Reply: never, FinalReply: never,
-			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: time.Second, Drain: never,
+			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: never, Drain: never,
 		},
 		Frontends: []config.Frontend{{
 			Name: "public", Listen: []netip.AddrPort{netip.AddrPortFrom(loopback(j.client6), 0)},
