@@ -138,7 +138,7 @@ func (r *raw) begin(d *dataEnd, command string) error {
 	if d.listener == nil {
 		return nil
 	}
-	d.listener.SetDeadline(time.Now().Add(sessionPatience))
+	d.listener.SetDeadline(time.Now().Add(patience)) // After a refusal nobody connects.
 	conn, err := d.listener.AcceptTCP()
 	if err != nil {
 		return fmt.Errorf("%s: no data connection: %w", command, err)
