@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/ftptest":  nil,
 	"internal/house":    nil,
 	"integration":       nil,
+	"bench":             nil,
 }
 
 // confined lists the packages that may import a library, directly or by a

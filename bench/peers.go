@@ -1,0 +1,256 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// A peer is one way from the users to the stub.
+type peer struct {
+	name  string
+	title string // in tables and charts
+	blurb string // settings worth knowing
+	// ftp: it knows FTP, so it can follow PORT and has passive ports of its own.
+	ftp bool
+	// sessions is the most that it is asked to hold in the tests of memory and
+	// of many transfers: a process for each is heavy.
+	sessions int
+	// command writes what the peer needs below dir and returns its command.
+	command func(b *bench, s settings, dir string) ([]string, error)
+	// version returns one line, or why there is none: then it is not measured.
+	version func(b *bench) (string, error)
+}
+
+// settings are what an instance of a peer is started with.
+type settings struct {
+	addr        string
+	port        int // control
+	first, last int // passive ports, its own or those that it maps
+	inside      int // first of 100 ports for servers in active mode
+	server      string
+	serverPort  int
+}
+
+// The names that the bars compare.
+const (
+	direct   = "direct"
+	floor    = "relay"
+	ours     = "ftproxy"
+	other    = "against"
+	haproxy  = "haproxy"
+	spliced  = "haproxy-splice"
+	suse     = "suse"
+	modProxy = "mod_proxy"
+)
+
+// peers are all of them, in the order of tables.
+var peers = []peer{
+	{name: direct, title: "direct", blurb: "no proxy", ftp: true, sessions: 1 << 20},
+	{name: floor, title: "bare Go relay", blurb: "port to port, knows no FTP; data by io.Copy (splice, pipes of 1 MiB), control by read and write",
+		sessions: 1 << 20, command: relayCommand, version: relayVersion},
+	{name: ours, title: "ftproxy", blurb: "defaults but for ports; logs to /dev/null; as an unprivileged user",
+		ftp: true, sessions: 1 << 20, command: ftproxyCommand(false), version: ftproxyVersion(false)},
+	{name: other, title: "ftproxy (other)", blurb: "the other binary, set as ftproxy",
+		ftp: true, sessions: 1 << 20, command: ftproxyCommand(true), version: ftproxyVersion(true)},
+	{name: haproxy, title: "HAProxy TCP", blurb: "mode tcp, data ports mapped one to one, no splicing, no log",
+		sessions: 1 << 20, command: haproxyCommand(false), version: haproxyVersion},
+	{name: spliced, title: "HAProxy TCP, splice", blurb: "the same with option splice-request and splice-response",
+		sessions: 5000, command: haproxyCommand(true), version: haproxyVersion},
+	{name: suse, title: "SuSE ftp-proxy", blurb: "standalone, ForkLimit and MaxClients raised",
+		ftp: true, sessions: 500, command: suseCommand, version: suseVersion},
+	{name: modProxy, title: "ProFTPD mod_proxy", blurb: "ProxyRole reverse, no name look-ups, no logs",
+		ftp: true, sessions: 100, command: modProxyCommand, version: modProxyVersion},
+}
+
+func relayCommand(b *bench, s settings, _ string) ([]string, error) {
+	return []string{b.self, "relay", "-listen", s.addr, "-control", fmt.Sprint(s.port), "-server", fmt.Sprintf("%s:%d", s.server, s.serverPort),
+		"-first", fmt.Sprint(s.first), "-count", fmt.Sprint(s.last - s.first + 1)}, nil
+}
+
+func relayVersion(*bench) (string, error) { return goVersion(), nil }
+
+const ftproxyConfig = `[frontend.bench]
+listen = "%s:%d"
+passive_ports = "%d-%d"
+backend = "stub"
+
+[backend.stub]
+servers = "%s:%d"
+data_ports = "%d-%d"
+`
+
+func ftproxyCommand(against bool) func(*bench, settings, string) ([]string, error) {
+	return func(b *bench, s settings, dir string) ([]string, error) {
+		config := filepath.Join(dir, "config.toml")
+		text := fmt.Sprintf(ftproxyConfig, s.addr, s.port, s.first, min(s.last, s.first+99), s.server, s.serverPort, s.inside, s.inside+99)
+		return []string{b.binary(against), "serve", "-config", config}, write(config, text)
+	}
+}
+
+func (b *bench) binary(against bool) string {
+	if against {
+		return b.against
+	}
+	return b.ftproxy
+}
+
+func ftproxyVersion(against bool) func(*bench) (string, error) {
+	return func(b *bench) (string, error) {
+		if b.binary(against) == "" {
+			return "", fmt.Errorf("not asked for")
+		}
+		return firstLine(b.binary(against), "version")
+	}
+}
+
+const haproxyConfig = `global
+	%s
+
+defaults
+	mode tcp
+	timeout connect 10s
+	timeout client 10m
+	timeout server 10m
+%s
+listen control
+	bind %s:%d
+	server stub %s:%d
+
+listen data
+	bind %s:%d-%d
+	server stub %s
+`
+
+func haproxyCommand(splice bool) func(*bench, settings, string) ([]string, error) {
+	return func(b *bench, s settings, dir string) ([]string, error) {
+		options, limits := "", fmt.Sprintf("maxconn %d", b.most())
+		if splice {
+			limits = fmt.Sprintf("maxconn %d\n\tmaxpipes 1000", b.most()-1000) // a pipe is two descriptors
+			options = "\toption splice-request\n\toption splice-response\n"
+		}
+		config := filepath.Join(dir, "haproxy.cfg")
+		text := fmt.Sprintf(haproxyConfig, limits, options, s.addr, s.port, s.server, s.serverPort, s.addr, s.first, s.last, s.server)
+		return []string{b.unpacked("haproxy", "usr/sbin/haproxy"), "-db", "-f", config}, write(config, text)
+	}
+}
+
+func haproxyVersion(b *bench) (string, error) {
+	return firstLine(b.unpacked("haproxy", "usr/sbin/haproxy"), "-v")
+}
+
+const suseConfig = `[-Global-]
+ServerType standalone
+Listen %s
+Port %d
+DestinationAddress %s
+DestinationPort %d
+PassiveMinDataPort %d
+PassiveMaxDataPort %d
+MaxClients 512
+ForkLimit 1000000
+User nobody
+Group nogroup
+LogDestination %s
+PidFile %s
+`
+
+func suseCommand(b *bench, s settings, dir string) ([]string, error) {
+	logs := filepath.Join(dir, "logs") // nobody's: it opens its log late
+	if err := errors.Join(os.Mkdir(logs, 0o777), os.Chmod(logs, 0o777)); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "ftp-proxy.conf")
+	text := fmt.Sprintf(suseConfig, s.addr, s.port, s.server, s.serverPort, s.first, s.last,
+		filepath.Join(logs, "log"), filepath.Join(dir, "ftp-proxy.pid"))
+	return []string{b.unpacked("ftp-proxy", "usr/sbin/ftp-proxy"), "-d", "-n", "-f", config}, write(config, text)
+}
+
+func suseVersion(b *bench) (string, error) {
+	return firstLine(b.unpacked("ftp-proxy", "usr/sbin/ftp-proxy"), "-V")
+}
+
+const modProxyConfig = `ModulePath %s
+LoadModule mod_proxy.c
+ServerName bench
+ServerType standalone
+DefaultAddress %s
+SocketBindTight on
+Port %d
+User nobody
+Group nogroup
+UseReverseDNS off
+UseIPv6 off
+MaxInstances none
+PassivePorts %d %d
+TimeoutIdle 0
+SystemLog none
+TransferLog none
+WtmpLog off
+AuthPAM off
+RequireValidShell off
+ScoreboardFile %s
+PidFile %s
+ProxyEngine on
+ProxyRole reverse
+ProxyTables %s
+ProxyReverseServers ftp://%s:%d
+`
+
+func modProxyCommand(b *bench, s settings, dir string) ([]string, error) {
+	tables := filepath.Join(dir, "tables")
+	if err := os.MkdirAll(tables, 0o777); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "proftpd.conf")
+	module := filepath.Dir(b.unpacked("proftpd-mod-proxy", "usr/lib/proftpd/mod_proxy.so"))
+	text := fmt.Sprintf(modProxyConfig, module, s.addr, s.port, s.first, s.last,
+		filepath.Join(dir, "scoreboard"), filepath.Join(dir, "pid"), tables, s.server, s.serverPort)
+	// The module needs this library and leaves it to mod_tls to load it, which
+	// would make a key at every login.
+	return []string{"env", "LD_PRELOAD=libssl.so.3",
+		b.unpacked("proftpd-core", "usr/sbin/proftpd"), "-n", "-q", "-c", config}, write(config, text)
+}
+
+func modProxyVersion(b *bench) (string, error) {
+	if _, err := os.Stat(b.unpacked("proftpd-mod-proxy", "usr/lib/proftpd/mod_proxy.so")); err != nil {
+		return "", err
+	}
+	return firstLine(b.unpacked("proftpd-core", "usr/sbin/proftpd"), "-v")
+}
+
+// unpacked is the path of a package's file, below the folder that peers.sh
+// fills, or where the system has it.
+func (b *bench) unpacked(pkg, file string) string {
+	for _, path := range []string{filepath.Join(b.cache, pkg, file), "/" + file} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return filepath.Join(b.cache, pkg, file)
+}
+
+// paths are not part of what a version line tells.
+var paths = regexp.MustCompile(`(https?:/)?(^|\s)/\S+|- https?:\S+`)
+
+func firstLine(command string, args ...string) (string, error) {
+	out, err := exec.Command(command, args...).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(paths.ReplaceAllString(line, ""))
+		if line != "" && !strings.Contains(line, "no version information") {
+			return line, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("no version")
+	}
+	return "", err
+}
+
+func write(name, text string) error { return os.WriteFile(name, []byte(text), 0o644) }
