@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 
-	"github.com/rs/zerolog"
-
 	"ftproxy/config"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/splice"
@@ -14,13 +12,13 @@ import (
 // that it shares with others. They are kept by the kernel (internal/pace).
 type bandwidth struct {
 	set      *pace.Set
-	log      *zerolog.Logger
+	log      sessionLog
 	frontend string
 	backend  string
 	session  [upload + 1]*pace.Share // by direction; nil: no limit
 }
 
-func (p *Process) bandwidthOf(fe *frontend, log *zerolog.Logger) bandwidth {
+func (p *Process) bandwidthOf(fe *frontend, log sessionLog) bandwidth {
 	b := bandwidth{set: &p.paces, log: log, frontend: fe.name, backend: fe.backend.name}
 	if fe.bandwidth > 0 {
 		for _, d := range []direction{download, upload} {

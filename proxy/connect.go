@@ -135,7 +135,6 @@ func (s *session) onConnected(c *connection) error {
 	s.server = newPeer(c.conn, c.replies, s.rt.timeouts.ClientWrite, s.p.cut, &s.pumps)
 	s.serverAddr = c.addr
 	s.stage = greeted
-	s.log = s.log.With().Stringer("server", c.addr).Logger()
 	if banner := s.fe.banner; banner != "" {
 		s.say(220, banner)
 	} else {

@@ -3,14 +3,11 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"ftproxy/internal/ftp"
 )
@@ -27,7 +24,7 @@ type session struct {
 	rt  *Runtime
 	fe  *frontend
 	id  uint64
-	log zerolog.Logger
+	log sessionLog
 
 	ctx    context.Context // ends with the session, or when the process is cut
 	cancel context.CancelFunc
@@ -93,10 +90,8 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 		connecting: make(chan *connection, 1),
 		began:      time.Now(),
 	}
-	s.log = p.log.With().
-		Str("session", fmt.Sprintf("%s-%x", p.sessionPrefix, s.id)).
-		Stringer("client", s.clientAddr).Str("backend", fe.backend.name).Logger()
-	s.bandwidth = p.bandwidthOf(fe, &s.log)
+	s.log = sessionLog{s}
+	s.bandwidth = p.bandwidthOf(fe, s.log)
 	s.ctx, s.cancel = context.WithCancel(p.cut)
 	s.timers.init()
 	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, p.cut, &s.pumps)
