@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"ftproxy/rewrite"
 )
@@ -56,6 +57,11 @@ func (x *fxp) login(t *testing.T) (ours, theirs *raw) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { theirs.Close() })
+	for _, r := range []*raw{ours, theirs} {
+		if err := r.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return ours, theirs
 }
 

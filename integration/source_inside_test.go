@@ -106,7 +106,7 @@ func (x *insideTwo) transfer(c *crowd, i int) error {
 	if err != nil {
 		return err
 	}
-	return c.transfer(func() error {
+	err = c.transfer(func() error {
 		d, err := x.agree(r, verb)
 		if err != nil {
 			return err
@@ -120,6 +120,11 @@ func (x *insideTwo) transfer(c *crowd, i int) error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	_, err = r.expect(221, "QUIT") // By then it is in the log.
+	return err
 }
 
 // agree counts who has a port, and lets nobody go on before there were two.
@@ -150,16 +155,18 @@ func (x *insideTwo) leave() {
 	x.now--
 }
 
+// download leaves when more is missing than the client's kernel can have.
 func (x *insideTwo) download(r *raw, d *dataEnd, file string) ([]byte, error) {
 	defer d.Close()
+	got := make([]byte, insideSize/2)
 	err := r.begin(d, "RETR "+file)
-	if err != nil {
-		x.leave()
-		return nil, err
+	if err == nil {
+		err = d.conn.SetReadBuffer(64 << 10) // It grows with what is read.
 	}
-	got := make([]byte, insideSize-1)
-	_, err = io.ReadFull(d.conn, got)
-	x.leave() // A byte is missing.
+	if err == nil {
+		_, err = io.ReadFull(d.conn, got)
+	}
+	x.leave()
 	if err != nil {
 		return nil, err
 	}
