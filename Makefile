@@ -62,6 +62,19 @@ peers:
 peers-if-possible:
 	@sh integration/peers.sh || [ "$$CI" != true ]
 
+# ftproxy beside its peers, on this machine: docs/performance.md. BENCHFLAGS may
+# be anything of "go run ./bench -h", such as "-compare HEAD~1" or "-only noop".
+# As root it has control groups to count with, and gets the peers.
+.PHONY: bench bench-quick bench-peers
+bench: bench-peers
+	$(GO) run ./bench -json bench/results/full.json -svg docs/bench.svg $(BENCHFLAGS)
+
+bench-quick: bench-peers
+	$(GO) run ./bench -quick $(BENCHFLAGS)
+
+bench-peers:
+	@sh bench/peers.sh
+
 demo:
 	$(GO) run ./cmd/ftproxy demo
 

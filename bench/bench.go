@@ -70,6 +70,7 @@ func newBench(b *bench) (*bench, error) {
 	if err := os.Chmod(b.dir, 0o755); err != nil { // ftproxy is another user
 		return nil, err
 	}
+	sweep()
 	b.descriptors = raiseLimit()
 	b.plan.most = b.most()
 	if b.cores, err = allowedCores(); err != nil {
@@ -88,7 +89,8 @@ func newBench(b *bench) (*bench, error) {
 		return nil, err
 	}
 	// All ports are below the usual ephemeral range, and free.
-	for first := 22000; first < 32000; first += 1000 {
+	for k := range 10 {
+		first := 22000 + (os.Getpid()+k)%10*1000
 		b.stub, err = newStub(b.loop, b.payload, [4]byte{127, 0, 0, 2}, first+stubPorts, first)
 		if err == nil {
 			break
@@ -162,7 +164,7 @@ func (b *bench) start(p peer, ports int) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.group = newGroup(fmt.Sprintf("ftproxy-bench-%d-%d", os.Getpid(), b.started))
+	i.group = newGroup(groupName(b.started))
 	args := []string{"launch", "-groups", strings.Join(i.group.dirs, ":")}
 	if b.pinned {
 		args = append(args, "-cpu", fmt.Sprint(b.cores[0]))

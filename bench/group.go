@@ -83,6 +83,26 @@ func newGroup(name string) *group {
 	return g
 }
 
+// groupName is the name of a bench's n-th group; sweep reads it.
+func groupName(n int) string { return fmt.Sprintf("ftproxy-bench-%d-%d", os.Getpid(), n) }
+
+// sweep ends what earlier runs left behind that were killed outright.
+func sweep() {
+	v2, cpu, memory := hierarchies()
+	for _, parent := range []string{v2, cpu, memory} {
+		dirs, _ := filepath.Glob(filepath.Join(parent, "ftproxy-bench-*"))
+		for _, dir := range dirs {
+			var pid, n int
+			if _, err := fmt.Sscanf(filepath.Base(dir), "ftproxy-bench-%d-%d", &pid, &n); err != nil {
+				continue
+			}
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); errors.Is(err, os.ErrNotExist) {
+				(&group{dirs: []string{dir}}).kill()
+			}
+		}
+	}
+}
+
 // cpuTime returns what the group's processes have used so far.
 func (g *group) cpuTime() (time.Duration, error) {
 	switch {
@@ -155,6 +175,9 @@ func (g *group) processes() []int {
 	for _, s := range stats() {
 		children[s.parent] = append(children[s.parent], s.pid)
 	}
+	if g.root == 0 {
+		return nil
+	}
 	all := []int{g.root}
 	for i := 0; i < len(all); i++ {
 		all = append(all, children[all[i]]...)
@@ -215,9 +238,6 @@ func (g *group) kill() {
 	for time.Now().Before(end) {
 		left := 0
 		for _, pid := range g.processes() {
-			if len(g.dirs) == 0 && pid == 0 {
-				continue
-			}
 			if syscall.Kill(pid, syscall.SIGKILL) == nil {
 				left++
 			}

@@ -30,6 +30,9 @@ type loop struct {
 	tasks  map[*task]struct{}
 	events [256]unix.EpollEvent
 
+	// quantum is what a task moves on a data connection before it gives way.
+	quantum int
+
 	interrupted *atomic.Bool // ends run early
 }
 
@@ -38,7 +41,7 @@ func newLoop(interrupted *atomic.Bool) (*loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	return &loop{epoll: fd, tasks: make(map[*task]struct{}), interrupted: interrupted}, nil
+	return &loop{epoll: fd, quantum: coarse, tasks: make(map[*task]struct{}), interrupted: interrupted}, nil
 }
 
 // close ends every task and the loop.
@@ -48,6 +51,13 @@ func (l *loop) close() {
 	}
 	unix.Close(l.epoll)
 }
+
+// A quantum is a matter of turns: one transfer alone costs least with a coarse
+// one, and of hundreds each has its turn soon with a fine one.
+const (
+	coarse = 1 << 20
+	fine   = 128 << 10
+)
 
 // A task is a sequence of operations that wait for descriptors.
 type task struct {

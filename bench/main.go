@@ -187,7 +187,9 @@ func (o *options) wanted() []peer {
 // too long. The function that it returns ends the watch.
 func (b *bench) interruptible() func() {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader of the table that goes away is no reason to leave proxies behind.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	over := make(chan struct{})
 	go func() {
 		limit := time.NewTimer(b.plan.limit)

@@ -315,6 +315,9 @@ func (b *bench) fairPeer(name string, i *instance) error {
 			b.loop.cancel(t)
 		}
 	}()
+	b.loop.quantum = fine
+	defer func() { b.loop.quantum = coarse }()
+	opened := time.Now()
 	for _, u := range c.users {
 		t := b.loop.spawn(func(t *task) {
 			c.lend(u, t)
@@ -326,13 +329,15 @@ func (b *bench) fairPeer(name string, i *instance) error {
 		tasks = append(tasks, t)
 		// A few at a time, as users come.
 		if len(tasks)%gate == 0 {
-			b.loop.run(patience, func() bool { return u.moved > 0 || ended > 0 })
+			b.loop.run(2*patience-time.Since(opened), func() bool { return u.moved > 0 || ended > 0 })
 		}
 	}
-	moving := func() bool { return !slices.ContainsFunc(c.users, func(u *user) bool { return u.moved == 0 }) }
-	if !b.loop.run(patience, func() bool { return ended > 0 || moving() }) || ended > 0 {
-		return fmt.Errorf("not all transfers have begun: %w", errors.Join(failed))
+	still := func(u *user) bool { return u.moved == 0 }
+	if !b.loop.run(2*patience-time.Since(opened), func() bool { return ended > 0 || !slices.ContainsFunc(c.users, still) }) || ended > 0 {
+		b.results.add(name, "smallest share", i.name, 0)
+		return fmt.Errorf("not all transfers have begun after %.0f s (%v)", time.Since(opened).Seconds(), failed)
 	}
+	b.results.add(name, "s until all have begun", i.name, time.Since(opened).Seconds())
 	before := make([]int64, len(c.users))
 	for k, u := range c.users {
 		before[k] = u.moved
@@ -347,7 +352,7 @@ func (b *bench) fairPeer(name string, i *instance) error {
 		least = min(least, moved)
 	}
 	if ended > 0 {
-		return fmt.Errorf("%d transfers have ended: %w", ended, failed)
+		return fmt.Errorf("%d transfers have ended: %v", ended, failed)
 	}
 	b.results.add(name, "MB/s", i.name, float64(total)/1e6/took.Seconds())
 	if i.group != nil && total > 0 {

@@ -65,7 +65,7 @@ var peers = []peer{
 		sessions: 5000, command: haproxyCommand(true), version: haproxyVersion},
 	{name: suse, title: "SuSE ftp-proxy", blurb: "standalone, ForkLimit and MaxClients raised",
 		ftp: true, sessions: 500, command: suseCommand, version: suseVersion},
-	{name: modProxy, title: "ProFTPD mod_proxy", blurb: "ProxyRole reverse, no name look-ups, no logs",
+	{name: modProxy, title: "ProFTPD mod_proxy", blurb: "ProxyRole reverse, no TLS, no name look-ups, no logs",
 		ftp: true, sessions: 100, command: modProxyCommand, version: modProxyVersion},
 }
 
@@ -199,6 +199,7 @@ ScoreboardFile %s
 PidFile %s
 ProxyEngine on
 ProxyRole reverse
+ProxyTLSEngine off
 ProxyTables %s
 ProxyReverseServers ftp://%s:%d
 `

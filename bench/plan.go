@@ -36,10 +36,10 @@ var full = plan{
 }
 
 var quick = plan{
-	name: "quick", rounds: 3, bulk: 2 << 30, window: 700 * time.Millisecond, noop: 250 * time.Millisecond,
+	name: "quick", rounds: 3, bulk: 1 << 30, window: 700 * time.Millisecond, noop: 250 * time.Millisecond,
 	small: []int{8}, logins: []int{8, 64},
 	idle: []int{100, 1000}, rest: 1500 * time.Millisecond,
-	fair: 500, even: 2 * time.Second, starts: 10, some: true, limit: 10 * time.Minute,
+	fair: 500, even: 4 * time.Second, starts: 10, some: true, limit: 10 * time.Minute,
 }
 
 // loose is the second pass of a full run.

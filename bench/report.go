@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"text/tabwriter"
 	"unicode/utf8"
@@ -228,6 +229,9 @@ func (d document) write(name string) error {
 	text = append(text, '\n')
 	if name == "-" {
 		_, err = os.Stdout.Write(text)
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(name, text, 0o644)

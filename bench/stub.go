@@ -27,7 +27,6 @@ type stub struct {
 	control   int   // listener
 	listeners []int // by port - first
 	free      []int // indices into listeners, in order of release
-	held      int   // indices that are kept back, see confine
 	sessions  int
 }
 
@@ -281,14 +280,14 @@ func (v *visit) open() (int, error) {
 
 func (v *visit) send(fd int, n int64) error {
 	for moved := int64(0); n > 0; {
-		sent, err := v.stub.payload.send(fd, n)
+		sent, err := v.stub.payload.send(fd, n, v.t.loop.quantum)
 		n -= sent
 		moved += sent
 		switch {
 		case err == unix.EAGAIN:
 			moved = 0
 			err = v.t.wait()
-		case err == nil && moved >= quantum:
+		case err == nil && moved >= int64(v.t.loop.quantum):
 			moved = 0
 			err = v.t.pause()
 		}
@@ -301,7 +300,7 @@ func (v *visit) send(fd int, n int64) error {
 
 func (v *visit) receive(fd int) error {
 	for moved := int64(0); ; {
-		n, err := discard(fd)
+		n, err := discard(fd, v.t.loop.quantum)
 		moved += n
 		switch {
 		case err == io.EOF:
@@ -309,7 +308,7 @@ func (v *visit) receive(fd int) error {
 		case err == unix.EAGAIN:
 			moved = 0
 			err = v.t.wait()
-		case err == nil && moved >= quantum:
+		case err == nil && moved >= int64(v.t.loop.quantum):
 			moved = 0
 			err = v.t.pause()
 		}

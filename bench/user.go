@@ -233,17 +233,17 @@ func (u *user) move(data int, size int64, up bool) error {
 			}
 			data = -1
 		case !up:
-			n, err = discard(data)
+			n, err = discard(data, u.t.loop.quantum)
 		case left == 0:
 			err = io.EOF
 		case begun:
-			n, err = u.payload.send(data, left)
+			n, err = u.payload.send(data, left, u.t.loop.quantum)
 		}
 		left -= n
 		u.moved += n
 		turn += n
 		switch {
-		case err == nil && turn >= quantum:
+		case err == nil && turn >= int64(u.t.loop.quantum):
 			turn = 0
 			err = u.t.pause()
 		case err == nil:

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quantum is what a task moves on a data connection before it gives way.
-const quantum = 1 << 20
-
 // A control is one end of a control connection.
 type control struct {
 	t    *task
@@ -152,10 +149,10 @@ func (t *task) accept(listener int) (int, error) {
 	return fd, nil
 }
 
-// discard takes bytes off a connection without copying them. It returns 0 and
+// discard takes up to most bytes off a connection without copying them. It returns 0 and
 // io.EOF at the end, and EAGAIN when there is nothing.
-func discard(fd int) (int64, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), 0, quantum, unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
+func discard(fd int, most int) (int64, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), 0, uintptr(most), unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
 	switch {
 	case errno == unix.EINTR:
 		return 0, unix.EAGAIN
@@ -189,11 +186,11 @@ func newPayload() (payload, error) {
 
 func (p payload) close() { unix.Close(p.fd) }
 
-// send puts up to n bytes onto a connection. It returns EAGAIN when the
+// send puts up to n bytes, and no more than most, onto a connection. It returns EAGAIN when the
 // connection takes nothing.
-func (p payload) send(fd int, n int64) (int64, error) {
+func (p payload) send(fd int, n int64, most int) (int64, error) {
 	offset := int64(0)
-	sent, err := unix.Sendfile(fd, p.fd, &offset, int(min(n, quantum)))
+	sent, err := unix.Sendfile(fd, p.fd, &offset, int(min(n, int64(most))))
 	if sent > 0 {
 		return int64(sent), nil
 	}
