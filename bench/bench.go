@@ -26,6 +26,7 @@ type bench struct {
 	against string
 	cache   string // where peers.sh put them
 	dir     string // temporary
+	part    bool   // only some modes are asked for
 	log     io.Writer
 
 	loop        *loop

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ type machine struct {
 	System string `json:"system"`
 	Go     string `json:"go"`
 	Date   string `json:"date"`
+	// Stolen is the part of the run's CPU time that the hypervisor gave to
+	// others, in percent.
+	Stolen float64 `json:"stolen_percent"`
 }
 
 func thisMachine(cores int) machine {
@@ -42,6 +46,36 @@ func thisMachine(cores int) machine {
 
 func (m machine) String() string {
 	return fmt.Sprintf("%s, %d cores, %s; Linux %s; %s; %s; %s", m.CPU, m.Cores, m.Memory, m.Kernel, m.System, m.Go, m.Date)
+}
+
+// A cpuTime is all cores' time so far, in hundredths of a second.
+type cpuTime struct{ all, stolen float64 }
+
+// cpuTimes reads the first line of /proc/stat; its eighth number is stolen.
+func cpuTimes() (t cpuTime) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return t
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, f := range strings.Fields(line) {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil || i > 8 { // what follows is part of the others
+			continue
+		}
+		t.all += n
+		if i == 8 {
+			t.stolen = n
+		}
+	}
+	return t
+}
+
+func (t cpuTime) stolenSince(before cpuTime) float64 {
+	if t.all <= before.all {
+		return 0
+	}
+	return 100 * (t.stolen - before.stolen) / (t.all - before.all)
 }
 
 // field returns the value of the first line "name sep value" of a file.

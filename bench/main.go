@@ -137,7 +137,7 @@ func run(args []string) (err error) {
 	if err := o.build(binaries); err != nil {
 		return err
 	}
-	b, err := newBench(&bench{plan: o.plan, ftproxy: o.ftproxy, against: o.against, log: os.Stderr, peers: o.wanted()})
+	b, err := newBench(&bench{plan: o.plan, ftproxy: o.ftproxy, against: o.against, part: len(o.only) < len(modes), log: os.Stderr, peers: o.wanted()})
 	if b != nil {
 		defer b.close()
 	}
@@ -145,11 +145,15 @@ func run(args []string) (err error) {
 		return err
 	}
 	defer b.interruptible()()
-	began := time.Now()
+	if o.compare != "" {
+		b.versions[other] += ", built from " + o.compare
+	}
+	began, busy := time.Now(), cpuTimes()
 	if err := b.passes(o); err != nil {
 		return err
 	}
 	m := thisMachine(len(b.cores))
+	m.Stolen = cpuTimes().stolenSince(busy)
 	b.table(out, m)
 	fmt.Fprintf(out, "\n%.0f s\n", time.Since(began).Seconds())
 	if o.json != "" {
