@@ -28,7 +28,7 @@ func TestCrossingsSplice(t *testing.T) {
 	x := newCrossroads(t, serverNamed("vsftpd"), strace, "-D", "-f", "-yy", "-qq", "-s", "0", "-o", trace,
 		"-e", "trace=splice,read,write,readv,writev,sendto,recvfrom,sendmsg,recvmsg,sendfile,tee,vmsplice")
 	x.judge(t, x.crossAll(t, size))
-	log := x.proxy.transfers(t)
+	log := x.proxy.transfers(t, 0)
 	if code := x.proxy.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

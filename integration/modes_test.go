@@ -283,7 +283,13 @@ func TestCrossings(t *testing.T) {
 func (x *crossroads) judge(t *testing.T, went map[crossing]error) map[crossing]string {
 	t.Helper()
 	cells := make(map[crossing]string)
-	log := x.proxy.transfers(t)
+	worked := 0
+	for _, err := range went {
+		if err == nil {
+			worked++
+		}
+	}
+	log := x.proxy.transfers(t, 2*worked)
 	for c, err := range went {
 		want, code := c.want()
 		var refused *refusal
@@ -386,19 +392,23 @@ type crossedLine struct {
 	ServerDataLocal netip.AddrPort `json:"server_data_local"`
 }
 
-// transfers returns the last transfer of each path.
-func (p *proxy) transfers(t *testing.T) map[string]*crossedLine {
+// transfers waits until so many files have been transferred, by ftproxy's log,
+// and returns the last line of each.
+func (p *proxy) transfers(t *testing.T, n int) map[string]*crossedLine {
 	t.Helper()
 	all := make(map[string]*crossedLine)
-	for line := range strings.Lines(p.out.String()) {
-		if !strings.Contains(line, `"message":"transfer"`) {
-			continue
+	holdsWithin(patience, func() bool {
+		for line := range strings.Lines(p.out.String()) {
+			if !strings.Contains(line, `"message":"transfer"`) || !strings.HasSuffix(line, "\n") {
+				continue
+			}
+			l := new(crossedLine)
+			if err := json.Unmarshal([]byte(line), l); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			all[l.Path] = l
 		}
-		l := new(crossedLine)
-		if err := json.Unmarshal([]byte(line), l); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		all[l.Path] = l
-	}
+		return len(all) >= n
+	})
 	return all
 }

@@ -41,7 +41,7 @@ func TestInsideRangeOfTwo(t *testing.T) {
 			if x.most > 2 {
 				t.Errorf("%d transfers at a time with 2 ports", x.most)
 			}
-			log := x.proxy.transfers(t)
+			log := x.proxy.transfers(t, 12)
 			used := make(map[uint16]int)
 			for path, line := range log {
 				if line.ServerData != netip.AddrPortFrom(p.server, 20) {
@@ -123,7 +123,7 @@ func (x *insideTwo) transfer(c *crowd, i int) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.expect(221, "QUIT") // By then it is in the log.
+	_, err = r.expect(221, "QUIT")
 	return err
 }
 
