@@ -49,9 +49,7 @@ func (s *session) connect() {
 // resolver, and then each address: one that is dead must not take the time of
 // the next.
 func (s *session) connectTo(server config.Server) connection {
-	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
-	addrs, err := s.p.network.Resolve(ctx, server.Host)
-	cancel()
+	addrs, err := s.resolve(server.Host)
 	if err != nil {
 		return connection{err: err}
 	}
@@ -74,6 +72,17 @@ func (s *session) connectTo(server config.Server) connection {
 		failed = append(failed, fmt.Errorf("%s: %w", remote, c.err))
 	}
 	return connection{err: errors.Join(failed...)}
+}
+
+// resolve gives the addresses of a server; nobody needs to be asked for one that
+// is an address.
+func (s *session) resolve(host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
+	defer cancel()
+	return s.p.network.Resolve(ctx, host)
 }
 
 // readGreeting reads a server's first reply. A 120 asks for patience and is
@@ -132,7 +141,7 @@ func (s *session) onConnected(c *connection) error {
 	if c.err != nil {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: c.err}
 	}
-	s.server = newPeer(c.conn, c.replies, s.rt.timeouts.ClientWrite, s.p.cut, &s.pumps)
+	s.server = newPeer(c.conn, c.replies, s.rt.timeouts.ClientWrite, &s.p.cuts, &s.pumps)
 	s.serverAddr = c.addr
 	s.stage = greeted
 	if banner := s.fe.banner; banner != "" {

@@ -23,7 +23,7 @@ type Network interface {
 	Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
 	// MayBind tells whether this process may dial from a port.
 	MayBind(port uint16) error
-	// Resolve gives the addresses of a host name, or the address itself.
+	// Resolve gives the addresses of a host name.
 	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
@@ -60,25 +60,19 @@ func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
 func (TCP) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: dialled(local.Port())}
 	dialer.SetMultipathTCP(false)
-	if local.Addr().IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(local)
-	}
-	conn, err := dialer.DialContext(ctx, "tcp", remote.String())
+	conn, err := dialer.DialTCP(ctx, "tcp", local, remote)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.(*net.TCPConn).SetLinger(-1); err != nil {
+	if err := conn.SetLinger(-1); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
 }
 
-// Resolve asks the resolver of the machine; an address needs no resolver.
+// Resolve asks the resolver of the machine.
 func (TCP) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr}, nil
-	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, fmt.Errorf("resolving %s: %w", host, err)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net"
 	"sync"
 	"time"
@@ -20,10 +19,9 @@ type peer[T any] struct {
 	next  *got[T] // was in the buffer already
 	// ended: the pump met the end of the stream.
 	ended bool
-	out   []byte          // written at the next flush
-	limit time.Duration   // for one write
-	cut   context.Context // ends when the process is cut: then cutWrite is the limit
-	uncut func() bool
+	out   []byte        // written at the next flush
+	limit time.Duration // for one write, until the process is cut
+	cuts  *cuts
 }
 
 // cutWrite is how long the last words of a session that is cut may take.
@@ -44,9 +42,9 @@ type got[T any] struct {
 }
 
 // newPeer takes over conn and starts its pump, which tells done when it ends.
-func newPeer[T any](conn net.Conn, r reader[T], limit time.Duration, cut context.Context, done *sync.WaitGroup) *peer[T] {
-	p := &peer[T]{conn: conn, reader: r, ask: make(chan struct{}, 1), in: make(chan error, 1), limit: limit, cut: cut}
-	p.uncut = context.AfterFunc(cut, p.interrupt) // The loop may be writing.
+func newPeer[T any](conn net.Conn, r reader[T], limit time.Duration, cuts *cuts, done *sync.WaitGroup) *peer[T] {
+	p := &peer[T]{conn: conn, reader: r, ask: make(chan struct{}, 1), in: make(chan error, 1), limit: limit, cuts: cuts}
+	cuts.add(conn)
 	done.Add(1)
 	go pump(p.ask, r.Fill, p.in, done)
 	return p
@@ -73,12 +71,14 @@ func (p *peer[T]) request() {
 		return
 	}
 	p.asked = true
-	if g, ok := p.buffered(); ok {
-		p.next = &g
-		p.in <- nil
+	g, ok := p.buffered()
+	if !ok {
+		p.ask <- struct{}{}
 		return
 	}
-	p.ask <- struct{}{}
+	next := g // Only where it is kept it is on the heap.
+	p.next = &next
+	p.in <- nil
 }
 
 // buffered is the next message, or the error that stays, without waiting.
@@ -138,18 +138,14 @@ func (p *peer[T]) writeUrgent(b []byte) error {
 // limitWrite bounds the next write; the bound of an earlier one may have passed.
 func (p *peer[T]) limitWrite() {
 	_ = p.conn.SetWriteDeadline(time.Now().Add(p.limit))
-	if p.cut.Err() != nil {
+	if p.cuts.made() {
 		_ = p.conn.SetWriteDeadline(time.Now().Add(min(p.limit, cutWrite)))
 	}
 }
 
-// interrupt fails a write that is blocked. Unlike all else here it may be called
-// from any goroutine.
-func (p *peer[T]) interrupt() { _ = p.conn.SetWriteDeadline(time.Unix(1, 0)) }
-
 // close ends the pump and the connection. A reader that is parked wakes up.
 func (p *peer[T]) close() {
-	p.uncut()
+	p.cuts.remove(p.conn)
 	close(p.ask)
 	_ = p.conn.Close()
 }

@@ -50,6 +50,7 @@ type Process struct {
 	drain     chan struct{} // closed when no new work is wanted
 	cut       context.Context
 	cutNow    context.CancelCauseFunc
+	cuts      cuts
 	accepting sync.WaitGroup
 
 	mu        sync.Mutex
@@ -238,6 +239,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		cut = ctx.Err()
 		p.cutNow(ErrShutdown)
+		p.cuts.interrupt()
 		<-ended
 	}
 	p.cutNow(ErrShutdown)

@@ -94,7 +94,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 	s.bandwidth = p.bandwidthOf(fe, s.log)
 	s.ctx, s.cancel = context.WithCancel(p.cut)
 	s.timers.init()
-	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, p.cut, &s.pumps)
+	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, &p.cuts, &s.pumps)
 	return s
 }
 
@@ -108,7 +108,7 @@ func (s *session) run() {
 
 // loop returns why the session ends, always an *ending.
 func (s *session) loop() error {
-	drain, cut := s.p.drain, s.p.cut.Done()
+	var stop <-chan struct{} = s.p.drain // and when that has come, the cut
 	for {
 		if err := s.advance(); err != nil {
 			return err
@@ -132,10 +132,11 @@ func (s *session) loop() error {
 			err = s.onTransferResult(r)
 		case <-s.timers.c():
 			err = s.onTimer()
-		case <-drain:
-			drain, s.draining = nil, true
-		case <-cut:
-			err = &ending{reason: endShutdown, text: "Service is shutting down.", cause: context.Cause(s.p.cut)}
+		case <-stop:
+			if s.draining {
+				err = &ending{reason: endShutdown, text: "Service is shutting down.", cause: context.Cause(s.p.cut)}
+			}
+			stop, s.draining = s.p.cut.Done(), true
 		}
 		if err = s.answerRefusal(err); err != nil {
 			return err

@@ -21,40 +21,42 @@ const (
 // timers are a session's deadlines on one clock timer: almost all of them are
 // set again before they expire.
 type timers struct {
-	at    [timerCount]time.Time
+	began time.Time
+	at    [timerCount]time.Duration // after began; 0: never
 	timer *time.Timer
-	armed time.Time // when timer will fire; zero: never
+	armed time.Duration // when timer will fire; 0: never
 }
 
 func (t *timers) init() {
+	t.began = time.Now()
 	t.timer = time.NewTimer(time.Hour)
 	t.timer.Stop()
 }
 
 func (t *timers) stop() { t.timer.Stop() }
 
-func (t *timers) set(id timerID, d time.Duration) { t.at[id] = time.Now().Add(d) }
+func (t *timers) set(id timerID, d time.Duration) { t.at[id] = time.Since(t.began) + d }
 
 func (t *timers) setIfUnset(id timerID, d time.Duration) {
-	if t.at[id].IsZero() {
+	if t.at[id] == 0 {
 		t.set(id, d)
 	}
 }
 
-func (t *timers) clear(id timerID) { t.at[id] = time.Time{} }
+func (t *timers) clear(id timerID) { t.at[id] = 0 }
 
 // c arms the clock timer for the earliest deadline. A timer that fires before
 // its deadline was moved is armed again by the loop's next turn; one that was
 // cleared costs one empty turn.
 func (t *timers) c() <-chan time.Time {
-	var first time.Time
+	var first time.Duration
 	for _, at := range t.at {
-		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
+		if at != 0 && (first == 0 || at < first) {
 			first = at
 		}
 	}
-	if !first.IsZero() && (t.armed.IsZero() || first.Before(t.armed)) {
-		t.timer.Reset(time.Until(first))
+	if first != 0 && (t.armed == 0 || first < t.armed) {
+		t.timer.Reset(first - time.Since(t.began))
 		t.armed = first
 	}
 	return t.timer.C
@@ -62,13 +64,13 @@ func (t *timers) c() <-chan time.Time {
 
 // expired takes the deadlines that have passed.
 func (t *timers) expired() []timerID {
-	t.armed = time.Time{}
+	t.armed = 0
 	var ids []timerID
-	now := time.Now()
+	now := time.Since(t.began)
 	for id, at := range t.at {
-		if !at.IsZero() && !now.Before(at) {
+		if at != 0 && at <= now {
 			ids = append(ids, timerID(id))
-			t.at[id] = time.Time{}
+			t.at[id] = 0
 		}
 	}
 	return ids

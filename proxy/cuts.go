@@ -1,0 +1,48 @@
+package proxy
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// cuts are the control connections whose blocked writes fail when the process is
+// cut: their session is in the middle of one and cannot be told otherwise. A
+// context for each would take a kilobyte of every session.
+type cuts struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	cut   bool
+}
+
+func (c *cuts) add(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns == nil {
+		c.conns = make(map[net.Conn]struct{})
+	}
+	c.conns[conn] = struct{}{}
+}
+
+func (c *cuts) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.conns, conn)
+}
+
+// made tells whether the process was cut.
+func (c *cuts) made() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut
+}
+
+// interrupt fails the writes that are blocked. From now on they have cutWrite.
+func (c *cuts) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = true
+	for conn := range c.conns {
+		_ = conn.SetWriteDeadline(time.Unix(1, 0))
+	}
+}
