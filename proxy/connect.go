@@ -27,16 +27,16 @@ var errGreeting = errors.New("the server refuses service")
 // connect finds a server for the session: the first of its backend that
 // answers with a greeting. Nothing has reached the client yet, so a dead or
 // unwilling one is passed over unseen (H17, H83).
-func (s *session) connect() {
+func (s *session) connect(ctx context.Context) {
 	var failed []error
 	for _, server := range s.fe.backend.servers {
-		c := s.connectTo(server)
+		c := s.connectTo(ctx, server)
 		if c.err == nil {
 			s.connecting <- &c
 			return
 		}
 		failed = append(failed, c.err)
-		if s.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			break
 		}
 		s.p.metrics.ServerConnectFailed(s.fe.backend.name)
@@ -48,23 +48,23 @@ func (s *session) connect() {
 // connectTo tries the addresses of one server. Timer connect bounds the
 // resolver, and then each address: one that is dead must not take the time of
 // the next.
-func (s *session) connectTo(server config.Server) connection {
-	addrs, err := s.resolve(server.Host)
+func (s *session) connectTo(ctx context.Context, server config.Server) connection {
+	addrs, err := s.resolve(ctx, server.Host)
 	if err != nil {
 		return connection{err: err}
 	}
 	var failed []error
 	for _, addr := range addrs {
 		remote := netip.AddrPortFrom(addr, server.Port)
-		ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
-		conn, err := s.p.network.Dial(ctx, netip.AddrPort{}, remote)
+		dialling, cancel := context.WithTimeout(ctx, s.rt.timeouts.Connect)
+		conn, err := s.p.network.Dial(dialling, netip.AddrPort{}, remote)
 		cancel()
 		if err != nil {
 			failed = append(failed, err)
 			continue
 		}
 		tuneControl(conn)
-		c := s.readGreeting(conn)
+		c := s.readGreeting(ctx, conn)
 		if c.err == nil {
 			return c
 		}
@@ -76,19 +76,19 @@ func (s *session) connectTo(server config.Server) connection {
 
 // resolve gives the addresses of a server; nobody needs to be asked for one that
 // is an address.
-func (s *session) resolve(host string) ([]netip.Addr, error) {
+func (s *session) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.Connect)
+	ctx, cancel := context.WithTimeout(ctx, s.rt.timeouts.Connect)
 	defer cancel()
 	return s.p.network.Resolve(ctx, host)
 }
 
 // readGreeting reads a server's first reply. A 120 asks for patience and is
 // given it once (RFC 959 §5.4).
-func (s *session) readGreeting(conn net.Conn) connection {
-	stop := context.AfterFunc(s.ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+func (s *session) readGreeting(ctx context.Context, conn net.Conn) connection {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c := connection{conn: conn, replies: ftp.NewReplyReader(conn), addr: addrPort(conn.RemoteAddr())}
 	_ = conn.SetReadDeadline(time.Now().Add(s.rt.timeouts.Greeting))
@@ -106,7 +106,7 @@ func (s *session) readGreeting(conn net.Conn) connection {
 			}
 		case 2:
 			if !stop() {
-				return connection{err: context.Cause(s.ctx)}
+				return connection{err: context.Cause(ctx)}
 			}
 			_ = conn.SetReadDeadline(time.Time{})
 			return c
@@ -138,6 +138,7 @@ func gatherReply(r *ftp.ReplyReader) (ftp.Reply, error) {
 // onConnected greets the client in the server's words, or in the banner's.
 func (s *session) onConnected(c *connection) error {
 	s.connecting = nil
+	s.abandon() // It is over; so is what it holds.
 	if c.err != nil {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: c.err}
 	}

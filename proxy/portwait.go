@@ -43,7 +43,7 @@ func (s *session) leasePorts(st *setup) error {
 	if public == nil && inside == nil {
 		return s.sendSetup(st)
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, s.rt.timeouts.PortWait)
+	ctx, cancel := context.WithTimeout(s.p.cut, s.rt.timeouts.PortWait)
 	s.wait = &portWait{setup: st, cancel: cancel, leased: make(chan leased, 1)}
 	go lease(ctx, s.p.ports, public, inside, s.wait.leased)
 	return nil

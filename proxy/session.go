@@ -26,15 +26,14 @@ type session struct {
 	id  uint64
 	log sessionLog
 
-	ctx    context.Context // ends with the session, or when the process is cut
-	cancel context.CancelFunc
-	pumps  sync.WaitGroup
+	pumps sync.WaitGroup
 
 	client     *peer[ftp.Command]
 	clientAddr netip.AddrPort
 	local      netip.AddrPort // where the client reached us
 
 	connecting chan *connection // the server's connection, once
+	abandon    func()           // the attempt to make it
 	server     *peer[ftp.ReplyLine]
 	serverAddr netip.AddrPort
 	serverGone bool // its stream ended; what it owed is settled first
@@ -92,7 +91,6 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 	}
 	s.log = sessionLog{s}
 	s.bandwidth = p.bandwidthOf(fe, s.log)
-	s.ctx, s.cancel = context.WithCancel(p.cut)
 	s.timers.init()
 	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, &p.cuts, &s.pumps)
 	return s
@@ -102,7 +100,9 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
 	s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local).Msg("session started")
-	go s.connect()
+	ctx, abandon := context.WithCancel(s.p.cut)
+	s.abandon = abandon
+	go s.connect(ctx)
 	s.end(s.loop())
 }
 
@@ -336,7 +336,7 @@ func (s *session) end(err error) {
 		s.say(421, e.text)
 	}
 	flushed := s.client.flush()
-	s.cancel()
+	s.abandon()
 	s.releasePorts()
 	if s.server != nil {
 		s.server.halfClose()
