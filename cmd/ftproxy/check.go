@@ -66,17 +66,43 @@ func summarise(w io.Writer, c *config.Config) {
 		n := f.PassivePorts.Len()
 		fmt.Fprintf(&b, "  passive_ports %s: %s = %d pending per client address\n",
 			f.PassivePorts, count(n, "passive port"), n)
+		for _, o := range f.PublicAddressFor {
+			fmt.Fprintf(&b, "  clients of %s are told %s\n", o.Clients, publicAddress(o.PublicAddress))
+		}
+		limit(&b, "bandwidth", f.Bandwidth)
+		limit(&b, "session_bandwidth", f.SessionBandwidth)
 	}
 	for _, s := range c.Backends {
 		fmt.Fprintf(&b, "backend %s: tries %s\n", s.Name, join(s.Servers))
-		n := s.DataPorts.Len()
-		fmt.Fprintf(&b, "  data_ports %s: %s = %s per server\n",
-			s.DataPorts, count(n, "data port"), count(n, "simultaneous active transfer"))
+		if s.Data != config.DataClient {
+			fmt.Fprintf(&b, "  data %s: servers are told %s, whatever clients say\n", s.Data, told[s.Data])
+		}
+		if n := s.DataPorts.Len(); !passive[s.Data] {
+			fmt.Fprintf(&b, "  data_ports %s: %s = %s per server\n",
+				s.DataPorts, count(n, "data port"), count(n, "simultaneous active transfer"))
+		}
+		limit(&b, "bandwidth", s.Bandwidth)
 	}
 	if c.Admin.Listen.IsValid() {
 		fmt.Fprintf(&b, "admin: http://%s/metrics, /healthz, /readyz\n", c.Admin.Listen)
 	}
 	_, _ = w.Write(b.Bytes())
+}
+
+// told are the verbs that servers hear in each data mode; passive are the modes
+// in which no server connects to ftproxy.
+var (
+	told = map[config.DataMode]string{
+		config.DataPassive: "PASV or EPSV", config.DataPASV: "PASV", config.DataEPSV: "EPSV",
+		config.DataActive: "PORT or EPRT", config.DataPORT: "PORT", config.DataEPRT: "EPRT",
+	}
+	passive = map[config.DataMode]bool{config.DataPassive: true, config.DataPASV: true, config.DataEPSV: true}
+)
+
+func limit(b *bytes.Buffer, key string, limit config.Bandwidth) {
+	if limit > 0 {
+		fmt.Fprintf(b, "  %s: %d bytes per second in each direction\n", key, limit)
+	}
 }
 
 func publicAddress(a config.PublicAddress) string {
@@ -90,7 +116,7 @@ func publicAddress(a config.PublicAddress) string {
 	if a.IPv6.IsValid() {
 		known = append(known, a.IPv6.String())
 	}
-	return strings.Join(known, ", ")
+	return strings.Join(append(known, a.Hosts...), ", ")
 }
 
 func join[T fmt.Stringer](all []T) string {
