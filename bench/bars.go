@@ -201,6 +201,6 @@ func flat(metric string) func(*results, plan) (string, bool) {
 			return "", false
 		}
 		away := 100 * (most - least) / (most + least)
-		return fmt.Sprintf("± %.0f %% (%.3g to %.3g)", away, least, most), away <= 10
+		return fmt.Sprintf("± %.1f %% (%.3g to %.3g)", away, least, most), away <= 10
 	}
 }

@@ -129,11 +129,19 @@ func (b *bench) portsPeer(p peer) error {
 		return err
 	}
 	defer i.stop()
-	if err := b.portsOne(i); err != nil {
-		return err
+	var sum tally
+	err = b.portsOne(i, &sum)
+	if err == nil {
+		err = b.portsTwenty(i, &sum)
 	}
-	return b.portsTwenty(i)
+	b.results.add(portsMode, "outside", i.name, float64(sum.outside))
+	b.results.add(portsMode, "failed", i.name, float64(sum.failed))
+	return err
 }
+
+// A tally is what went wrong in both tests of a peer's ports: ports outside the
+// range, and transfers that failed although they had a port.
+type tally struct{ outside, failed int }
 
 // A claim is what users were told when they asked for ports.
 type claim struct {
@@ -187,7 +195,7 @@ func (u *user) use(port int) error {
 }
 
 // portsOne has eleven sessions of one address ask for a port each.
-func (b *bench) portsOne(i *instance) error {
+func (b *bench) portsOne(i *instance, sum *tally) error {
 	c := &crowd{b: b}
 	defer c.disperse()
 	if err := c.gather(i, 11, func(int) [4]byte { return [4]byte{127, 0, 3, 1} }); err != nil {
@@ -252,13 +260,13 @@ func (b *bench) portsOne(i *instance) error {
 		}
 	}
 	more, err := b.take(c, got, rest)
-	b.results.add(portsMode, "outside", i.name, float64(got.outside))
-	b.results.add(portsMode, "failed", i.name, float64(failed+more))
+	sum.outside += got.outside
+	sum.failed += failed + more
 	return err
 }
 
 // portsTwenty has ten sessions of each of twenty addresses ask for a port.
-func (b *bench) portsTwenty(i *instance) error {
+func (b *bench) portsTwenty(i *instance, sum *tally) error {
 	c := &crowd{b: b}
 	defer c.disperse()
 	if err := c.gather(i, 200, func(k int) [4]byte { return [4]byte{127, 0, 3, byte(1 + k%20)} }); err != nil {
@@ -279,8 +287,8 @@ func (b *bench) portsTwenty(i *instance) error {
 		return err
 	}
 	b.results.add(portsMode, "pending, 20 addresses", i.name, float64(len(holders)))
-	b.results.add(portsMode, "outside", i.name, float64(got.outside))
-	b.results.add(portsMode, "failed", i.name, float64(failed))
+	sum.outside += got.outside
+	sum.failed += failed
 	return nil
 }
 

@@ -63,7 +63,7 @@ var peers = []peer{
 		sessions: 1 << 20, command: haproxyCommand(false), version: haproxyVersion},
 	{name: spliced, title: "HAProxy TCP, splice", blurb: "the same with option splice-request and splice-response",
 		sessions: 5000, command: haproxyCommand(true), version: haproxyVersion},
-	{name: suse, title: "SuSE ftp-proxy", blurb: "standalone, ForkLimit and MaxClients raised",
+	{name: suse, title: "SuSE ftp-proxy", blurb: "standalone, ForkLimit and MaxClients raised, random ports",
 		ftp: true, sessions: 500, command: suseCommand, version: suseVersion},
 	{name: modProxy, title: "ProFTPD mod_proxy", blurb: "ProxyRole reverse, no TLS, no name look-ups, no logs",
 		ftp: true, sessions: 100, command: modProxyCommand, version: modProxyVersion},
@@ -155,6 +155,7 @@ PassiveMinDataPort %d
 PassiveMaxDataPort %d
 MaxClients 512
 ForkLimit 1000000
+SockBindRand yes
 User nobody
 Group nogroup
 LogDestination %s

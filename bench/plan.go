@@ -29,7 +29,7 @@ type plan struct {
 }
 
 var full = plan{
-	name: "full", rounds: 5, bulk: 3 << 30, window: time.Second, noop: 500 * time.Millisecond,
+	name: "full", rounds: 5, bulk: 2 << 30, window: time.Second, noop: 500 * time.Millisecond,
 	small: []int{1, 8, 64}, active: []int{8}, logins: []int{1, 8, 64},
 	idle: []int{100, 1000, 5000, 10000}, rest: 4 * time.Second,
 	fair: 500, even: 5 * time.Second, starts: 20, unpinned: true, limit: 40 * time.Minute,

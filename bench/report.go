@@ -14,8 +14,6 @@ import (
 	"unicode/utf8"
 )
 
-var sprintf = fmt.Sprintf
-
 // table writes everything for people.
 func (b *bench) table(w io.Writer, m machine) {
 	fmt.Fprintf(w, "\n%s\n", m)

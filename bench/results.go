@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -62,7 +63,9 @@ func (r *results) drive(mode string, i *instance, d *drive) {
 
 func (b *bench) problem(format string, args ...any) {
 	b.say("  "+format, args...)
-	b.results.problems = append(b.results.problems, sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(b.results.problems, text) {
+		b.results.problems = append(b.results.problems, text)
+	}
 }
 
 // median returns the median of a row's samples for a peer, or NaN.
