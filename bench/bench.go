@@ -235,13 +235,14 @@ func (i *instance) greets() error {
 	}
 }
 
-// complaint is the end of what the instance wrote to its standard error.
+// complaint is the end of what the instance wrote to its standard error, without
+// paths of this machine.
 func (i *instance) complaint() string {
 	if i.log == nil {
 		return ""
 	}
 	text, _ := os.ReadFile(i.log.Name())
-	return strings.TrimSpace(string(text[max(0, len(text)-500):]))
+	return strings.TrimSpace(paths.ReplaceAllString(string(text[max(0, len(text)-500):]), ""))
 }
 
 // stop ends all processes of the instance.
