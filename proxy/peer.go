@@ -21,6 +21,7 @@ type peer[T any] struct {
 	ended bool
 	out   []byte        // written at the next flush
 	limit time.Duration // for one write, until the process is cut
+	until time.Time     // the write deadline that is set
 	cuts  *cuts
 }
 
@@ -135,11 +136,16 @@ func (p *peer[T]) writeUrgent(b []byte) error {
 	return writeUrgent(p.conn, b)
 }
 
-// limitWrite bounds the next write; the bound of an earlier one may have passed.
+// limitWrite bounds the next write. A deadline costs as much as a small write, so
+// one that was set for an earlier write serves while nine tenths are left.
 func (p *peer[T]) limitWrite() {
-	_ = p.conn.SetWriteDeadline(time.Now().Add(p.limit))
+	now := time.Now()
+	if p.until.Sub(now) < p.limit-p.limit/10 {
+		p.until = now.Add(p.limit)
+		_ = p.conn.SetWriteDeadline(p.until)
+	}
 	if p.cuts.made() {
-		_ = p.conn.SetWriteDeadline(time.Now().Add(min(p.limit, cutWrite)))
+		_ = p.conn.SetWriteDeadline(now.Add(min(p.limit, cutWrite)))
 	}
 }
 

@@ -339,7 +339,6 @@ func (s *session) end(err error) {
 	s.abandon()
 	s.releasePorts()
 	if s.server != nil {
-		s.server.halfClose()
 		s.server.close()
 	} else if s.connecting != nil {
 		if c := <-s.connecting; c.conn != nil {
@@ -362,6 +361,9 @@ func (s *session) end(err error) {
 // lingerClient sends our FIN and waits a little for the client's: closing with
 // unread input would reset the connection, and the last reply with it (H57).
 func (s *session) lingerClient() {
+	if s.client.ended {
+		return
+	}
 	s.client.halfClose()
 	limit := time.NewTimer(s.rt.timeouts.Linger)
 	defer limit.Stop()
