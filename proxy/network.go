@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -62,6 +63,10 @@ func (TCP) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, er
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialTCP(ctx, "tcp", local, remote)
 	if err != nil {
+		var failed *net.OpError
+		if errors.As(err, &failed) && !local.Addr().IsValid() {
+			failed.Source = nil // ":0" tells nobody anything.
+		}
 		return nil, err
 	}
 	if err := conn.SetLinger(-1); err != nil {

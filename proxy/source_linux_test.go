@@ -47,6 +47,21 @@ func TestSourcePort(t *testing.T) {
 	}
 }
 
+// The log says whom we could not reach, and from where only if that was chosen.
+func TestDialError(t *testing.T) {
+	l := listenLoopback(t)
+	_ = l.Close()
+	remote := addrPort(l.Addr())
+	for local, want := range map[netip.AddrPort]string{
+		{}: "dial tcp " + remote.String() + ": connect: connection refused",
+		netip.MustParseAddrPort("127.0.0.1:0"): "dial tcp 127.0.0.1:0->" + remote.String() + ": connect: connection refused",
+	} {
+		if _, err := (TCP{}).Dial(t.Context(), local, remote); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 // A privileged port without the capability is found when the process starts.
 func TestMayBind(t *testing.T) {
 	if err := (TCP{}).MayBind(freePort(t).First); err != nil {
