@@ -53,7 +53,7 @@ func TestDialError(t *testing.T) {
 	_ = l.Close()
 	remote := addrPort(l.Addr())
 	for local, want := range map[netip.AddrPort]string{
-		{}: "dial tcp " + remote.String() + ": connect: connection refused",
+		{}:                                     "dial tcp " + remote.String() + ": connect: connection refused",
 		netip.MustParseAddrPort("127.0.0.1:0"): "dial tcp 127.0.0.1:0->" + remote.String() + ": connect: connection refused",
 	} {
 		if _, err := (TCP{}).Dial(t.Context(), local, remote); err == nil || err.Error() != want {
