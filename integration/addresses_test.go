@@ -40,7 +40,7 @@ func TestServerIPv6(t *testing.T) {
 	t.Parallel()
 	throughProxy(t)
 	if !haveIPv6() {
-		t.Skip("no IPv6 on loopback")
+		lack(t, "no IPv6 on loopback")
 	}
 	p := newPlace(t)
 	s := startVsftpd(t, netip.IPv6Loopback(), folder(t))

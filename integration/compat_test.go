@@ -178,7 +178,7 @@ func TestServersIPv6(t *testing.T) {
 		t.Skip("FTPROXY_COMPAT is not full")
 	}
 	if !haveIPv6() {
-		t.Skip("no IPv6 on loopback")
+		lack(t, "no IPv6 on loopback")
 	}
 	for _, kind := range serverKinds {
 		t.Run(kind.name, func(t *testing.T) {

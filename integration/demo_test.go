@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -24,12 +25,12 @@ func TestDemoWithoutIPv6(t *testing.T) {
 	throughProxy(t)
 	command(t, "curl")
 	if os.Geteuid() != 0 {
-		t.Skip("only root can make a network namespace")
+		lack(t, "only root can make a network namespace")
 	}
 	ip, unshare, nsenter := command(t, "ip"), command(t, "unshare"), command(t, "nsenter")
 	script := ip + ` link set lo up && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && exec "$0" demo`
 	if out, err := exec.Command(unshare, "-n", ip, "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		t.Skipf("no network namespaces here: %v\n%s", err, out)
+		lack(t, fmt.Sprintf("no network namespaces here: %v\n%s", err, out))
 	}
 	tryDemo(t, ftproxyCommand(unshare, "-n", "sh", "-c", script, binary), func(pid int) []string {
 		return []string{nsenter, "-t", strconv.Itoa(pid), "-n"}

@@ -88,7 +88,7 @@ func startWalled(t *testing.T, kind serverKind, family string, keys wallKeys) (*
 	w := newWalledLab(t)
 	e, ok := w.ends[family]
 	if !ok {
-		t.Skip("no IPv6 on this machine")
+		lack(t, "no IPv6 on this machine")
 	}
 	var s *server
 	w.server.do(t, func() { s = kind.start(t, e.server, folder(t)) })

@@ -35,7 +35,7 @@ func TestNamespaces(t *testing.T) {
 			l := newLab(t)
 			ends, ok := l.ends[tt.family]
 			if !ok {
-				t.Skip("no IPv6 on this machine")
+				lack(t, "no IPv6 on this machine")
 			}
 			var s *server
 			l.server.do(t, func() { s = tt.server(t, ends.server, folder(t)) })

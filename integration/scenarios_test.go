@@ -57,7 +57,7 @@ func newRig(t *testing.T, kind serverKind) *rig {
 func (r *rig) target(t testing.TB, ipv6 bool) target {
 	t.Helper()
 	if ipv6 && !haveIPv6() {
-		t.Skip("no IPv6 on loopback")
+		lack(t, "no IPv6 on loopback")
 	}
 	if direct {
 		return r.without(ipv6)

@@ -18,7 +18,7 @@ func TestSplices(t *testing.T) {
 	throughProxy(t)
 	strace := command(t, "strace")
 	if out, err := exec.Command(strace, "-f", "-o", "/dev/null", "true").CombinedOutput(); err != nil {
-		t.Skipf("strace cannot trace here: %v\n%s", err, out)
+		lack(t, fmt.Sprintf("strace cannot trace here: %v\n%s", err, out))
 	}
 	const size = 50 << 20
 	c := curl{command(t, "curl")}
