@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,9 +11,9 @@ import (
 // cut: their session is in the middle of one and cannot be told otherwise. A
 // context for each would take a kilobyte of every session.
 type cuts struct {
+	cut   atomic.Bool // every write asks: no session waits for another's
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
-	cut   bool
 }
 
 func (c *cuts) add(conn net.Conn) {
@@ -31,17 +32,13 @@ func (c *cuts) remove(conn net.Conn) {
 }
 
 // made tells whether the process was cut.
-func (c *cuts) made() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cut
-}
+func (c *cuts) made() bool { return c.cut.Load() }
 
 // interrupt fails the writes that are blocked. From now on they have cutWrite.
 func (c *cuts) interrupt() {
+	c.cut.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.cut = true
 	for conn := range c.conns {
 		_ = conn.SetWriteDeadline(time.Unix(1, 0))
 	}
