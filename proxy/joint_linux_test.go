@@ -56,7 +56,7 @@ func loopback(ipv6 bool) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
-func listenOn(t *testing.T, ipv6 bool) *net.TCPListener {
+func listenOn(t testing.TB, ipv6 bool) *net.TCPListener {
 	t.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(loopback(ipv6), 0).String())
 	if err != nil {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -42,7 +41,7 @@ func (TCP) Listen(addr netip.AddrPort) (net.Listener, error) {
 
 // ListenData opens a data listener.
 func (TCP) ListenData(addr netip.AddrPort) (net.Listener, error) {
-	return listenTCP(addr, nil)
+	return listenTCP(addr, dataListener)
 }
 
 func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
@@ -55,18 +54,18 @@ func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
 	return config.Listen(context.Background(), network, addr.String())
 }
 
-// Dial connects by TCP. A connection that came about while ctx ended is reset:
-// after a clean close the server would take an upload that was given up for an
-// empty file (H56).
+// Dial connects by TCP. From an address that is given, it connects for data: a
+// connection that came about while ctx ended is reset, because after a clean close
+// the server would take an upload that was given up for an empty file (H56).
 func (TCP) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: dialled(local.Port())}
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	dialer.SetMultipathTCP(false)
+	if !local.Addr().IsValid() {
+		return dialer.DialContext(ctx, "tcp", remote.String())
+	}
+	dialer.Control = dialled(local.Port())
 	conn, err := dialer.DialTCP(ctx, "tcp", local, remote)
 	if err != nil {
-		var failed *net.OpError
-		if errors.As(err, &failed) && !local.Addr().IsValid() {
-			failed.Source = nil // ":0" tells nobody anything.
-		}
 		return nil, err
 	}
 	if err := conn.SetLinger(-1); err != nil {

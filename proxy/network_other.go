@@ -31,3 +31,5 @@ func writeUrgent(conn net.Conn, b []byte) error {
 	_, err := conn.Write(b)
 	return err
 }
+
+func dataListener(_, _ string, _ syscall.RawConn) error { return nil }

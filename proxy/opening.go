@@ -32,8 +32,8 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	ctx, cancel := context.WithCancelCause(t.ctx)
 	defer cancel(nil)
 	outcomes := make(chan opened, 2)
-	go t.openLeg(ctx, clientSide, t.client, outcomes)
-	go t.openLeg(ctx, serverSide, t.server, outcomes)
+	t.spawn(func() { t.openLeg(ctx, clientSide, t.client, outcomes) })
+	t.spawn(func() { t.openLeg(ctx, serverSide, t.server, outcomes) })
 
 	conns = make(map[side]net.Conn, 2)
 	missing := 2
@@ -142,7 +142,7 @@ func (t *transfer) probe(conn net.Conn) chan bool {
 	}
 	nothing := make(chan bool, 1)
 	_ = conn.SetReadDeadline(time.Now().Add(emptyGrace))
-	go awaitNothing(conn, nothing)
+	t.spawn(func() { awaitNothing(conn, nothing) })
 	return nothing
 }
 

@@ -44,8 +44,9 @@ func (s *session) leasePorts(st *setup) error {
 		return s.sendSetup(st)
 	}
 	ctx, cancel := context.WithTimeout(s.p.cut, s.rt.timeouts.PortWait)
-	s.wait = &portWait{setup: st, cancel: cancel, leased: make(chan leased, 1)}
-	go lease(ctx, s.p.ports, public, inside, s.wait.leased)
+	out := make(chan leased, 1)
+	s.wait = &portWait{setup: st, cancel: cancel, leased: out}
+	s.p.workers.Go(func() { lease(ctx, s.p.ports, public, inside, out) })
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/workers"
 )
 
 // ErrShutdown is why sessions end when the process leaves service.
@@ -41,6 +42,7 @@ type Process struct {
 	servers serverStates
 	names   names
 	paces   pace.Set
+	workers workers.Pool
 	runtime atomic.Pointer[Runtime]
 
 	sessionPrefix string // tells the sessions of one process from those of its predecessor
@@ -72,7 +74,7 @@ func New(o Options) *Process {
 		listeners:     make(map[netip.AddrPort]*listener),
 		counts:        sessionCounts{byClient: make(map[netip.Addr]int)},
 	}
-	p.ports = portpool.New(o.Network.ListenData, poolEvents{p: p})
+	p.ports = portpool.New(o.Network.ListenData, poolEvents{p: p}, p.workers.Go)
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
 	return p
 }
@@ -243,6 +245,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 		<-ended
 	}
 	p.cutNow(ErrShutdown)
+	p.workers.Close()
 	return errors.Join(cut, p.ports.Close())
 }
 

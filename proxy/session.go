@@ -102,7 +102,7 @@ func (s *session) run() {
 	s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local).Msg("session started")
 	ctx, abandon := context.WithCancel(s.p.cut)
 	s.abandon = abandon
-	go s.connect(ctx)
+	s.p.workers.Go(func() { s.connect(ctx) })
 	s.end(s.loop())
 }
 
@@ -161,6 +161,9 @@ func (s *session) flush() error {
 
 // answerRefusal turns a refusal into its reply; any other error passes.
 func (s *session) answerRefusal(err error) error {
+	if err == nil {
+		return nil
+	}
 	var r *refusal
 	if !errors.As(err, &r) {
 		return err

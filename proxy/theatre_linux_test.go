@@ -286,7 +286,7 @@ var given sync.Map
 // freePort is a range of one port that nobody listens on. It lies below those
 // that the kernel gives to outgoing connections: one of another test could take
 // such a port meanwhile.
-func freePort(t *testing.T) config.PortRange {
+func freePort(t testing.TB) config.PortRange {
 	t.Helper()
 	for range 1000 {
 		port := uint16(20000 + rand.IntN(12000))

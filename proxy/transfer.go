@@ -32,6 +32,7 @@ type transfer struct {
 	modes          modes
 	timeouts       *config.Timeouts
 	bandwidth      *bandwidth
+	spawn          func(func())
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -75,6 +76,7 @@ var errDataConnect = errors.New("no data connection in time")
 func (s *session) startTransfer(client, server leg, m modes) *transfer {
 	t := &transfer{
 		client: client, server: server, modes: m, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
+		spawn:    s.p.workers.Go,
 		accepted: make(chan struct{}),
 		finished: make(chan struct{}),
 		results:  make(chan *result, 1),
@@ -82,7 +84,7 @@ func (s *session) startTransfer(client, server leg, m modes) *transfer {
 	}
 	t.ctx, t.cancel = context.WithCancelCause(s.p.cut)
 	s.p.sessions.Add(1)
-	go t.run()
+	t.spawn(t.run)
 	return t
 }
 
@@ -162,7 +164,7 @@ func (t *transfer) carry() result {
 	if t.direction == upload {
 		destination, source, sides = server, client, [...]side{splice.Source: clientSide, splice.Destination: serverSide}
 	}
-	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall})
+	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall, Go: t.spawn})
 	t.copying.Store(c)
 	leave := t.bandwidth.join(t.ctx, c, t.direction)
 	got := c.Run(t.ctx)

@@ -53,7 +53,7 @@ type escapingWriter struct{ w io.Writer }
 
 // Write reports all of line as written, although it may have written more.
 func (e escapingWriter) Write(line []byte) (int, error) {
-	if !bytes.ContainsFunc(line, actedOn) {
+	if isPlain(line) || !bytes.ContainsFunc(line, actedOn) {
 		return e.w.Write(line)
 	}
 	var b bytes.Buffer
@@ -68,6 +68,16 @@ func (e escapingWriter) Write(line []byte) (int, error) {
 		return 0, err
 	}
 	return len(line), nil
+}
+
+// isPlain tells whether line has none of these, by looking at bytes alone.
+func isPlain(line []byte) bool {
+	for _, b := range line {
+		if b >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 func actedOn(r rune) bool {

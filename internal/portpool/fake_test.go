@@ -231,7 +231,7 @@ func onFakes(t *testing.T, test func(t *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, net: newFakeNetwork(), events: newCount(), start: time.Now()}
-		b.pool = New(b.net.listen, b.events)
+		b.pool = New(b.net.listen, b.events, nil)
 		defer b.pool.Close() // also after Fatal, so that the bubble tells only what failed
 		test(b)
 		b.pool.Close()

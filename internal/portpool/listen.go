@@ -29,9 +29,10 @@ func (p *Pool) openPort(pt *port) error {
 	if err != nil {
 		return err
 	}
-	pt.open = &listening{port: pt, ln: ln, quit: make(chan struct{})}
+	o := &listening{port: pt, ln: ln, quit: make(chan struct{})}
+	pt.open = o
 	p.running.Add(1)
-	go p.acceptLoop(pt.open)
+	p.spawn(func() { p.acceptLoop(o) })
 	return nil
 }
 

@@ -408,7 +408,7 @@ func TestPoolCloseWaitsForItsGoroutines(t *testing.T) {
 		p := New(func(addr netip.AddrPort) (net.Listener, error) {
 			ln, err := t.net.listen(addr)
 			return slowListener{ln}, err
-		}, nil)
+		}, nil, nil)
 		if _, err := p.Lease(context.Background(), ask(one, alice, 1)); err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func listenTCP(addr netip.AddrPort) (net.Listener, error) {
 // realPool has no goroutine left when the test ends.
 func realPool(t testing.TB, events Events) *Pool {
 	t.Helper()
-	p := New(listenTCP, events)
+	p := New(listenTCP, events, nil)
 	t.Cleanup(func() { p.Close() })
 	return p
 }
@@ -245,7 +245,7 @@ func descriptors(t testing.TB) int {
 func TestRacesLeaveNothing(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	events := newCount()
-	p := New(listenTCP, events)
+	p := New(listenTCP, events, nil)
 	ports := freeRange(t, 3)
 	before := descriptors(t)
 	peers := []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}
@@ -326,7 +326,7 @@ func raceSession(t *testing.T, p *Pool, ports Range, peer string, owner uint64) 
 // One session's data connection, from the lease to its end.
 func BenchmarkLease(b *testing.B) {
 	ignore := goleak.IgnoreCurrent()
-	p := New(listenTCP, nil)
+	p := New(listenTCP, nil, nil)
 	r := Request{Local: loopback, Ports: freeRange(b, 100), Peer: netip.MustParsePrefix("127.0.0.1/32"), Owner: 1}
 	ctx := context.Background()
 	b.ReportAllocs()
@@ -386,7 +386,7 @@ func (n nowhere) Addr() net.Addr            { return nil }
 func BenchmarkCrowded(b *testing.B) {
 	for _, clients := range []int{1, 100, 10000} {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
-			p := New(func(netip.AddrPort) (net.Listener, error) { return make(nowhere), nil }, nil)
+			p := New(func(netip.AddrPort) (net.Listener, error) { return make(nowhere), nil }, nil, nil)
 			defer p.Close()
 			ports := Range{30000, 30099}
 			addr := netip.MustParseAddr("10.0.0.0")

@@ -74,6 +74,9 @@ var (
 // block, and it must not call the pool.
 type Listen func(addr netip.AddrPort) (net.Listener, error)
 
+// Spawn runs a function on a goroutine of its own and does not wait for it.
+type Spawn func(func())
+
 // A Range is the ports First to Last, both included.
 type Range struct{ First, Last uint16 }
 
@@ -174,6 +177,7 @@ type Usage struct {
 type Pool struct {
 	listen  Listen
 	events  Events
+	spawn   Spawn
 	running sync.WaitGroup // accept loops and the alarm's call
 
 	mu          sync.Mutex
@@ -199,14 +203,19 @@ type port struct {
 	busyCause   error
 }
 
-// New returns a pool without leases. events may be nil.
-func New(listen Listen, events Events) *Pool {
+// New returns a pool without leases. events may be nil, and so may spawn: then
+// accept loops are new goroutines.
+func New(listen Listen, events Events, spawn Spawn) *Pool {
 	if events == nil {
 		events = NoEvents{}
+	}
+	if spawn == nil {
+		spawn = func(f func()) { go f() }
 	}
 	return &Pool{
 		listen:  listen,
 		events:  events,
+		spawn:   spawn,
 		ports:   make(map[netip.AddrPort]*port),
 		owned:   make(map[uint64][]*quarantine),
 		untaken: make(map[*Lease]struct{}),

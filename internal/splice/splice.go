@@ -68,6 +68,9 @@ type Options struct {
 	// A stall is noticed between 1 and 1.25 times Stall, later if SetRate set
 	// so low a rate that packets are further apart. 0 means never.
 	Stall time.Duration
+	// Go runs a function on a goroutine of its own and does not wait for it.
+	// nil is a new goroutine.
+	Go func(func())
 }
 
 // Result is how a [Copy] ended.
@@ -120,6 +123,9 @@ type Copy struct {
 // New returns a Copy that has taken over both conns: Run and Finish close
 // them. Deadlines set on them are removed.
 func New(destination, source net.Conn, o Options) *Copy {
+	if o.Go == nil {
+		o.Go = func(f func()) { go f() }
+	}
 	return &Copy{
 		destination: newLeg(destination),
 		source:      newLeg(source),
@@ -163,7 +169,7 @@ func (c *Copy) Run(ctx context.Context) Result {
 		c.fail(None, context.Cause(ctx))
 		close(cancelled)
 	})
-	go c.watchDestination()
+	c.options.Go(c.watchDestination)
 	c.startStallTicks()
 
 	side, err := c.move()

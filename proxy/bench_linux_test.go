@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/config"
+	"ftproxy/internal/metrics"
+	"ftproxy/rewrite"
+)
+
+// The benchmarks play both peers in this process, with as little as they can, so
+// what they allocate is the same in every commit. Time is measured better in
+// bench/, allocations here.
+
+// benchServer serves control connections with the verbs of the benchmarks, and
+// 1 KiB for each RETR.
+func benchServer(b *testing.B) netip.AddrPort {
+	control, data := listenOn(b, false), listenOn(b, false)
+	b.Cleanup(func() { control.Close(); data.Close() })
+	port := data.Addr().(*net.TCPAddr).AddrPort()
+	pasv := []byte(rewrite.FormatPASV(port) + "\r\n")
+	file := make([]byte, 1<<10)
+	serve := func(c net.Conn) {
+		defer c.Close()
+		say := func(line string) { _, _ = io.WriteString(c, line) }
+		r := bufio.NewReaderSize(c, 64)
+		say("220 ready\r\n")
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			switch string(line[:4]) {
+			case "USER":
+				say("331 who\r\n")
+			case "PASS":
+				say("230 in\r\n")
+			case "NOOP":
+				say("200 ok\r\n")
+			case "PASV":
+				_, _ = c.Write(pasv)
+			case "RETR":
+				say("150 now\r\n")
+				d, err := data.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = d.Write(file)
+				d.Close()
+				say("226 done\r\n")
+			case "QUIT":
+				say("221 bye\r\n")
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := control.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return control.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// benchProxy is a proxy before benchServer, and where it listens.
+func benchProxy(b *testing.B) string {
+	server := benchServer(b)
+	c := &config.Config{
+		Timeouts: config.Timeouts{
+			Connect: never, Greeting: never, Login: never, Idle: never, Reply: never, FinalReply: never,
+			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: never, Drain: never,
+		},
+		Frontends: []config.Frontend{{
+			Name: "public", Listen: []netip.AddrPort{netip.AddrPortFrom(loopback(false), 0)},
+			PublicAddress: config.PublicAddress{Auto: true}, PassivePorts: freePort(b), Backend: "inside",
+		}},
+		Backends: []config.Backend{{
+			Name: "inside", Servers: []config.Server{{Host: server.Addr().String(), Port: server.Port()}},
+			Data: config.DataPASV, DataPorts: freePort(b),
+		}},
+	}
+	p := New(Options{Network: TCP{}, Log: zerolog.New(io.Discard).Level(zerolog.InfoLevel), Metrics: metrics.New("test")})
+	if err := p.Apply(c); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), socketTimeout)
+		defer cancel()
+		if err := p.Shutdown(ctx); err != nil {
+			b.Error(err)
+		}
+	})
+	for _, at := range p.Addrs() {
+		return at.String()
+	}
+	return ""
+}
+
+// A benchClient is a control connection.
+type benchClient struct {
+	b    *testing.B
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func benchDial(b *testing.B, addr string) *benchClient {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(never))
+	c := &benchClient{b, conn, bufio.NewReaderSize(conn, 128)}
+	c.hear("220")
+	return c
+}
+
+func (c *benchClient) hear(code string) []byte {
+	line, err := c.r.ReadSlice('\n')
+	if err != nil || string(line[:3]) != code {
+		c.b.Fatalf("%q (%v), want %s", line, err, code)
+	}
+	return line
+}
+
+func (c *benchClient) ask(command, code string) []byte {
+	if _, err := io.WriteString(c.conn, command); err != nil {
+		c.b.Fatal(err)
+	}
+	return c.hear(code)
+}
+
+func (c *benchClient) login() {
+	c.ask("USER anna\r\n", "331")
+	c.ask("PASS secret\r\n", "230")
+}
+
+func BenchmarkLogin(b *testing.B) {
+	addr := benchProxy(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		c := benchDial(b, addr)
+		c.login()
+		c.ask("QUIT\r\n", "221")
+		c.conn.Close()
+	}
+}
+
+func BenchmarkNOOP(b *testing.B) {
+	c := benchDial(b, benchProxy(b))
+	defer c.conn.Close()
+	c.login()
+	b.ReportAllocs()
+	for b.Loop() {
+		c.ask("NOOP\r\n", "200")
+	}
+}
+
+func BenchmarkSmallTransfer(b *testing.B) {
+	c := benchDial(b, benchProxy(b))
+	defer c.conn.Close()
+	c.login()
+	buf := make([]byte, 4<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		at, err := rewrite.ParsePASV(strings.TrimSpace(string(c.ask("PASV\r\n", "227"))))
+		if err != nil {
+			b.Fatal(err)
+		}
+		data, err := net.Dial("tcp", at.String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.ask("RETR f\r\n", "150")
+		n := 0
+		for err == nil {
+			var m int
+			m, err = data.Read(buf)
+			n += m
+		}
+		data.Close()
+		if n != 1<<10 || err != io.EOF {
+			b.Fatal(fmt.Errorf("%d bytes: %w", n, err))
+		}
+		c.hear("226")
+	}
+}
