@@ -7,7 +7,7 @@ package workers
 import "sync"
 
 // idleMost is how many goroutines wait for a task.
-const idleMost = 64
+const idleMost = 32
 
 // A Pool runs tasks. Its methods may be called at the same time.
 type Pool struct {
