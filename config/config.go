@@ -60,6 +60,7 @@ type Timeouts struct {
 type Limits struct {
 	Sessions          int // at once, 1 or more
 	SessionsPerClient int // at once from one client address; 0 means no limit
+	Transfers         int // at once; 0 means as many as Sessions
 }
 
 // A Frontend is a named set of listening addresses and what clients see there.

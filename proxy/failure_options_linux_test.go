@@ -41,7 +41,9 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 		open        func(t *testing.T) net.Conn
 		userTimeout int // milliseconds
 	}{
-		{"control accepted", func(t *testing.T) net.Conn { return accepted(t, TCP{}.Listen) }, 90_000},
+		{"control accepted", func(t *testing.T) net.Conn {
+			return accepted(t, func(a netip.AddrPort) (net.Listener, error) { return TCP{}.Listen(a) })
+		}, 90_000},
 		{"control dialled", func(t *testing.T) net.Conn {
 			conn := dialled(t)
 			tuneControl(conn)

@@ -2,18 +2,125 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/splice"
 )
 
 // A listener accepts control connections. It belongs to the process; which
-// frontend it serves is looked up in the runtime of the moment.
+// frontend a connection is for is looked up in the runtime of the moment, by the
+// address that the client reached.
 type listener struct {
 	net.Listener
-	key netip.AddrPort // as configured
+	key netip.AddrPort // as configured when it was opened
+}
+
+// A ListenError says which listener of which frontend could not be opened.
+type ListenError struct {
+	Frontend string
+	Addr     netip.AddrPort
+	Err      error
+}
+
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("frontend %s: listening on %s: %v", e.Frontend, e.Addr, e.Err)
+}
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// wildcard is all addresses of the family of addr, at its port.
+func wildcard(addr netip.AddrPort) netip.AddrPort {
+	if addr.Addr().Is4() {
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
+}
+
+// A listenerSet is the listeners of a process, by their address.
+type listenerSet map[netip.AddrPort]*listener
+
+// beside lists the listeners for single addresses that a wildcard has to be
+// bound beside, because they stay.
+func (set listenerSet) beside(addr netip.AddrPort) (others []net.Listener) {
+	if addr.Port() == 0 || !addr.Addr().IsUnspecified() {
+		return nil
+	}
+	for key, l := range set {
+		if key != addr && wildcard(key) == addr {
+			others = append(others, l.Listener)
+		}
+	}
+	return others
+}
+
+// listens tells whether one of them listens on addr.
+func (set listenerSet) listens(addr netip.AddrPort) bool {
+	return set[addr] != nil || addr.Port() != 0 && set[wildcard(addr)] != nil
+}
+
+// listen opens the listeners that rt needs and the process does not have yet.
+func (p *Process) listen(rt *Runtime) (listenerSet, error) {
+	p.mu.Lock()
+	open := maps.Clone(p.listeners)
+	p.mu.Unlock()
+	opened := make(listenerSet)
+	var failed []error
+	for addr, fe := range rt.frontends {
+		if open.listens(addr) {
+			continue
+		}
+		l, err := p.network.Listen(addr, open.beside(addr)...)
+		if err != nil && withoutIPv6(rt, addr, err) {
+			p.log.Warn().Err(err).Str("frontend", fe.name).Stringer("listen", addr).
+				Msg("this machine has no IPv6, listening on IPv4 only")
+			continue
+		}
+		if err != nil {
+			failed = append(failed, &ListenError{Frontend: fe.name, Addr: addr, Err: err})
+			continue
+		}
+		opened[addr] = &listener{Listener: l, key: addr}
+	}
+	if len(failed) == 0 {
+		return opened, nil
+	}
+	for _, l := range opened {
+		_ = l.Close()
+	}
+	return nil, errors.Join(failed...)
+}
+
+// withoutIPv6 tells whether addr is the IPv6 half of ":21" on a machine where
+// IPv6 is switched off: the other half is enough there.
+func withoutIPv6(rt *Runtime, addr netip.AddrPort, err error) bool {
+	_, ipv4 := rt.frontends[netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())]
+	return ipv4 && addr.Addr() == netip.IPv6Unspecified() &&
+		(errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL))
+}
+
+// Addrs are the addresses that the process listens on, by the configured
+// address: they differ where a port 0 was asked for.
+func (p *Process) Addrs() map[netip.AddrPort]net.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	addrs := make(map[netip.AddrPort]net.Addr, len(p.listeners))
+	for key, l := range p.listeners {
+		addrs[key] = l.Addr()
+	}
+	if rt := p.runtime.Load(); rt != nil && !p.draining {
+		for addr := range rt.frontends {
+			if addrs[addr] == nil && addrs[wildcard(addr)] != nil {
+				addrs[addr] = net.TCPAddrFromAddrPort(addr)
+			}
+		}
+	}
+	return addrs
 }
 
 // Accept errors such as EMFILE pass by themselves; meanwhile clients wait in
@@ -33,16 +140,20 @@ func (p *Process) accept(l *listener) {
 		case err == nil:
 			pause = acceptPauseMin
 			p.serve(conn, l.key)
+			continue
 		case errors.Is(err, net.ErrClosed):
 			return
-		default:
-			p.log.Error().Err(err).Stringer("listen", l.key).Msg("accept failed")
-			select {
-			case <-time.After(pause):
-			case <-p.drain:
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+			if p.turnAway(l) {
+				continue
 			}
-			pause = min(2*pause, acceptPauseMax)
 		}
+		p.log.Error().Err(err).Stringer("listen", l.key).Msg("accept failed")
+		select {
+		case <-time.After(pause):
+		case <-p.drain:
+		}
+		pause = min(2*pause, acceptPauseMax)
 	}
 }
 
@@ -50,25 +161,38 @@ func (p *Process) accept(l *listener) {
 // It takes over conn and does not wait.
 func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 	rt := p.runtime.Load()
-	fe := rt.frontends[key]
-	if fe == nil { // The listener is about to be closed.
-		_ = conn.Close()
+	fe := rt.frontendAt(key, addrPort(conn.LocalAddr()).Addr())
+	if fe == nil {
+		// A listener that is about to be closed; or a wildcard's, kept for some
+		// of its addresses, where this one looks as if nobody listened.
+		splice.Reset(conn)
 		return
 	}
 	client := addrPort(conn.RemoteAddr())
-	if why := p.admit(client.Addr(), rt.limits); why != "" {
+	why := ""
+	if p.descriptors.scarce(conn) {
+		why = "descriptors"
+	} else {
+		why = p.admit(fe.name, client.Addr(), rt.limits)
+	}
+	if why != "" {
 		p.metrics.SessionRefused(fe.name, why)
 		p.log.Warn().Str("frontend", fe.name).Stringer("client", client).Str("limit", why).Msg("session refused")
-		// A fresh connection has room for one line: the write does not block.
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		text := "Too many connections, try again later."
-		if why == "draining" {
-			text = "Service is shutting down."
-		}
-		_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
-		_ = conn.Close()
+		refuseClient(conn, why)
 		return
 	}
 	s := newSession(p, rt, fe, conn)
 	go s.run()
+}
+
+// refuseClient answers a client that gets no session, and takes over conn.
+func refuseClient(conn net.Conn, why string) {
+	// A fresh connection has room for one line: the write does not block.
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	text := "Too many connections, try again later."
+	if why == "draining" {
+		text = "Service is shutting down."
+	}
+	_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
+	_ = conn.Close()
 }

@@ -47,13 +47,12 @@ func (n *names) set(host string, addrs []netip.Addr) bool {
 	return true
 }
 
-// follow resolves the names of rt, and keeps those of the runtime in force
-// fresh until the process leaves service.
+// follow keeps the names of the runtime in force fresh, until the process leaves
+// service.
 func (p *Process) follow(rt *Runtime) {
 	if len(rt.hosts) == 0 {
 		return
 	}
-	p.resolve(rt)
 	p.names.mu.Lock()
 	defer p.names.mu.Unlock()
 	if !p.names.followed {
@@ -79,6 +78,9 @@ func (p *Process) refreshNames() {
 
 // resolve asks for all names of rt at once.
 func (p *Process) resolve(rt *Runtime) {
+	if len(rt.hosts) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(p.cut, rt.timeouts.Connect)
 	defer cancel()
 	var asking sync.WaitGroup

@@ -12,8 +12,10 @@ import (
 // give a fake one.
 type Network interface {
 	// Listen opens a control listener. Urgent data of its connections stays
-	// in line, because Python's ftplib sends all of ABOR as urgent (H32).
-	Listen(addr netip.AddrPort) (net.Listener, error)
+	// in line, because Python's ftplib sends all of ABOR as urgent (H32). A
+	// wildcard is opened beside the listeners that this process has for single
+	// addresses at that port, which go on serving theirs.
+	Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error)
 	// ListenData opens a data listener.
 	ListenData(addr netip.AddrPort) (net.Listener, error)
 	// Dial connects to remote. It comes from the address of local where that
@@ -35,8 +37,11 @@ type TCP struct{}
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, Interval: 15 * time.Second, Count: 8}
 
 // Listen opens a control listener with SO_OOBINLINE.
-func (TCP) Listen(addr netip.AddrPort) (net.Listener, error) {
-	return listenTCP(addr, controlListener)
+func (TCP) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
+	if len(beside) == 0 {
+		return listenTCP(addr, controlListener)
+	}
+	return listenBeside(addr, beside)
 }
 
 // ListenData opens a data listener.

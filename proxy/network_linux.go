@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -30,6 +32,42 @@ func controlListener(_, _ string, c syscall.RawConn) error {
 		return err
 	}
 	return failed
+}
+
+// listenBeside opens a wildcard while sockets for single addresses listen on the
+// same port. The kernel lets it where all of them have SO_REUSEPORT; they have it
+// only for that moment, so that no other program can join them.
+func listenBeside(addr netip.AddrPort, beside []net.Listener) (net.Listener, error) {
+	share := func(l net.Listener, on int) error {
+		c, ok := l.(syscall.Conn)
+		if !ok {
+			return syscall.EADDRINUSE
+		}
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		return setInt(raw, unix.SOL_SOCKET, unix.SO_REUSEPORT, on)
+	}
+	for _, l := range beside {
+		if err := share(l, 1); err != nil {
+			return nil, err
+		}
+		defer share(l, 0)
+	}
+	l, err := listenTCP(addr, func(network, address string, c syscall.RawConn) error {
+		return errors.Join(controlListener(network, address, c), setInt(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	})
+	if err == nil {
+		err = share(l, 0)
+	}
+	return l, err
+}
+
+func setInt(c syscall.RawConn, level, option, value int) error {
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, value) })
+	return errors.Join(err, failed)
 }
 
 // dialled prepares a socket that will connect from a port, 0 for any. Closing

@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"net"
+	"net/netip"
 	"syscall"
 )
 
@@ -33,3 +34,8 @@ func writeUrgent(conn net.Conn, b []byte) error {
 }
 
 func dataListener(_, _ string, _ syscall.RawConn) error { return nil }
+
+// listenBeside leaves it to the system whether both can be had.
+func listenBeside(addr netip.AddrPort, _ []net.Listener) (net.Listener, error) {
+	return listenTCP(addr, controlListener)
+}

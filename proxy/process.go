@@ -6,11 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -30,6 +28,9 @@ type Options struct {
 	Network Network
 	Log     zerolog.Logger
 	Metrics *metrics.Metrics
+	// Descriptors is how many file descriptors the process may have open, or 0
+	// where that is not known. New sessions are refused before they run out.
+	Descriptors int
 }
 
 // A Process is what outlives every runtime: listeners, data ports, counters
@@ -42,11 +43,14 @@ type Process struct {
 	servers serverStates
 	names   names
 	paces   pace.Set
-	workers workers.Pool
-	runtime atomic.Pointer[Runtime]
+
+	descriptors descriptors
+	workers     workers.Pool
+	runtime     atomic.Pointer[Runtime]
 
 	sessionPrefix string // tells the sessions of one process from those of its predecessor
 	lastSession   atomic.Uint64
+	transfers     atomic.Int64   // agreed on or running
 	sessions      sync.WaitGroup // sessions and their lingering transfers
 
 	drain     chan struct{} // closed when no new work is wanted
@@ -55,10 +59,14 @@ type Process struct {
 	cuts      cuts
 	accepting sync.WaitGroup
 
+	// applying is held while a configuration is put in force, which may take as
+	// long as the resolver does. Sessions wait for mu only.
+	applying  sync.Mutex
 	mu        sync.Mutex
-	listeners map[netip.AddrPort]*listener
+	listeners listenerSet
 	counts    sessionCounts
 	draining  bool
+	applied   time.Time // when the runtime was put in force
 }
 
 // New makes a process that listens nowhere yet: Apply gives it its rules.
@@ -71,25 +79,29 @@ func New(o Options) *Process {
 		metrics:       o.Metrics,
 		sessionPrefix: hex.EncodeToString(prefix),
 		drain:         make(chan struct{}),
-		listeners:     make(map[netip.AddrPort]*listener),
-		counts:        sessionCounts{byClient: make(map[netip.Addr]int)},
+		listeners:     make(listenerSet),
+		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int)},
 	}
+	p.descriptors.init(o.Descriptors)
 	p.ports = portpool.New(o.Network.ListenData, poolEvents{p: p}, p.workers.Go)
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
 	return p
 }
 
 // Apply builds the runtime of a checked configuration, opens its listeners and
-// puts it in force for new sessions. On any error nothing has changed.
+// puts it in force for new sessions; those that run keep theirs to their end. On any
+// error nothing has changed. A listener that both configurations have is not
+// touched, and where a wildcard and a single address of the same port follow each
+// other, the socket that is open stays.
 func (p *Process) Apply(c *config.Config) error {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	if p.Draining() {
+		return ErrShutdown
+	}
 	rt, err := newRuntime(c)
 	if err != nil {
 		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.draining {
-		return ErrShutdown
 	}
 	if err := p.checkSources(c); err != nil {
 		return err
@@ -98,9 +110,27 @@ func (p *Process) Apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	p.resolve(rt)
+	if !p.enforce(rt, opened) {
+		for _, l := range opened {
+			_ = l.Close()
+		}
+		return ErrShutdown
+	}
+	return nil
+}
+
+// enforce puts rt in force, unless the process began to leave service meanwhile.
+func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.draining {
+		return false
+	}
 	p.follow(rt)
 	p.paces.SetLimits(rt.bandwidths)
 	p.runtime.Store(rt)
+	p.applied = time.Now()
 	for _, fe := range rt.frontends {
 		p.metrics.Declare(fe.name, fe.backend.name, fe.passivePorts.String(), fe.backend.dataPorts.String())
 	}
@@ -110,12 +140,12 @@ func (p *Process) Apply(c *config.Config) error {
 		go p.accept(l)
 	}
 	for addr, l := range p.listeners {
-		if _, wanted := rt.frontends[addr]; !wanted {
+		if !rt.listensWith(addr) {
 			delete(p.listeners, addr)
 			_ = l.Close()
 		}
 	}
-	return nil
+	return true
 }
 
 // checkSources finds source ports that the process may not use.
@@ -144,68 +174,6 @@ func (e *SourceError) Error() string {
 }
 
 func (e *SourceError) Unwrap() error { return e.Err }
-
-// A ListenError says which listener of which frontend could not be opened.
-type ListenError struct {
-	Frontend string
-	Addr     netip.AddrPort
-	Err      error
-}
-
-func (e *ListenError) Error() string {
-	return fmt.Sprintf("frontend %s: listening on %s: %v", e.Frontend, e.Addr, e.Err)
-}
-
-func (e *ListenError) Unwrap() error { return e.Err }
-
-// listen opens the listeners that rt needs and the process does not have yet.
-func (p *Process) listen(rt *Runtime) (map[netip.AddrPort]*listener, error) {
-	opened := make(map[netip.AddrPort]*listener)
-	var failed []error
-	for addr, fe := range rt.frontends {
-		if _, open := p.listeners[addr]; open {
-			continue
-		}
-		l, err := p.network.Listen(addr)
-		if err != nil && withoutIPv6(rt, addr, err) {
-			p.log.Warn().Err(err).Str("frontend", fe.name).Stringer("listen", addr).
-				Msg("this machine has no IPv6, listening on IPv4 only")
-			continue
-		}
-		if err != nil {
-			failed = append(failed, &ListenError{Frontend: fe.name, Addr: addr, Err: err})
-			continue
-		}
-		opened[addr] = &listener{Listener: l, key: addr}
-	}
-	if len(failed) == 0 {
-		return opened, nil
-	}
-	for _, l := range opened {
-		_ = l.Close()
-	}
-	return nil, errors.Join(failed...)
-}
-
-// withoutIPv6 tells whether addr is the IPv6 half of ":21" on a machine where
-// IPv6 is switched off: the other half is enough there.
-func withoutIPv6(rt *Runtime, addr netip.AddrPort, err error) bool {
-	_, ipv4 := rt.frontends[netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())]
-	return ipv4 && addr.Addr() == netip.IPv6Unspecified() &&
-		(errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL))
-}
-
-// Addrs are the addresses that the process listens on, by the configured
-// address: they differ where a port 0 was asked for.
-func (p *Process) Addrs() map[netip.AddrPort]net.Addr {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	addrs := make(map[netip.AddrPort]net.Addr, len(p.listeners))
-	for key, l := range p.listeners {
-		addrs[key] = l.Addr()
-	}
-	return addrs
-}
 
 // Draining tells whether the process is leaving service.
 func (p *Process) Draining() bool {
@@ -246,6 +214,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	}
 	p.cutNow(ErrShutdown)
 	p.workers.Close()
+	p.descriptors.close()
 	return errors.Join(cut, p.ports.Close())
 }
 
@@ -257,12 +226,14 @@ func (p *Process) waitSessions(ended chan<- struct{}) {
 
 // sessionCounts are the sessions that live now.
 type sessionCounts struct {
-	total    int
-	byClient map[netip.Addr]int
+	total      int
+	byClient   map[netip.Addr]int
+	byFrontend map[string]int
 }
 
-// admit counts a new session of client, or says which limit forbids it.
-func (p *Process) admit(client netip.Addr, limits config.Limits) (refusal string) {
+// admit counts a new session of client at a frontend, or says which limit
+// forbids it.
+func (p *Process) admit(frontend string, client netip.Addr, limits config.Limits) (refusal string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -275,17 +246,21 @@ func (p *Process) admit(client netip.Addr, limits config.Limits) (refusal string
 	}
 	p.counts.total++
 	p.counts.byClient[client]++
+	p.counts.byFrontend[frontend]++
 	p.sessions.Add(1)
 	return ""
 }
 
 // dismiss takes back what admit counted.
-func (p *Process) dismiss(client netip.Addr) {
+func (p *Process) dismiss(frontend string, client netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts.total--
 	if p.counts.byClient[client]--; p.counts.byClient[client] == 0 {
 		delete(p.counts.byClient, client)
+	}
+	if p.counts.byFrontend[frontend]--; p.counts.byFrontend[frontend] == 0 {
+		delete(p.counts.byFrontend, frontend)
 	}
 	p.sessions.Done()
 }

@@ -19,7 +19,7 @@ type failingNetwork struct {
 	fail map[netip.AddrPort]error
 }
 
-func (n failingNetwork) Listen(addr netip.AddrPort) (net.Listener, error) {
+func (n failingNetwork) Listen(addr netip.AddrPort, _ ...net.Listener) (net.Listener, error) {
 	if err := n.fail[addr]; err != nil {
 		return nil, err
 	}

@@ -46,6 +46,38 @@ type backend struct {
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
 }
 
+// frontendAt is the frontend of a connection to the address local that came in by
+// the listener key. One for that very address goes before one for all addresses.
+func (rt *Runtime) frontendAt(key netip.AddrPort, local netip.Addr) *frontend {
+	if fe := rt.frontends[netip.AddrPortFrom(local, key.Port())]; fe != nil {
+		return fe
+	}
+	if fe := rt.frontends[key]; fe != nil {
+		return fe
+	}
+	return rt.frontends[wildcard(key)]
+}
+
+// listensWith tells whether the listener key serves a frontend: of its address,
+// of all addresses, or, being for all, of any single one.
+func (rt *Runtime) listensWith(key netip.AddrPort) bool {
+	if rt.frontends[key] != nil {
+		return true
+	}
+	if key.Port() == 0 {
+		return false
+	}
+	if rt.frontends[wildcard(key)] != nil {
+		return true
+	}
+	for addr := range rt.frontends {
+		if wildcard(addr) == key {
+			return true
+		}
+	}
+	return false
+}
+
 // newRuntime builds the rules from a checked configuration.
 func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))

@@ -358,7 +358,7 @@ func (s *session) end(err error) {
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
 		Dur("duration", time.Since(s.began)).Msg("session ended")
-	s.p.dismiss(s.clientAddr.Addr())
+	s.p.dismiss(s.fe.name, s.clientAddr.Addr())
 }
 
 // lingerClient sends our FIN and waits a little for the client's: closing with

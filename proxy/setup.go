@@ -23,6 +23,7 @@ func (st *setup) passiveClient() bool { return passiveVerb(st.client) }
 
 // Texts that more than one verb is answered with.
 const (
+	textTransfers  = "Too many transfers, try again later."
 	textNoPort     = "Can't open data connection, no port is free."
 	textSetupFirst = "Use PASV, EPSV, PORT or EPRT first."
 	textNoConnect  = "Can't open data connection."
@@ -112,6 +113,10 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
+	if limit := s.rt.limits.Transfers; limit > 0 && s.p.transfers.Load() >= int64(limit) && s.data == nil {
+		s.log.Warn().Str("user", s.user).Str("verb", verb).Str("limit", "transfers").Msg("no data connection")
+		return refuse(425, textTransfers, nil)
+	}
 	attempts, err := s.serverVerbs(verb)
 	if err != nil {
 		s.log.Warn().Err(err).Str("user", s.user).Str("verb", verb).Msg("no data connection")

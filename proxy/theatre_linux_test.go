@@ -216,8 +216,8 @@ func (w *witness) open() (n int) {
 	return n
 }
 
-func (w *witness) Listen(addr netip.AddrPort) (net.Listener, error) {
-	return w.listens(w.TCP.Listen(addr))
+func (w *witness) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
+	return w.listens(w.TCP.Listen(addr, beside...))
 }
 
 func (w *witness) ListenData(addr netip.AddrPort) (net.Listener, error) {

@@ -126,8 +126,10 @@ func (h *Host) Open() []string {
 // Listen listens on one of the host's addresses, or on all of a family with
 // the unspecified one; the IPv6 one does not include IPv4. Port 0 picks a free
 // port. The error wraps syscall.EADDRINUSE when the port is taken and
-// syscall.EADDRNOTAVAIL when the host does not have the address.
-func (h *Host) Listen(addr netip.AddrPort) (net.Listener, error) {
+// syscall.EADDRNOTAVAIL when the host does not have the address. A wildcard may
+// be opened beside listeners for single addresses; connections to theirs are
+// theirs.
+func (h *Host) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
 	n := h.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -146,7 +148,8 @@ func (h *Host) Listen(addr netip.AddrPort) (net.Listener, error) {
 		addr = netip.AddrPortFrom(addr.Addr(), port)
 	}
 	for _, l := range h.listeners {
-		if l.addr.Port() == addr.Port() && (l.covers(addr.Addr()) || covers(addr.Addr(), l.addr.Addr())) {
+		if l.addr.Port() == addr.Port() && (l.covers(addr.Addr()) || covers(addr.Addr(), l.addr.Addr())) &&
+			!slices.Contains(beside, net.Listener(l)) {
 			return failed(syscall.EADDRINUSE)
 		}
 	}

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"time"
+
+	"ftproxy/internal/portpool"
+)
+
+// A Status is what a process does at one moment.
+type Status struct {
+	Sessions     int            // that live now
+	ByFrontend   map[string]int // of these, where there are any
+	SessionLimit int
+	Started      uint64 // sessions, since the process began
+	Transfers    int    // data connections agreed on or in use
+	Applied      time.Time
+	Draining     bool
+	Ports        []portpool.Usage // of the ranges that are in use or waited for
+	Descriptors  int              // the limit; 0: unknown
+}
+
+// Status tells what the process does now.
+func (p *Process) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := Status{
+		Sessions:    p.counts.total,
+		ByFrontend:  make(map[string]int, len(p.counts.byFrontend)),
+		Started:     p.lastSession.Load(),
+		Transfers:   int(p.transfers.Load()),
+		Applied:     p.applied,
+		Draining:    p.draining,
+		Ports:       p.ports.Snapshot(),
+		Descriptors: p.descriptors.limit,
+	}
+	for name, n := range p.counts.byFrontend {
+		st.ByFrontend[name] = n
+	}
+	if rt := p.runtime.Load(); rt != nil {
+		st.SessionLimit = rt.limits.Sessions
+	}
+	return st
+}
