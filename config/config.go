@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Log       Log
 	Admin     Admin
+	Control   Control
 	Timeouts  Timeouts
 	Limits    Limits
 	Frontends []Frontend // sorted by name, at least one
@@ -36,6 +37,11 @@ type Log struct {
 // Admin is where metrics and health are served.
 type Admin struct {
 	Listen netip.AddrPort // a loopback address; the zero value means off
+}
+
+// Control is where commands for the running service are taken.
+type Control struct {
+	Socket string // absolute path of a Unix socket, 100 bytes at most; empty means off
 }
 
 // Timeouts bound every wait. All are above zero except ShutdownDelay, which
@@ -180,7 +186,9 @@ func (r PortRange) compare(o PortRange) int {
 }
 
 // Defaults returns what holds where the file says nothing. It has no frontend
-// and no backend: they are never implied.
+// and no backend: they are never implied. As many sessions as this, all with a
+// transfer, fit into the 20000 descriptors that many containers allow; see
+// [Config.Descriptors].
 func Defaults() Config {
 	return Config{
 		Log: Log{Level: "info", Format: "json"},
@@ -199,7 +207,7 @@ func Defaults() Config {
 			ShutdownDelay: 0,
 			Drain:         10 * time.Minute,
 		},
-		Limits: Limits{Sessions: 10000, SessionsPerClient: 0},
+		Limits: Limits{Sessions: 2500, SessionsPerClient: 0, Transfers: 0},
 	}
 }
 

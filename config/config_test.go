@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 			DataConnect: 30 * time.Second, DataStall: 5 * time.Minute, ClientWrite: time.Minute,
 			Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
 		},
-		Limits: Limits{Sessions: 10000},
+		Limits: Limits{Sessions: 2500},
 	}
 	if got := Defaults(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -160,6 +160,7 @@ func TestEveryValue(t *testing.T) {
 	got := values(mustParse(t, `
 log = { level = "debug", format = "console" }
 admin.listen = "[::1]:9121"
+control.socket = "/run/ftproxy/control.sock"
 
 [timeouts]
 connect = "1s"
@@ -179,6 +180,7 @@ drain = "1h30m"
 [limits]
 sessions = 7
 sessions_per_client = 3
+transfers = 2
 
 [frontend.two]
 listen = "192.0.2.1:2121"
@@ -209,15 +211,16 @@ trust_data_address = "10.9.0.0/16"
 bandwidth = "80Mbit/s"
 `))
 	want := Config{
-		Log:   Log{Level: "debug", Format: "console"},
-		Admin: Admin{Listen: netip.MustParseAddrPort("[::1]:9121")},
+		Log:     Log{Level: "debug", Format: "console"},
+		Admin:   Admin{Listen: netip.MustParseAddrPort("[::1]:9121")},
+		Control: Control{Socket: "/run/ftproxy/control.sock"},
 		Timeouts: Timeouts{
 			Connect: 1 * time.Second, Greeting: 2 * time.Second, Login: 3 * time.Second, Idle: 4 * time.Second,
 			Reply: 5 * time.Second, FinalReply: 6 * time.Second, PortWait: 7 * time.Second,
 			DataConnect: 8 * time.Second, DataStall: 9 * time.Second, ClientWrite: 10 * time.Second,
 			Linger: 11 * time.Second, ShutdownDelay: 0, Drain: 90 * time.Minute,
 		},
-		Limits: Limits{Sessions: 7, SessionsPerClient: 3},
+		Limits: Limits{Sessions: 7, SessionsPerClient: 3, Transfers: 2},
 		Frontends: []Frontend{{
 			Name:          "one",
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:21")},
@@ -258,6 +261,17 @@ bandwidth = "80Mbit/s"
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// The kernel's limit is 107 bytes; a byte more than ours is in testdata/bad.
+func TestLongestSocket(t *testing.T) {
+	path := "/" + strings.Repeat("x", 99)
+	if got := mustParse(t, "control.socket = '"+path+"'\n"+minimal).Control.Socket; got != path {
+		t.Errorf("got %q", got)
+	}
+	if got := mustParse(t, "control.socket = ''\n"+minimal).Control.Socket; got != "" {
+		t.Errorf("off: got %q", got)
 	}
 }
 

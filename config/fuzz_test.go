@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -74,7 +75,10 @@ func checkSound(t *testing.T, c *Config) {
 	if a := c.Admin.Listen; a.IsValid() && !a.Addr().IsLoopback() {
 		t.Errorf("admin listens on %v", a)
 	}
-	if c.Timeouts.Idle <= 0 || c.Timeouts.ShutdownDelay < 0 || c.Limits.Sessions < 1 || c.Limits.SessionsPerClient < 0 {
+	if s := c.Control.Socket; s != "" && (s[0] != '/' || s != filepath.Clean(s) || len(s) > 100 || strings.ContainsAny(s, "\x00\n")) {
+		t.Errorf("control socket %q", s)
+	}
+	if c.Timeouts.Idle <= 0 || c.Timeouts.ShutdownDelay < 0 || c.Limits.Sessions < 1 || c.Limits.SessionsPerClient < 0 || c.Limits.Transfers < 0 {
 		t.Errorf("%+v %+v", c.Timeouts, c.Limits)
 	}
 }

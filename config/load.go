@@ -117,12 +117,16 @@ func (r *reader) config() *Config {
 	var k checks
 	t.admin(&c.Admin, &k)
 
+	t = r.table("control")
+	t.control(&c.Control)
+
 	t = r.table("timeouts")
 	t.timeouts(&c.Timeouts)
 
 	t = r.table("limits")
 	t.whole("sessions", &c.Limits.Sessions, 1)
 	t.whole("sessions_per_client", &c.Limits.SessionsPerClient, 0)
+	t.whole("transfers", &c.Limits.Transfers, 0)
 
 	for _, t := range r.named("frontend") {
 		c.Frontends = append(c.Frontends, t.frontend(&k))
@@ -174,4 +178,17 @@ func (t table) admin(a *Admin, k *checks) {
 	}
 	a.Listen = addrs[0]
 	k.listeners = append(k.listeners, listener{addr: a.Listen, key: "admin.listen", line: s.line})
+}
+
+// control reads [control].
+func (t table) control(c *Control) {
+	s, ok := t.text("socket", "/run/ftproxy/control.sock")
+	if !ok {
+		return
+	}
+	path, w := parseSocket(s.value)
+	if w != nil {
+		t.faultAt(s.line, "socket", w)
+	}
+	c.Socket = path
 }

@@ -11,11 +11,12 @@ import (
 // schema is every key that may stand in a file, by its table. NAME stands for
 // the name of a frontend or backend.
 var schema = map[string][]string{
-	"":              {"log", "admin", "timeouts", "limits", "frontend", "backend"},
+	"":              {"log", "admin", "control", "timeouts", "limits", "frontend", "backend"},
 	"log":           {"level", "format"},
 	"admin":         {"listen"},
+	"control":       {"socket"},
 	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger", "shutdown_delay", "drain"},
-	"limits":        {"sessions", "sessions_per_client"},
+	"limits":        {"sessions", "sessions_per_client", "transfers"},
 	"frontend.NAME": {"listen", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
 	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "bandwidth"},
 }

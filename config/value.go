@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -345,4 +346,41 @@ func hasReplyCode(s string) bool {
 		return false
 	}
 	return len(s) == 3 || s[3] == ' ' || s[3] == '-'
+}
+
+// maxSocket is the longest path of a socket. The kernel takes 107 bytes
+// (sun_path in unix(7)), and a socket is made under a longer name beside it.
+const maxSocket = 100
+
+// parseSocket reads the path of a Unix socket; "" is none.
+func parseSocket(s string) (string, *wrong) {
+	const example = `write the whole path, for example "/run/ftproxy/control.sock", or "" for none`
+	if s == "" {
+		return "", nil
+	}
+	for _, c := range s {
+		if unicode.IsControl(c) {
+			return "", wrongf(example, "the path holds the control character %U", c)
+		}
+	}
+	bare := strings.TrimSpace(s)
+	if rest, ok := strings.CutPrefix(bare, "unix:"); ok {
+		bare = rest
+	}
+	clean := path.Clean(bare)
+	switch {
+	case !strings.HasPrefix(bare, "/"):
+		return "", wrongf(example, "%q is not an absolute path", s)
+	case clean == "/":
+		return "", wrongf(example, "%q is a directory", s)
+	case len(clean) > maxSocket:
+		return "", wrongf(fmt.Sprintf("write at most %d bytes", maxSocket), "the path has %d bytes, too many for a socket", len(clean))
+	case bare != s:
+		return "", wrongf(fmt.Sprintf("write %q", clean), "%q is more than a path", s)
+	case strings.HasSuffix(s, "/"):
+		return "", wrongf(fmt.Sprintf("write %q", clean), "%q ends with a slash, as a directory does", s)
+	case clean != s:
+		return "", wrongf(fmt.Sprintf("write %q", clean), "%q is not the shortest form of the path", s)
+	}
+	return s, nil
 }
