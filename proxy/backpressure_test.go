@@ -20,9 +20,9 @@ func TestPipeliningHasBackPressure(t *testing.T) {
 		const buffer = 1024 // bytes per direction of a connection
 		network := ftptest.NewNetwork()
 		network.SetBuffer(buffer)
-		stop := startDialogue(dialogueConfig)(t, network.Host(
+		running := startDialogue(dialogueConfig)(t, network.Host(
 			netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::9")), "", io.Discard)
-		defer stop()
+		defer running.Stop()
 		server, err := network.Host(netip.MustParseAddr("10.0.0.5")).Listen(netip.MustParseAddrPort("10.0.0.5:21"))
 		if err != nil {
 			t.Fatal(err)

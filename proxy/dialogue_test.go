@@ -51,25 +51,44 @@ func startDialogue(base string) ftptest.Start { return startUntil(base, nil) }
 
 // startUntil starts one whose drain, of 10 minutes, ends with the error want.
 func startUntil(base string, want error) ftptest.Start {
-	return func(t testing.TB, host *ftptest.Host, extra string, logs io.Writer) (stop func()) {
-		c, err := config.Parse("dialogue.toml", []byte(base+extra))
-		if err != nil {
-			t.Fatal(err)
-		}
+	return func(t testing.TB, host *ftptest.Host, extra string, logs io.Writer) ftptest.Proxy {
 		p := New(Options{
 			Network: host,
 			Log:     zerolog.New(logs).Level(zerolog.DebugLevel),
 			Metrics: metrics.New("test"),
 		})
-		if err := p.Apply(c); err != nil {
+		inForce := base + extra
+		if err := applyText(p, inForce); err != nil {
 			t.Fatal(err)
 		}
-		return func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-			defer cancel()
-			if err := p.Shutdown(ctx); !errors.Is(err, want) {
-				t.Errorf("shutdown: %v, want %v", err, want)
-			}
+		return ftptest.Proxy{
+			Stop: func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+				defer cancel()
+				if err := p.Shutdown(ctx); !errors.Is(err, want) {
+					t.Errorf("shutdown: %v, want %v", err, want)
+				}
+			},
+			Reload: func(changes string) error {
+				changed, err := ftptest.Changed(inForce, changes)
+				if err != nil {
+					return err
+				}
+				if err := applyText(p, changed); err != nil {
+					return err
+				}
+				inForce = changed
+				return nil
+			},
 		}
 	}
+}
+
+// applyText puts the text of a configuration in force.
+func applyText(p *Process, text string) error {
+	c, err := config.Parse("dialogue.toml", []byte(text))
+	if err != nil {
+		return err
+	}
+	return p.Apply(c)
 }

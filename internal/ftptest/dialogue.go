@@ -27,6 +27,8 @@ type step struct {
 	verb string // "connect", "wait", ...; ">" and "<" for sending and receiving
 
 	// What of these is set depends on verb.
+	changes string // reload: what reload> gathered
+	refused string // reload: what its error has; "" wants none
 	bytes   string // > and <: the bytes; with open and without raw they have no CRLF
 	raw     bool   // < expects bytes rather than a line; urgent has bytes
 	open    bool   // < expects a line that begins with bytes
@@ -73,7 +75,7 @@ func (n name) control() name { return name{role: n.role, session: n.session} }
 var (
 	stepSyntax = regexp.MustCompile(`^([a-z][a-z0-9-]*)([:<>])\s*(.*)$`)
 	nameSyntax = regexp.MustCompile(`^(client|server|stranger)([1-9][0-9]?)?(?:(-data)([1-9][0-9]?)?)?$`)
-	bareSyntax = regexp.MustCompile(`^(?:(login)([1-9][0-9]?)?|(drain|draining|drained))(?:\s+(.*))?$`)
+	bareSyntax = regexp.MustCompile(`^(?:(login)([1-9][0-9]?)?|(drain|draining|drained|reload))(?:\s+(.*))?$`)
 )
 
 // parseFile reads a dialogue. The error names the line.
@@ -87,6 +89,7 @@ func parseFile(file string) (*dialogue, error) {
 
 func parse(file, text string) (*dialogue, error) {
 	d := &dialogue{file: file}
+	changes, gathered := "", 0 // by reload> lines, the last of them
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -99,11 +102,24 @@ func parse(file, text string) (*dialogue, error) {
 			d.config += strings.TrimSpace(config) + "\n"
 			continue
 		}
+		if change, ok := strings.CutPrefix(line, "reload>"); ok {
+			changes += strings.TrimSpace(change) + "\n"
+			gathered = i + 1
+			continue
+		}
 		s := step{line: i + 1, text: line}
 		if err := s.parse(); err != nil {
 			return nil, fmt.Errorf("%s:%d: %s: %w", file, i+1, line, err)
 		}
+		if s.verb == "reload" {
+			s.changes, changes = changes, ""
+		} else if changes != "" {
+			return nil, fmt.Errorf("%s:%d: %s: reload or reload-refused must follow reload>", file, i+1, line)
+		}
 		d.steps = append(d.steps, s)
+	}
+	if changes != "" {
+		return nil, fmt.Errorf("%s:%d: reload or reload-refused must follow reload>", file, gathered)
 	}
 	if len(d.steps) == 0 {
 		return nil, fmt.Errorf("%s:1: no steps", file)
@@ -222,6 +238,13 @@ var nobodys = map[string]func(s *step, rest string) error{
 		}
 		s.number, err = strconv.Atoi(strings.TrimSpace(size))
 		return err
+	},
+	"reload-refused": func(s *step, rest string) error {
+		s.verb, s.refused = "reload", rest
+		if rest == "" {
+			return errors.New("want a text that the error has")
+		}
+		return nil
 	},
 	"log": (*step).parseLog,
 	"no-log": func(s *step, rest string) error {

@@ -22,6 +22,23 @@
 // config> lines come first. They are appended to the configuration that the
 // test has, so they may open tables.
 //
+// # Reloading
+//
+// reload> lines gather what the reload step after them changes:
+//
+//	reload> [frontend.public]
+//	reload> passive_ports = "41000"
+//	reload
+//
+// A key that its table has gets the new value; keys and tables that are not there
+// are added. A value is on one line. "without KEY" takes a key out of the table
+// before it, "without [TABLE]" a table. Each reload begins from the configuration
+// that is in force, so what an earlier one changed stays so.
+//
+//	reload                    puts the changed configuration in force; without reload> lines the
+//	                          same again
+//	reload-refused: in use    the proxy refuses it, with an error that has this text
+//
 // # Who
 //
 // client and server are the two ends of a session, client-data and server-data
@@ -93,9 +110,9 @@
 //	                          a log line so far has this message and these fields; a field that is not
 //	                          there equals ""; ... matches any rest
 //	no-log: transfer          no log line so far has; no-log: "secret" looks anywhere in the log
-//	drain                     calls the proxy's stop function, and goes on
-//	draining                  it has not returned yet
-//	drained                   it has returned
+//	drain                     has the proxy stopped, and goes on
+//	draining                  it has not stopped yet
+//	drained                   it has stopped
 //
 // Whatever a step causes has happened before the next step begins, but no time
 // passes except in wait: what is expected and is not there yet is a failure.

@@ -20,9 +20,18 @@ import (
 // network (see the package's documentation for its addresses), with config
 // added to the configuration that all dialogues of the test have. The proxy
 // must listen on port 21 of its public addresses. It logs JSON lines with a
-// "message" to logs. stop ends it, waits for its goroutines, and is called
-// exactly once.
-type Start = func(t testing.TB, proxy *Host, config string, logs io.Writer) (stop func())
+// "message" to logs.
+type Start = func(t testing.TB, proxy *Host, config string, logs io.Writer) Proxy
+
+// A Proxy is one that runs.
+type Proxy struct {
+	// Stop ends it and waits for its goroutines. It is called exactly once.
+	Stop func()
+	// Reload makes changes, which Changed understands, in the configuration that
+	// is in force. On an error that stays as it was. It is not called where no
+	// dialogue reloads, and may be called after Stop.
+	Reload func(changes string) error
+}
 
 // RunDialogues runs each file that matches glob as a parallel subtest in a
 // synctest bubble of its own. The package's documentation says what stands in
@@ -88,8 +97,8 @@ type run struct {
 	listeners map[name]*Listener // of data connections
 	servers   []*Listener        // on the servers' control ports
 
-	stop    func()
-	stopped chan struct{} // not nil once stop was called; closed when it returned
+	program Proxy
+	stopped chan struct{} // not nil once Stop was called; closed when it returned
 }
 
 // run runs d in the synctest bubble of the caller.
@@ -121,7 +130,7 @@ func (d *dialogue) run(tb testing.TB, start Start) {
 	n.Name("ftp2.internal", server2)
 	n.Name("ftp62.internal", server2v6)
 
-	r.stop = start(tb, r.proxy, d.config, &r.logs)
+	r.program = start(tb, r.proxy, d.config, &r.logs)
 	synctest.Wait()
 	done := false
 	defer func() {
@@ -178,18 +187,18 @@ func (r *run) end() {
 	synctest.Wait()
 }
 
-// startStop calls stop in the background unless that was done before.
+// startStop calls Stop in the background unless that was done before.
 func (r *run) startStop() {
 	if r.stopped == nil {
 		r.stopped = make(chan struct{})
 		go func() {
 			defer close(r.stopped)
-			r.stop()
+			r.program.Stop()
 		}()
 	}
 }
 
-// hasStopped reports whether stop has returned.
+// hasStopped reports whether Stop has returned.
 func (r *run) hasStopped() bool {
 	if r.stopped == nil {
 		return false

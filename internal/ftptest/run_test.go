@@ -3,6 +3,7 @@ package ftptest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,7 +21,7 @@ import (
 // startRelay starts a proxy that copies lines in both directions and
 // understands nothing. It ends when its sessions have ended or drainTime has
 // passed. Words in config make it misbehave.
-func startRelay(t testing.TB, h *Host, config string, logs io.Writer) (stop func()) {
+func startRelay(t testing.TB, h *Host, config string, logs io.Writer) Proxy {
 	const drainTime = time.Minute
 	r := &relay{host: h, config: config, logs: logs, server: netip.AddrPortFrom(server1, 21)}
 	if strings.Contains(config, "IPv6") {
@@ -35,7 +36,7 @@ func startRelay(t testing.TB, h *Host, config string, logs io.Writer) (stop func
 		listeners = append(listeners, l)
 		r.wg.Go(func() { r.serve(l) })
 	}
-	return func() {
+	stop := func() {
 		for _, l := range listeners {
 			l.Close()
 		}
@@ -46,17 +47,36 @@ func startRelay(t testing.TB, h *Host, config string, logs io.Writer) (stop func
 		r.wg.Wait()
 		timer.Stop()
 	}
+	if strings.Contains(config, "no reload") {
+		return Proxy{Stop: stop}
+	}
+	return Proxy{Stop: stop, Reload: r.reload}
 }
 
 type relay struct {
 	host   *Host
-	config string
 	logs   io.Writer
 	server netip.AddrPort
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex
-	conns []net.Conn
+	mu     sync.Mutex
+	config string // of new sessions
+	conns  []net.Conn
+}
+
+// reload takes all configurations but those that say "wrong".
+func (r *relay) reload(changes string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	config, err := Changed(r.config, changes)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(config, "wrong") {
+		return errors.New("something is wrong")
+	}
+	r.config = config
+	return nil
 }
 
 func (r *relay) serve(l net.Listener) {
@@ -81,19 +101,20 @@ func (r *relay) session(client net.Conn) {
 	}
 	r.mu.Lock()
 	r.conns = append(r.conns, client, server)
+	config := r.config
 	r.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(func() { r.lines(server, client) })
-	wg.Go(func() { r.lines(client, server) })
+	wg.Go(func() { lines(server, client, config) })
+	wg.Go(func() { lines(client, server, config) })
 	wg.Wait()
-	if !strings.Contains(r.config, "leak") {
+	if !strings.Contains(config, "leak") {
 		client.Close()
 		server.Close()
 	}
 }
 
 // lines copies until the end, and passes on how it ended.
-func (r *relay) lines(to, from net.Conn) {
+func lines(to, from net.Conn, config string) {
 	in := bufio.NewReader(from)
 	for {
 		line, err := in.ReadString('\n')
@@ -107,9 +128,11 @@ func (r *relay) lines(to, from net.Conn) {
 			return
 		}
 		switch {
-		case strings.Contains(r.config, "split"):
+		case strings.Contains(config, "split"):
 			io.WriteString(to, line[:1])
 			io.WriteString(to, line[1:])
+		case strings.Contains(config, "shout = true"):
+			io.WriteString(to, strings.ToUpper(line))
 		case strings.HasPrefix(line, "ABOR"):
 			to.(*Conn).WriteUrgent([]byte("\xff\xf2"))
 			io.WriteString(to, line)
@@ -238,6 +261,11 @@ server-data< half`, 8, `got "half"`},
 		{"drain twice", session + "drain\ndrain", 3, "draining"},
 		{"refuses already", "server: refuse-dials\nserver: refuse-dials", 2, "does not listen"},
 		{"in a macro", "server: refuse-dials\nlogin", 2, "login (server accept)"},
+		{"reload refused", session + "reload> wrong\nreload", 3, "refused: something is wrong"},
+		{"reload without what is not there", session + "reload> without x\nreload", 3, "refused: there is no x"},
+		{"reload not refused", session + "reload-refused: wrong", 2, "not refused"},
+		{"reload refused otherwise", session + "reload> wrong\nreload-refused: right", 3, "refused otherwise: something is wrong"},
+		{"no reload", "config> no reload\nreload", 2, "keeps its configuration"},
 		{"not read", session + "server: stop-reading\nclient> NOOP\nserver< NOOP", 4, "got nothing"},
 	}
 	for _, tt := range tests {
@@ -290,6 +318,10 @@ func TestParseErrors(t *testing.T) {
 		{"unknown verb", "client: hang-up", `unknown verb "hang-up"`},
 		{"verb of others", "server: connect", "connect is not for server"},
 		{"verb of control", "client-data: refuse-dials", "refuse-dials is not for client-data"},
+		{"reload of nothing", "login\nreload> x\nclient: close", "test.txt:3: client: close: reload or reload-refused must follow"},
+		{"reload at the end", "login\nreload> x\n\n", "test.txt:2: reload or reload-refused must follow"},
+		{"refused why", "reload-refused:", "want a text"},
+		{"reload what", "reload now", `nothing may follow, not "now"`},
 		{"late config", "login\nconfig> x", "test.txt:2: config> must stand before"},
 		{"too much", "client: close now", `nothing may follow, not "now"`},
 		{"too much after a macro", "drain now", `nothing may follow, not "now"`},
@@ -365,7 +397,7 @@ func TestVerbsAreDocumentedAndUsed(t *testing.T) {
 	for v := range nobodys {
 		words = append(words, v+": ")
 	}
-	for _, w := range append(words, "login", "drain", "draining", "drained") {
+	for _, w := range append(words, "login", "drain", "draining", "drained", "reload> ", "reload\n") {
 		if w != ": connect6" && !strings.Contains(string(doc), w) {
 			t.Errorf("%q is not documented", w)
 		}

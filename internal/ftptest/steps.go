@@ -29,6 +29,8 @@ func (r *run) step(s *step) {
 		if s.raw && strings.Contains(r.logs.String(), s.bytes) || !s.raw && r.logs.has(s.message, s.fields) {
 			r.fail(s, "it is in the log")
 		}
+	case "reload":
+		r.reload(s)
 	case "drain":
 		if r.stopped != nil {
 			r.fail(s, "the proxy is draining")
@@ -63,6 +65,23 @@ func (r *run) step(s *step) {
 		r.silent(s)
 	default:
 		r.speak(s, r.peer(s))
+	}
+}
+
+// reload changes the configuration, or expects that it cannot be changed so.
+func (r *run) reload(s *step) {
+	r.tb.Helper()
+	if r.program.Reload == nil {
+		r.fail(s, "this proxy keeps its configuration")
+	}
+	err := r.program.Reload(s.changes)
+	switch {
+	case err != nil && s.refused == "":
+		r.fail(s, "refused: %v", err)
+	case err == nil && s.refused != "":
+		r.fail(s, "not refused")
+	case err != nil && !strings.Contains(err.Error(), s.refused):
+		r.fail(s, "refused otherwise: %v", err)
 	}
 }
 
