@@ -207,7 +207,9 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		cut = ctx.Err()
+		if p.busy() {
+			cut = ctx.Err()
+		}
 		p.cutNow(ErrShutdown)
 		p.cuts.interrupt()
 		<-ended
@@ -216,6 +218,13 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	p.workers.Close()
 	p.descriptors.close()
 	return errors.Join(cut, p.ports.Close())
+}
+
+// busy tells whether anything would have to be cut.
+func (p *Process) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.counts.total > 0
 }
 
 func (p *Process) waitSessions(ended chan<- struct{}) {

@@ -1,0 +1,40 @@
+package portpool
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+	"testing"
+)
+
+// Two configurations that follow each other may listen on one address and on all.
+// The connections of one must not arrive at the other, so a port that is open for
+// the one is in use for the other, as the kernel would have it for another program.
+func TestWildcardAndSingleAddressDoNotShareAPort(t *testing.T) {
+	for _, tt := range []struct{ first, second string }{
+		{"10.0.0.9", "0.0.0.0"},
+		{"0.0.0.0", "10.0.0.9"},
+		{"2001:db8::9", "::"},
+		{"::", "2001:db8::9"},
+	} {
+		onFakes(t, func(t *bench) {
+			first, second := ask(one, alice, 1), ask(one, bob, 2)
+			first.Local, second.Local = netip.MustParseAddr(tt.first), netip.MustParseAddr(tt.second)
+			l := t.must(first)
+			if _, err := t.try(second); !errors.Is(err, ErrBind) || !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("%s beside %s: %v", tt.second, tt.first, err)
+			}
+			l.Close()
+			t.pass(quarantineTime)
+			t.must(second).Close()
+			t.pass(quarantineTime)
+		})
+	}
+	onFakes(t, func(t *bench) { // Other families and other addresses are others' affair.
+		for i, local := range []string{"10.0.0.9", "10.0.0.10", "::", "127.0.0.1"} {
+			r := ask(one, alice, uint64(i))
+			r.Local = netip.MustParseAddr(local)
+			defer t.must(r).Close()
+		}
+	})
+}
