@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -51,7 +52,20 @@ func parseBandwidth(s string) (Bandwidth, *wrong) {
 	case m[0] != m[1]+m[2]:
 		return 0, wrongf(fmt.Sprintf("write %q", m[1]+m[2]), "%q is not written as a bandwidth", s)
 	}
-	return Bandwidth(n), nil
+	return Bandwidth(math.Round(n)), nil
+}
+
+// String returns "12.5MB/s", as the file has it; "" for no limit.
+func (b Bandwidth) String() string {
+	if b == 0 {
+		return ""
+	}
+	for _, unit := range []string{"GB/s", "MB/s", "kB/s"} {
+		if n := float64(b) / bandwidthUnits[unit]; n >= 1 {
+			return strconv.FormatFloat(n, 'f', -1, 64) + unit
+		}
+	}
+	return strconv.FormatInt(int64(b), 10) + "B/s"
 }
 
 // bandwidthHint says what was probably meant. In units a small b is a bit, but

@@ -30,6 +30,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		checkSound(t, c)
+		checkRoundTrip(t, c)
 		for _, w := range Warnings(c, Sysctl{Ephemeral: PortRange{1024, 65535}}) {
 			if w.Line < 1 {
 				t.Errorf("no line: %v", w)

@@ -1,0 +1,276 @@
+package config
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// settled is a configuration by its keys. altered has another value for each
+// key of the schema, and nothing but that key changes with it.
+var (
+	settled = map[string]string{
+		"frontend.one.listen":  `[":21"]`,
+		"frontend.one.backend": `"b"`,
+		"backend.b.servers":    `["10.0.0.5:21"]`,
+		"backend.c.servers":    `["10.0.0.6:21"]`,
+	}
+	altered = map[string][2]string{ // the value that settled has, and another; as Changes writes them
+		"log.level":                           {`"info"`, `"debug"`},
+		"log.format":                          {`"json"`, `"console"`},
+		"admin.listen":                        {`""`, `"[::1]:9121"`},
+		"control.socket":                      {`""`, `"/run/ftproxy/control.sock"`},
+		"timeouts.connect":                    {`"5s"`, `"500ms"`},
+		"timeouts.greeting":                   {`"30s"`, `"31s"`},
+		"timeouts.login":                      {`"1m"`, `"2m"`},
+		"timeouts.idle":                       {`"10m"`, `"1h30m"`},
+		"timeouts.reply":                      {`"5m"`, `"1h"`},
+		"timeouts.final_reply":                {`"10m"`, `"1h0m5s"`},
+		"timeouts.port_wait":                  {`"6s"`, `"7s"`},
+		"timeouts.data_connect":               {`"30s"`, `"31s"`},
+		"timeouts.data_stall":                 {`"5m"`, `"5m1s"`},
+		"timeouts.client_write":               {`"1m"`, `"1m30s"`},
+		"timeouts.linger":                     {`"5s"`, `"1.5s"`},
+		"timeouts.shutdown_delay":             {`"0s"`, `"10s"`},
+		"timeouts.drain":                      {`"10m"`, `"9m"`},
+		"limits.sessions":                     {`2500`, `100`},
+		"limits.sessions_per_client":          {`0`, `10`},
+		"limits.transfers":                    {`0`, `50`},
+		"frontend.one.listen":                 {`[":21"]`, `[":2121", "127.0.0.1:990", "[2001:db8::1]:990"]`},
+		"frontend.one.public_address":         {`"auto"`, `["203.0.113.9", "2001:db8::9", "ftp.example.net"]`},
+		"frontend.one.public_address_for":     {`{}`, `{ "2001:db8::/32" = ["2001:db8::9", "b.example", "a.example"], "10.1.0.0/16" = "203.0.113.9", "10.0.0.0/8" = "auto" }`},
+		"frontend.one.advertised_port_offset": {`0`, `-1000`},
+		"frontend.one.passive_ports":          {`"30000-30099"`, `"40000"`},
+		"frontend.one.passive_bind":           {`""`, `["0.0.0.0", "::"]`},
+		"frontend.one.data_peer":              {`"exact"`, `["/24", "/64"]`},
+		"frontend.one.active_source_ports":    {`[]`, `["41000-41009", "20"]`},
+		"frontend.one.allow_foreign_data":     {`[]`, `["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]`},
+		"frontend.one.bandwidth":              {`""`, `"12.5MB/s"`},
+		"frontend.one.session_bandwidth":      {`""`, `"1.001kB/s"`},
+		"frontend.one.backend":                {`"b"`, `"c"`},
+		"frontend.one.banner":                 {`""`, `"Grüße \"you\" \\ \U000E0001\u200B"`},
+		"backend.b.servers":                   {`["10.0.0.5:21"]`, `["[2001:db8::5]:2121", "ftp.example.net:21", "10.0.0.5:21"]`},
+		"backend.b.data":                      {`"client"`, `"passive"`},
+		"backend.b.data_ports":                {`"31000-31099"`, `"50000-50001"`},
+		"backend.b.trust_data_address":        {`[]`, `["10.9.0.0/16"]`},
+		"backend.b.bandwidth":                 {`""`, `"2GB/s"`},
+	}
+)
+
+// dotted writes a configuration, each key with its whole path.
+func dotted(keys map[string]string) string {
+	var b strings.Builder
+	for _, key := range sortedKeys(keys) {
+		b.WriteString(key + " = " + keys[key] + "\n")
+	}
+	return b.String()
+}
+
+// A key that Changes forgets would be a reload that says nothing of what it
+// did; so each key of the schema must have its case.
+func TestChangesOfEveryKey(t *testing.T) {
+	old := mustParse(t, dotted(settled))
+	cases := 0
+	for kind, keys := range schema {
+		if kind == "" {
+			continue
+		}
+		table := strings.NewReplacer("frontend.NAME", "frontend.one", "backend.NAME", "backend.b").Replace(kind)
+		for _, key := range keys {
+			path := table + "." + key
+			values, ok := altered[path]
+			if !ok {
+				t.Errorf("no case for %s", path)
+				continue
+			}
+			cases++
+			with := map[string]string{path: values[1]}
+			for k, v := range settled {
+				if k != path {
+					with[k] = v
+				}
+			}
+			is := mustParse(t, dotted(with))
+			checkRoundTrip(t, is)
+			want := []Change{{Key: path, Old: values[0], New: values[1]}}
+			if got := Changes(old, is); !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %v\nwant %v", got, want)
+			}
+			want[0].Old, want[0].New = want[0].New, want[0].Old
+			if got := Changes(is, old); !reflect.DeepEqual(got, want) {
+				t.Errorf("back: got  %v\nwant %v", got, want)
+			}
+		}
+	}
+	if cases != len(altered) {
+		t.Errorf("%d cases for %d keys", len(altered), cases)
+	}
+}
+
+// checkRoundTrip holds that what Changes writes is what would be written in a
+// file: all of it together gives the same configuration.
+func checkRoundTrip(t *testing.T, c *Config) {
+	t.Helper()
+	keys := make(map[string]string)
+	for path, settings := range c.tables() {
+		for _, s := range settings {
+			keys[path+"."+s.key] = s.value
+		}
+	}
+	text := dotted(keys)
+	again, err := Parse("again.toml", []byte(text))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	if got := Changes(c, again); len(got) > 0 {
+		t.Errorf("%v", got)
+	}
+	got, want := values(again), values(c)
+	for _, v := range []*Config{&got, &want} { // the order in which these stand has no meaning
+		for i := range v.Frontends {
+			v.Frontends[i].Listen = sorted(v.Frontends[i].Listen, netip.AddrPort.Compare)
+			v.Frontends[i].AllowForeignData = sorted(v.Frontends[i].AllowForeignData, netip.Prefix.Compare)
+		}
+		for i := range v.Backends {
+			v.Backends[i].TrustDataAddress = sorted(v.Backends[i].TrustDataAddress, netip.Prefix.Compare)
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func sorted[T any](all []T, compare func(a, b T) int) []T {
+	all = slices.Clone(all)
+	slices.SortFunc(all, compare)
+	return all
+}
+
+// The keys of every table are compared by their place, which is that in the schema.
+func TestSettingsFollowTheSchema(t *testing.T) {
+	seen := make(map[string]bool)
+	for path, settings := range mustParse(t, minimal).tables() {
+		kind := kindOf(path)
+		seen[kind] = true
+		var keys []string
+		for _, s := range settings {
+			keys = append(keys, s.key)
+		}
+		if !slices.Equal(keys, schema[kind]) {
+			t.Errorf("%s has the keys\n%q, the schema\n%q", path, keys, schema[kind])
+		}
+	}
+	if len(seen) != len(schema)-1 {
+		t.Errorf("the tables are %v", seen)
+	}
+}
+
+// What is written in another way is the same.
+func TestChangesOfNothing(t *testing.T) {
+	a := mustParse(t, `
+[frontend.a]
+listen = [":21", "192.0.2.1:990"]
+backend = "b"
+allow_foreign_data = ["10.0.0.0/8", "192.0.2.7"]
+public_address_for = { "10.0.0.0/8" = "auto", "10.1.0.0/16" = "203.0.113.9" }
+bandwidth = "80Mbit/s"
+[backend.b]
+servers = "2001:DB8:0::5"
+`)
+	b := mustParse(t, `
+[timeouts]
+idle = "600s" # the default
+[backend.b]
+data = "client"
+servers = ["[2001:db8::5]:21"]
+[frontend.a]
+backend = "b"
+bandwidth = "10MB/s"
+public_address_for = { "10.1.0.0/16" = ["203.0.113.9"], "10.0.0.0/8" = "auto" }
+allow_foreign_data = ["192.0.2.7/32", "10.0.0.0/8"]
+listen = ["192.0.2.1:990", "[::]:21", "0.0.0.0:21"]
+passive_bind = ""
+`)
+	if got := Changes(a, b); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+// Where the order says what is tried first, it counts.
+func TestChangesOfOrder(t *testing.T) {
+	text := "[frontend.a]\nlisten = ':21'\nbackend = 'b'\nactive_source_ports = ['20', '40000']\n[backend.b]\nservers = ['10.0.0.5', '10.0.0.6']\n"
+	other := strings.NewReplacer("'20', '40000'", "'40000', '20'", "'10.0.0.5', '10.0.0.6'", "'10.0.0.6', '10.0.0.5'").Replace(text)
+	want := []Change{
+		{"backend.b.servers", `["10.0.0.5:21", "10.0.0.6:21"]`, `["10.0.0.6:21", "10.0.0.5:21"]`},
+		{"frontend.a.active_source_ports", `["20", "40000"]`, `["40000", "20"]`},
+	}
+	if got := Changes(mustParse(t, text), mustParse(t, other)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestChangesOfTables(t *testing.T) {
+	const more = `
+[frontend.two]
+listen = "192.0.2.1:2121"
+backend = "tapes"
+passive_ports = "40000-40009"
+[backend.tapes]
+servers = ["10.0.0.7", "10.0.0.8:2121"]
+[timeouts]
+idle = "1m"
+`
+	old, is := mustParse(t, minimal), mustParse(t, minimal+more)
+	want := []Change{
+		{Key: "backend.tapes", New: `{ servers = ["10.0.0.7:21", "10.0.0.8:2121"] }`},
+		{Key: "frontend.two", New: `{ listen = ["192.0.2.1:2121"], passive_ports = "40000-40009", backend = "tapes" }`},
+		{Key: "timeouts.idle", Old: `"10m"`, New: `"1m"`},
+	}
+	if got := Changes(old, is); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	lines := []string{
+		`backend.tapes: is new: { servers = ["10.0.0.7:21", "10.0.0.8:2121"] }`,
+		`frontend.two: is new: { listen = ["192.0.2.1:2121"], passive_ports = "40000-40009", backend = "tapes" }`,
+		`timeouts.idle: "10m" is now "1m"`,
+	}
+	for i, c := range want {
+		if c.String() != lines[i] {
+			t.Errorf("got  %s\nwant %s", c, lines[i])
+		}
+		c.Old, c.New = c.New, c.Old
+		want[i] = c
+	}
+	if got := Changes(is, old); !reflect.DeepEqual(got, want) {
+		t.Errorf("back: got  %v\nwant %v", got, want)
+	}
+	if got, line := want[0].String(), `backend.tapes: is gone: { servers = ["10.0.0.7:21", "10.0.0.8:2121"] }`; got != line {
+		t.Errorf("got  %s\nwant %s", got, line)
+	}
+}
+
+func TestChangesHideSecrets(t *testing.T) {
+	fake := map[string]bool{"frontend.NAME.banner": true, "log.level": true}
+	with := func(keys string) *Config {
+		return mustParse(t, "log.level = '"+keys+"'\n"+minimal+"[frontend.two]\nlisten = '192.0.2.1:990'\nbackend = 'legacy'\nbanner = '"+keys+"'\n")
+	}
+	old, is := with("warn"), with("error")
+	is.Frontends = append(is.Frontends, is.Frontends[1])
+	is.Frontends[2].Name = "three"
+	want := []Change{
+		{"frontend.three", "", `{ listen = ["192.0.2.1:990"], backend = "legacy", banner = "***" }`},
+		{"frontend.two.banner", `"***"`, `"***"`},
+		{"log.level", `"***"`, `"***"`},
+	}
+	if got := changes(old, is, fake); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	for key := range secrets { // a mistyped one would hide nothing
+		end := strings.LastIndexByte(key, '.')
+		if end < 0 || !slices.Contains(schema[key[:end]], key[end+1:]) {
+			t.Errorf("the secret %s is not in the schema", key)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package config
+
+import (
+	"math"
+	"net/netip"
+)
+
+// What one of each needs of file descriptors.
+const (
+	sessionDescriptors  = 2  // its two control connections
+	transferDescriptors = 5  // two data connections, a port that listens, a pipe's two ends
+	otherDescriptors    = 64 // standard streams, the poller, logs, names, scrapes, commands, reloads
+)
+
+// Descriptors returns how many file descriptors the process needs for all that
+// c lets it do at once:
+//
+//	2 for each session (limits.sessions)
+//	5 for each transfer (limits.transfers, or sessions where that is 0 or more than them)
+//	1 for each port of each distinct pair of passive_ports and local address
+//	1 for each port of each distinct data_ports, where servers may connect to them
+//	1 for each listening address, that of admin and the control socket included
+//	64 for the rest
+//
+// A local address of a family is that of passive_bind, or else each address on
+// which the frontend listens for the family; a wildcard is one.
+func (c *Config) Descriptors() (needed int) {
+	sessions, transfers := int64(c.Limits.Sessions), int64(c.Limits.Transfers)
+	if transfers == 0 || transfers > sessions {
+		transfers = sessions
+	}
+	n := sessionDescriptors*sessions + transferDescriptors*transfers + otherDescriptors
+
+	type pool struct {
+		ports PortRange
+		local netip.Addr
+	}
+	pools := make(map[pool]bool)
+	for _, f := range c.Frontends {
+		n += int64(len(f.Listen))
+		for _, a := range f.Listen {
+			local, bind := a.Addr(), f.PassiveBind.IPv6
+			if local.Is4() {
+				bind = f.PassiveBind.IPv4
+			}
+			if bind.IsValid() {
+				local = bind
+			}
+			pools[pool{f.PassivePorts, local}] = true
+		}
+	}
+	for _, b := range c.Backends {
+		if !b.Data.passive() {
+			pools[pool{ports: b.DataPorts}] = true
+		}
+	}
+	for p := range pools {
+		n += int64(p.ports.Len())
+	}
+	if c.Admin.Listen.IsValid() {
+		n++
+	}
+	if c.Control.Socket != "" {
+		n++
+	}
+	return int(min(n, math.MaxInt))
+}
