@@ -121,12 +121,28 @@ func TestControl(t *testing.T) {
 	if got, err := c.Reload(t.Context()); err != nil || !reflect.DeepEqual(got, Reloaded{[]string{"limits.sessions: 10, was 20"}, []string{"w"}}) {
 		t.Errorf("Reload = %+v, %v", got, err)
 	}
-	if got, err := c.Drain(t.Context()); err != nil || !got.Cut {
-		t.Errorf("Drain = %+v, %v", got, err)
-	}
 	if got, err := c.Status(t.Context()); err != nil || !reflect.DeepEqual(got, someStatus) {
 		t.Errorf("Status = %+v, %v", got, err)
 	}
+	if got, err := c.Drain(t.Context()); err != nil || !got.Cut {
+		t.Errorf("Drain = %+v, %v", got, err)
+	}
+}
+
+// Who hears that the service has left can start another one at once.
+func TestControlDrainedLeavesPath(t *testing.T) {
+	path := socketPath(t)
+	listenControl(t, path, &fakeService{drain: func(context.Context) (Drained, error) { return Drained{}, nil }})
+	if _, err := DialControl(path).Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket: %v", err)
+	}
+	if _, err := DialControl(path).Status(t.Context()); !errors.Is(err, ErrNotReachable) {
+		t.Errorf("Status: %v", err)
+	}
+	listenControl(t, path, &fakeService{status: someStatus})
 }
 
 // The names of the keys are what programs rely on; a list is never null.
@@ -140,23 +156,23 @@ func TestControlJSON(t *testing.T) {
 	listenControl(t, path, service)
 	tests := []struct{ request, want string }{
 		{"POST /v1/reload", `{"changes": []}`},
-		{"POST /v1/drain", `{"cut": false}`},
 		{"GET /v1/status", `{"version": "", "state": "draining", "pid": 0, "started": "0001-01-01T00:00:00Z", "config": "", ` +
 			`"configured_at": "0001-01-01T00:00:00Z", ` +
 			`"last_reload": {"at": "2026-11-22T10:00:00Z", "ok": false, "error": "config.toml:3: x\nconfig.toml:4: y"}, ` +
 			`"sessions": 0, "sessions_limit": 0, "sessions_total": 0, "transfers": 0, ` +
 			`"frontends": [{"name": "public", "backend": "", "listen": [], "sessions": 0}], ` +
 			`"port_ranges": [], "descriptors": {"used": 0, "limit": 0}}`},
+		{"POST /v1/drain", `{"cut": false}`}, // the last: nobody answers after it
+	}
+	raw, err := DialControl(path).StatusJSON(t.Context())
+	if got := oneLine(string(raw)); err != nil || got != tests[1].want {
+		t.Errorf("StatusJSON: %v\n%s", err, got)
 	}
 	for _, tt := range tests {
 		status, text := ask(t, path, tt.request)
 		if got := oneLine(text); status != 200 || got != tt.want {
 			t.Errorf("%s: %d %s\nwant %s", tt.request, status, got, tt.want)
 		}
-	}
-	raw, err := DialControl(path).StatusJSON(t.Context())
-	if got := oneLine(string(raw)); err != nil || got != tests[2].want {
-		t.Errorf("StatusJSON: %v\n%s", err, got)
 	}
 }
 

@@ -42,7 +42,7 @@ func ListenControl(path string, a Actions, logger zerolog.Logger) (*ControlServe
 		served: make(chan struct{}),
 	}
 	s.http = &http.Server{
-		Handler:           controlRoutes(ctx, a),
+		Handler:           s.routes(ctx, a),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
@@ -71,6 +71,14 @@ func (s *ControlServer) Close(ctx context.Context) error {
 	return err
 }
 
+// leave removes the socket and takes no more requests; running ones go on. So who
+// hears that the service has left can start another at the same path.
+func (s *ControlServer) leave() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.http.Shutdown(ended) // says context.Canceled: the request that calls runs
+}
+
 func (s *ControlServer) serve(logger zerolog.Logger) {
 	defer close(s.served)
 	if err := s.http.Serve(s.socket); !errors.Is(err, http.ErrServerClosed) {
@@ -78,9 +86,8 @@ func (s *ControlServer) serve(logger zerolog.Logger) {
 	}
 }
 
-// controlRoutes answers requests. Their contexts end with their connection, and
-// with ctx.
-func controlRoutes(ctx context.Context, a Actions) http.Handler {
+// routes answers requests. Their contexts end with their connection, and with ctx.
+func (s *ControlServer) routes(ctx context.Context, a Actions) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+reloadPath, func(w http.ResponseWriter, r *http.Request) {
 		done, err := a.Reload(r.Context())
@@ -97,6 +104,7 @@ func controlRoutes(ctx context.Context, a Actions) http.Handler {
 			refuse(w, http.StatusServiceUnavailable, err)
 			return
 		}
+		s.leave()
 		answerJSON(w, http.StatusOK, done)
 	})
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
