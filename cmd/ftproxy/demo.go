@@ -60,10 +60,12 @@ func (p *program) demo(ctx context.Context, c *command, args []string) int {
 	defer server.Close()
 
 	log := zerolog.New(&eventWriter{out: p.stdout}).Level(zerolog.InfoLevel)
-	s, err := start(demoConfig(address, server.Addr()), log)
+	s := newService(log)
+	err = s.start(demoConfig(address, server.Addr()))
 	if errors.Is(err, syscall.EADDRINUSE) && *listen == "" {
 		address = netip.AddrPortFrom(address.Addr(), 0)
-		s, err = start(demoConfig(address, server.Addr()), log)
+		s = newService(log)
+		err = s.start(demoConfig(address, server.Addr()))
 	}
 	if err != nil {
 		var failed *listenError
@@ -72,12 +74,12 @@ func (p *program) demo(ctx context.Context, c *command, args []string) int {
 		}
 		return p.failed(err)
 	}
-	open, err := netip.ParseAddrPort(s.process.Addrs()[address].String())
+	open, err := s.listens(address)
 	if err != nil {
-		return p.failed(errors.Join(err, s.stop(ctx)))
+		return p.failed(err)
 	}
 	printDemo(p.stdout, open, server.Addr(), uploadFile())
-	if err := s.untilStopped(ctx, p.signals); err != nil {
+	if _, err := s.untilStopped(ctx, p.signals); err != nil {
 		return p.failed(err)
 	}
 	return exitOK

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -15,21 +16,41 @@ import (
 // timeFormat has the milliseconds that tell two events of one transfer apart.
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
-// newLogger logs to w as configured.
-func newLogger(c config.Log, w io.Writer) zerolog.Logger {
+// A logTarget is where a logger writes, and from which level on. Both may change
+// while it is used.
+type logTarget struct {
+	out    io.Writer
+	level  atomic.Int32
+	format atomic.Pointer[io.Writer]
+}
+
+// newLogger logs to w as configured, and as the target is told later.
+func newLogger(c config.Log, w io.Writer) (zerolog.Logger, *logTarget) {
+	t := &logTarget{out: w}
+	t.configure(c)
+	return zerolog.New(t).Sample(t).Hook(zerolog.HookFunc(stamp)), t
+}
+
+// configure changes what the target's loggers write from now on.
+func (t *logTarget) configure(c config.Log) {
 	level, err := zerolog.ParseLevel(c.Level)
 	if err != nil {
 		level = zerolog.InfoLevel // config lets no other word pass
 	}
+	t.level.Store(int32(level))
+	w := io.Writer(escapingWriter{t.out})
 	if c.Format == "console" {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !isTerminal(w), FormatTimestamp: func(t any) string {
+		w = zerolog.ConsoleWriter{Out: t.out, NoColor: !isTerminal(t.out), FormatTimestamp: func(t any) string {
 			return fmt.Sprint(t)
 		}}
-	} else {
-		w = escapingWriter{w}
 	}
-	return zerolog.New(w).Level(level).Hook(zerolog.HookFunc(stamp))
+	t.format.Store(&w)
 }
+
+// Sample tells whether a line of this level is written.
+func (t *logTarget) Sample(level zerolog.Level) bool { return level >= zerolog.Level(t.level.Load()) }
+
+func (t *logTarget) Write(line []byte) (int, error) { return (*t.format.Load()).Write(line) }
 
 func stamp(e *zerolog.Event, _ zerolog.Level, _ string) {
 	e.Str(zerolog.TimestampFieldName, time.Now().Format(timeFormat))

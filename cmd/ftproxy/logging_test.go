@@ -17,7 +17,7 @@ func TestLogInjection(t *testing.T) {
 	const attack = "a\r\n{\"level\":\"info\"}\x1b[2J\x00\x7f\u0085\u009b31m\u2028\u2029\xff é"
 	for _, format := range []string{"json", "console"} {
 		var out bytes.Buffer
-		log := newLogger(config.Log{Level: "info", Format: format}, &out)
+		log, _ := newLogger(config.Log{Level: "info", Format: format}, &out)
 		log.Info().Str("path", attack).Err(errors.New(attack)).Bytes("raw", []byte(attack)).Msg("transfer ended")
 		text := out.String()
 		if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
@@ -35,7 +35,7 @@ func TestLogInjection(t *testing.T) {
 func TestEscapingKeepsText(t *testing.T) {
 	const text = "\x7f\u0085\u009b31m\u2028\u2029 é"
 	var out bytes.Buffer
-	log := newLogger(config.Log{Level: "info", Format: "json"}, &out)
+	log, _ := newLogger(config.Log{Level: "info", Format: "json"}, &out)
 	log.Info().Str("path", text).Msg("transfer ended")
 	var e map[string]string
 	if err := json.Unmarshal(out.Bytes(), &e); err != nil {
@@ -52,7 +52,7 @@ func TestEscapingKeepsText(t *testing.T) {
 func TestLogLevel(t *testing.T) {
 	for level, want := range map[string]int{"debug": 4, "info": 3, "warn": 2, "error": 1} {
 		var out bytes.Buffer
-		log := newLogger(config.Log{Level: level, Format: "json"}, &out)
+		log, _ := newLogger(config.Log{Level: level, Format: "json"}, &out)
 		log.Debug().Msg("d")
 		log.Info().Msg("i")
 		log.Warn().Msg("w")
@@ -60,5 +60,22 @@ func TestLogLevel(t *testing.T) {
 		if got := strings.Count(out.String(), "\n"); got != want {
 			t.Errorf("%s logs %d of 4 levels, want %d", level, got, want)
 		}
+	}
+}
+
+// A reload may change both, and loggers that are in use follow.
+func TestLogTargetChanges(t *testing.T) {
+	var out bytes.Buffer
+	log, target := newLogger(config.Log{Level: "warn", Format: "json"}, &out)
+	session := log.With().Str("session", "1").Logger()
+	session.Info().Msg("one")
+	target.configure(config.Log{Level: "debug", Format: "console"})
+	session.Debug().Msg("two")
+	target.configure(config.Log{Level: "info", Format: "json"})
+	session.Debug().Msg("three")
+	session.Info().Msg("four")
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "DBG two session=1") || !strings.HasPrefix(lines[1], `{"level":"info","session":"1"`) {
+		t.Errorf("%q", lines)
 	}
 }

@@ -18,6 +18,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // a faulty configuration, or a start that failed
 	exitUsage  = 2 // a command line that makes no sense
+	exitCut    = 3 // it ended as asked, and something that ran had to be cut
 )
 
 // A program is one run of ftproxy, with all that it gets from the system.
@@ -41,7 +42,7 @@ type command struct {
 
 // commands are listed by -h in this order. The first runs where none is named.
 func commands() []*command {
-	return []*command{&serveCommand, &checkCommand, &firewallCommand, &demoCommand, &versionCommand}
+	return []*command{&serveCommand, &checkCommand, &reloadCommand, &drainCommand, &statusCommand, &firewallCommand, &demoCommand, &versionCommand}
 }
 
 // run is the whole program; it returns the exit code. It ends early, like a

@@ -59,7 +59,7 @@ func event1(t *testing.T, log, message string) map[string]any {
 	return nil
 }
 
-// serve listens, says where, survives SIGHUP and ends with 0 at SIGTERM.
+// serve listens, says where, and ends with 0 at SIGTERM.
 func TestServe(t *testing.T) {
 	for _, stop := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		r := runInBackground(t, "serve", "-config", configFile(t, "127.0.0.1:0"))
@@ -73,8 +73,6 @@ func TestServe(t *testing.T) {
 		}
 		conn.Close()
 
-		r.signals <- syscall.SIGHUP
-		r.waitFor(r.stderr, "reload is not available in this version")
 		r.signals <- stop
 		if code := r.exit(); code != exitOK {
 			t.Errorf("after %v: exit code %d", stop, code)

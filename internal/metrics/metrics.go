@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -37,6 +38,8 @@ const (
 type Metrics struct {
 	registry     *prometheus.Registry
 	descriptions []Description
+
+	reloadOK, reloadTime prometheus.Gauge
 
 	sessionsActive  *prometheus.GaugeVec
 	sessionsStarted *prometheus.CounterVec
@@ -80,6 +83,11 @@ func New(version string) *Metrics {
 
 	m.gauge("build_info", "Always 1; the labels say which build this is.",
 		"version", "goversion").WithLabelValues(version, runtime.Version()).Set(1)
+
+	m.reloadOK = m.gauge("config_last_reload_successful",
+		"1 if the configuration in the file was put in force the last time that was asked for, 0 if it was refused.").WithLabelValues()
+	m.reloadTime = m.gauge("config_last_reload_success_timestamp_seconds",
+		"When a configuration was last put in force, in seconds since 1970.").WithLabelValues()
 
 	m.sessionsActive = m.gauge("sessions_active", "Sessions open now.", "frontend")
 	m.sessionsStarted = m.counter("sessions_started_total", "Sessions started.", "frontend")
@@ -179,6 +187,17 @@ func (m *Metrics) Declare(frontend, backend string, ports ...string) {
 		m.leaseWaits.WithLabelValues(r)
 		m.leasesRefused.WithLabelValues(r)
 	}
+}
+
+// ConfigurationLoaded tells that a configuration was put in force at a time, or
+// refused.
+func (m *Metrics) ConfigurationLoaded(ok bool, at time.Time) {
+	if !ok {
+		m.reloadOK.Set(0)
+		return
+	}
+	m.reloadOK.Set(1)
+	m.reloadTime.Set(float64(at.UnixMilli()) / 1000)
 }
 
 // SessionStarted counts a client connection that became a session.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -13,6 +14,8 @@ import (
 // them has a sample.
 func exercised() *Metrics {
 	m := New("v1.2.3")
+	m.ConfigurationLoaded(true, time.UnixMilli(1500))
+	m.ConfigurationLoaded(false, time.UnixMilli(2500))
 	m.SessionStarted("public")
 	m.SessionStarted("public")
 	m.SessionEnded("public", "quit")
@@ -41,6 +44,8 @@ func TestNames(t *testing.T) {
 		"ftproxy_build_info version,goversion",
 		"ftproxy_commands_refused_total code",
 		"ftproxy_commands_total class",
+		"ftproxy_config_last_reload_success_timestamp_seconds ",
+		"ftproxy_config_last_reload_successful ",
 		"ftproxy_data_port_full_total range",
 		"ftproxy_data_port_leases_pending range",
 		"ftproxy_data_port_leases_total range",
@@ -111,6 +116,12 @@ func TestPromlint(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	const want = `
+# HELP ftproxy_config_last_reload_success_timestamp_seconds When a configuration was last put in force, in seconds since 1970.
+# TYPE ftproxy_config_last_reload_success_timestamp_seconds gauge
+ftproxy_config_last_reload_success_timestamp_seconds 1.5
+# HELP ftproxy_config_last_reload_successful 1 if the configuration in the file was put in force the last time that was asked for, 0 if it was refused.
+# TYPE ftproxy_config_last_reload_successful gauge
+ftproxy_config_last_reload_successful 0
 # HELP ftproxy_sessions_active Sessions open now.
 # TYPE ftproxy_sessions_active gauge
 ftproxy_sessions_active{frontend="public"} 1

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"ftproxy/config"
+	"ftproxy/internal/admin"
+)
+
+var (
+	errNoFile   = errors.New("there is no configuration file to reload")
+	errStopping = errors.New("ftproxy is leaving service")
+)
+
+// reload puts the configuration in force that is in the file now, or leaves the
+// one that is. It logs what came of it, and returns the same.
+func (s *service) reload(cause string) (admin.Reloaded, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notify.reloading()
+	defer s.notify.ready()
+	began := time.Now()
+	done, err := s.reloadFile()
+	s.reloaded = &admin.ReloadStatus{At: began, OK: err == nil}
+	if err != nil {
+		s.reloaded.Error = err.Error()
+		s.metrics.ConfigurationLoaded(false, began)
+		for line := range strings.Lines(err.Error()) {
+			s.log.Error().Str("problem", strings.TrimRight(line, "\n")).Msg("configuration refused")
+		}
+		s.log.Error().Str("cause", cause).Str("file", s.file).Msg("not reloaded, the configuration in force stays")
+		return admin.Reloaded{}, err
+	}
+	s.log.Info().Str("cause", cause).Str("file", s.file).Int("changes", len(done.Changes)).
+		Dur("took", time.Since(began)).Msg("reloaded")
+	return done, nil
+}
+
+func (s *service) reloadFile() (done admin.Reloaded, err error) {
+	switch {
+	case s.file == "":
+		return done, errNoFile
+	case !s.serving.Load():
+		return done, errStopping
+	}
+	conf, err := config.Load(s.file)
+	if err != nil {
+		return done, err
+	}
+	changes := config.Changes(s.conf, conf)
+	if err := s.enforce(conf); err != nil {
+		return done, err
+	}
+	done.Warnings = s.warn(conf)
+	for _, c := range changes {
+		s.log.Info().Str("key", c.Key).Str("old", c.Old).Str("new", c.New).Msg("configuration changed")
+		done.Changes = append(done.Changes, c.String())
+	}
+	return done, nil
+}

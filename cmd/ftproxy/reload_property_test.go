@@ -1,0 +1,287 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ftproxy/config"
+	"ftproxy/proxy"
+)
+
+const (
+	reloads     = 300
+	busyClients = 50
+)
+
+// Whatever configurations follow each other, valid or not, no session is lost, no
+// client refused, and nothing is left in the end (H81).
+func TestReloadsLoseNothing(t *testing.T) {
+	server, err := startDemoServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	taken := must(net.Listen("tcp", "127.0.0.1:0")) // a port that another program has
+	defer taken.Close()
+	dir := must(os.MkdirTemp("", "ftproxy")) // A socket's path must be short.
+	defer os.RemoveAll(dir)
+
+	// What the process opens once and keeps is there before anything is counted.
+	must(proxy.TCP{}.ListenData(netip.MustParseAddrPort("127.0.0.1:0"))).Close()
+	others := goleak.IgnoreCurrent()
+	sockets := openSockets(t)
+	g := &configurations{
+		random: rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano()))),
+		port:   freePort(t), dir: dir, server: server.Addr(), taken: taken.Addr().String(),
+	}
+	file := filepath.Join(dir, "config.toml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(g.valid())
+	conf, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs syncBuffer
+	log, target := newLogger(conf.Log, &logs)
+	s := newService(log)
+	s.file, s.target, s.warnings = file, target, (&program{sysctl: "/proc/sys"}).warnings
+	if err := s.start(conf); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	running, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal)
+	go func() {
+		cut, err := s.untilStopped(running, signals)
+		if cut {
+			err = errors.Join(err, errors.New("something was cut"))
+		}
+		ended <- err
+	}()
+
+	var (
+		clients  sync.WaitGroup
+		finished atomic.Bool
+		sessions atomic.Int64
+		faults   = make(chan error, busyClients)
+	)
+	at := netip.MustParseAddrPort("127.0.0.1:" + g.port)
+	for i := range busyClients {
+		random := rand.New(rand.NewPCG(2, uint64(i)))
+		clients.Go(func() {
+			for !finished.Load() {
+				if err := busySession(at, fmt.Sprint(i), random, 1+random.IntN(4)); err != nil {
+					faults <- fmt.Errorf("client %d: %w", i, err)
+					return
+				}
+				sessions.Add(1)
+			}
+		})
+	}
+
+	refused := 0
+	for i := range reloads {
+		text, valid := g.valid(), true
+		if g.random.IntN(3) == 0 {
+			text, valid = g.invalid(text), false
+			refused++
+		}
+		write(text)
+		before := s.conf
+		_, err := s.reload("test")
+		if (err == nil) != valid {
+			t.Fatalf("reload %d: %v\n%s", i, err, text)
+		}
+		if !valid && s.conf != before {
+			t.Fatalf("reload %d was refused (%v) and changed the configuration", i, err)
+		}
+		// Each configuration has sessions that begin with it.
+		last := sessions.Load()
+		waitFor(t, "sessions", func() bool { return sessions.Load() > last+2 || len(faults) > 0 })
+		if len(faults) > 0 {
+			break
+		}
+	}
+	finished.Store(true)
+	clients.Wait()
+	close(faults)
+	for err := range faults {
+		t.Error(err)
+	}
+	if n := sessions.Load(); n < busyClients {
+		t.Errorf("only %d sessions in all", n)
+	}
+	t.Logf("%d reloads, %d of them refused; %d sessions", reloads, refused, sessions.Load())
+	waitFor(t, "ports and sessions to be given back", func() bool {
+		st := s.process.Status()
+		return st.Sessions == 0 && st.Transfers == 0 && len(st.Ports) == 0
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "goroutines to end", func() bool { return goleak.Find(others) == nil })
+	waitFor(t, "sockets to be closed", func() bool { return openSockets(t) <= sockets })
+	if t.Failed() {
+		text := logs.String()
+		t.Log(text[max(0, len(text)-20_000):])
+	}
+}
+
+// waitFor waits for something that comes soon.
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(busyTimeout); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Errorf("waited in vain for %s", what)
+			return
+		}
+	}
+}
+
+// openSockets counts the sockets of this process. Pipes are kept for the next
+// transfer.
+func openSockets(t *testing.T) (n int) {
+	t.Helper()
+	for _, fd := range must(os.ReadDir("/proc/self/fd")) {
+		if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// configurations are made at random. All of them serve port at 127.0.0.1.
+type configurations struct {
+	random *rand.Rand
+	port   string
+	dir    string
+	server netip.AddrPort
+	taken  string // an address and port that another program has
+}
+
+func (g *configurations) one(of ...string) string { return of[g.random.IntN(len(of))] }
+
+func (g *configurations) valid() string {
+	var b strings.Builder
+	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
+	maybe := func(format string, a ...any) {
+		if g.random.IntN(2) == 0 {
+			line(format, a...)
+		}
+	}
+	line("[log]")
+	maybe("level = %q", g.one("debug", "info", "warn"))
+	maybe("format = %q", g.one("json", "console"))
+	line("[admin]")
+	maybe(`listen = "127.0.0.1:%s"`, g.one("28871", "28872"))
+	line("[control]")
+	maybe("socket = %q", filepath.Join(g.dir, g.one("a", "b")))
+	line("[timeouts]")
+	for _, key := range []string{"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger"} {
+		maybe("%s = %q", key, g.one("2m", "3m", "5m"))
+	}
+	line("[limits]")
+	line("sessions = %d", 200+g.random.IntN(100))
+	maybe("sessions_per_client = %d", 200+g.random.IntN(100))
+	maybe("transfers = %d", 200+g.random.IntN(100))
+
+	// The one that clients use, alone or among all addresses of the machine.
+	line("[frontend.main]")
+	listens := []string{
+		fmt.Sprintf(`["127.0.0.1:%s"]`, g.port),
+		fmt.Sprintf(`["0.0.0.0:%s"]`, g.port),
+		fmt.Sprintf(`["127.0.0.2:%s", "127.0.0.1:%s"]`, g.port, g.port),
+	}
+	line("listen = %s", g.one(listens...))
+	bind := g.one("", "127.0.0.1", "0.0.0.0")
+	g.frontend(line, maybe, bind)
+	for i := range g.random.IntN(4) {
+		line("[frontend.other%d]", i)
+		line(`listen = "127.0.1.%d:%d"`, 1+i, 28800+g.random.IntN(3))
+		g.frontend(line, maybe, bind)
+	}
+	inside := g.one("28100-28199", "28150-28249", "28200-28299")
+	for _, name := range []string{"a", "b"} {
+		line("[backend.%s]", name)
+		line("servers = %q", g.server)
+		maybe("data = %q", g.one("client", "passive", "pasv", "epsv", "active", "port", "eprt"))
+		line("data_ports = %q", inside)
+		maybe("bandwidth = %q", g.one("500MB/s", "800MB/s"))
+	}
+	return b.String()
+}
+
+func (g *configurations) frontend(line, maybe func(format string, a ...any), bind string) {
+	line("passive_bind = %q", bind)
+	line("backend = %q", g.one("a", "b"))
+	maybe("banner = %q", g.one("hello", "welcome"))
+	maybe("public_address = %q", g.one("auto", "127.0.0.1"))
+	maybe("passive_ports = %q", g.one("28400-28499", "28500-28599", "28600-28699"))
+	maybe("data_peer = %q", g.one("exact", "/24"))
+	maybe("bandwidth = %q", g.one("500MB/s", "800MB/s"))
+	maybe("session_bandwidth = %q", g.one("100MB/s", "200MB/s"))
+	maybe(`allow_foreign_data = ["127.0.0.0/8"]`)
+}
+
+// invalid makes a configuration one that must be refused: by its text, or by
+// what the machine lets it have.
+func (g *configurations) invalid(text string) string {
+	switch g.random.IntN(8) {
+	case 0:
+		return text + "nonsense = 1\n"
+	case 1:
+		return text + "[frontend.more]\nlisten = \"127.0.2.1:28900\"\nbackend = \"nobody\"\n"
+	case 2:
+		return text + fmt.Sprintf("[frontend.more]\nlisten = [\"127.0.2.1:28900\", %q]\nbackend = \"a\"\n", g.taken)
+	case 3:
+		return text + "[frontend"
+	case 4:
+		return strings.Replace(text, "[admin]\n", fmt.Sprintf("[admin]\nlisten = %q\n[other]\n", g.taken), 1)
+	case 5:
+		return strings.Replace(text, "sessions = ", "sessions = 2000000", 1)
+	case 6:
+		return text[:strings.Index(text, "[control]")] + "[control]\nsocket = \"/nonexistent/ftproxy/control\"\n" +
+			text[strings.Index(text, "[timeouts]"):]
+	}
+	return ""
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ftproxy/config"
+	"ftproxy/internal/admin"
+	"ftproxy/internal/metrics"
+	"ftproxy/proxy"
+)
+
+// A service is a proxy at work, with its admin address and its control socket.
+type service struct {
+	file     string                                // of the configuration; empty: none to reload
+	target   *logTarget                            // of log; nil: it stays as it is
+	warnings func(*config.Config) []config.Problem // of a configuration on this machine
+	log      zerolog.Logger
+	metrics  *metrics.Metrics
+	process  *proxy.Process
+	notify   *notifier
+	began    time.Time
+	serving  atomic.Bool   // between the first listener and the signal to stop
+	asked    chan string   // to stop, with the cause
+	left     chan struct{} // closed when the process has left service
+	cut      bool          // then: something had to be cut
+
+	mu       sync.Mutex // one reload at a time; guards what follows
+	conf     *config.Config
+	doors    doors
+	closing  sync.WaitGroup // doors that are not wanted any more
+	reloaded *admin.ReloadStatus
+}
+
+// doors are the addresses of the service's own, beside those of the proxy.
+type doors struct {
+	admin   *admin.Server        // nil where it is off
+	control *admin.ControlServer // nil where it is off
+}
+
+func newService(log zerolog.Logger) *service {
+	counts := metrics.New(buildVersion())
+	return &service{
+		log:     log,
+		metrics: counts,
+		process: proxy.New(proxy.Options{Network: proxy.TCP{}, Log: log, Metrics: counts, Descriptors: descriptorLimit()}),
+		notify:  newNotifier(log),
+		began:   time.Now(),
+		asked:   make(chan string, 1),
+		left:    make(chan struct{}),
+	}
+}
+
+// start opens all listeners, or none.
+func (s *service) start(conf *config.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.enforce(conf); err != nil {
+		_ = s.process.Shutdown(context.Background())
+		return err
+	}
+	s.serving.Store(true)
+	return nil
+}
+
+// enforce puts conf in force: all of it, or on an error nothing.
+func (s *service) enforce(conf *config.Config) error {
+	if err := checkDescriptors(conf, descriptorLimit()); err != nil {
+		return err
+	}
+	opened, err := s.open(conf)
+	if err != nil {
+		return err
+	}
+	if err := s.process.Apply(conf); err != nil {
+		opened.close()
+		return explain(err)
+	}
+	if s.target != nil {
+		s.target.configure(conf.Log)
+	}
+	closing := s.swap(conf, opened)
+	s.conf = conf
+	s.metrics.ConfigurationLoaded(true, time.Now())
+	s.closing.Go(closing.close) // The reload that is under way may have come by one of them.
+	return nil
+}
+
+// open opens the doors that conf has and the service has not.
+func (s *service) open(conf *config.Config) (opened doors, err error) {
+	s.closing.Wait() // It may be the same address again.
+	if at := conf.Admin.Listen; at.IsValid() && (s.conf == nil || at != s.conf.Admin.Listen) {
+		opened.admin, err = admin.New(at, s.metrics.Handler(), s.ready, s.log)
+		if err != nil {
+			return doors{}, &listenError{"admin", at, "admin.listen", err}
+		}
+	}
+	if path := conf.Control.Socket; path != "" && (s.conf == nil || path != s.conf.Control.Socket) {
+		opened.control, err = admin.ListenControl(path, s, s.log)
+		if err != nil {
+			opened.close()
+			return doors{}, err
+		}
+	}
+	return opened, nil
+}
+
+// swap takes the doors that were opened for conf in use, and returns those that
+// it does not have any more.
+func (s *service) swap(conf *config.Config, opened doors) (closing doors) {
+	if s.conf == nil || conf.Admin.Listen != s.conf.Admin.Listen {
+		s.doors.admin, closing.admin = opened.admin, s.doors.admin
+	}
+	if s.conf == nil || conf.Control.Socket != s.conf.Control.Socket {
+		s.doors.control, closing.control = opened.control, s.doors.control
+	}
+	return closing
+}
+
+// doorLimit bounds what an unfinished request may delay a close by.
+const doorLimit = time.Second
+
+func (d doors) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), doorLimit)
+	defer cancel()
+	// A request that was cut is no failure.
+	if d.control != nil {
+		_ = d.control.Close(ctx)
+	}
+	if d.admin != nil {
+		_ = d.admin.Close(ctx)
+	}
+}
+
+func (s *service) ready() bool { return s.serving.Load() }
+
+// announce logs one line for each listening address.
+func (s *service) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := s.process.Addrs()
+	for _, f := range s.conf.Frontends {
+		for _, address := range f.Listen {
+			if a := open[address]; a != nil { // An IPv6 wildcard may be missing.
+				s.log.Info().Str("frontend", f.Name).Stringer("listen", a).Str("backend", f.Backend).Msg("listening")
+			}
+		}
+	}
+	if s.doors.admin != nil {
+		s.log.Info().Stringer("listen", s.doors.admin.Addr()).Msg("admin listening")
+	}
+	if s.doors.control != nil {
+		s.log.Info().Str("socket", s.doors.control.Path()).Msg("control socket listening")
+	}
+}
+
+// untilStopped serves until a signal, the control socket or ctx says to stop,
+// then leaves service. A second signal ends at once what the first lets end. It
+// reports whether something had to be cut.
+func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (cut bool, err error) {
+	watching, unwatch := context.WithCancel(context.Background())
+	defer unwatch()
+	s.notify.ready()
+	fed := s.notify.watchdog(watching, s.alive)
+	cause := s.wait(ctx, signals)
+	s.serving.Store(false)
+	s.notify.stopping()
+	s.mu.Lock() // No reload from now on: the process refuses it.
+	timeouts := s.conf.Timeouts
+	s.mu.Unlock()
+	s.notify.extend(timeouts.ShutdownDelay + timeouts.Drain + doorLimit)
+	s.log.Info().Str("cause", cause).Stringer("shutdown_delay", timeouts.ShutdownDelay).
+		Stringer("drain", timeouts.Drain).Msg("stopping")
+
+	stopping, cutNow := context.WithTimeout(context.Background(), timeouts.ShutdownDelay+timeouts.Drain)
+	defer cutNow()
+	released := make(chan struct{})
+	watched := make(chan struct{})
+	go s.cutOnSignal(signals, cutNow, released, watched)
+
+	delay := time.NewTimer(timeouts.ShutdownDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-stopping.Done():
+	}
+	err = s.process.Shutdown(stopping)
+	s.cut = errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	close(s.left)
+	close(released)
+	<-watched
+	s.mu.Lock()
+	s.closing.Wait()
+	s.doors.close() // last, so that they tell of the drain
+	s.mu.Unlock()
+	unwatch()
+	<-fed
+	s.notify.close()
+	switch {
+	case s.cut:
+		s.log.Warn().Msg("stopped, what was still running was cut")
+		return true, nil
+	case err == nil:
+		s.log.Info().Msg("stopped")
+	}
+	return false, err
+}
+
+// alive takes the locks that sessions wait for. The watchdog hears nothing where
+// one of them is never free.
+func (s *service) alive() bool {
+	s.process.Status()
+	return true
+}
+
+// wait returns why to stop.
+func (s *service) wait(ctx context.Context, signals <-chan os.Signal) (cause string) {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx).Error()
+		case cause := <-s.asked:
+			return cause
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return sig.String()
+			}
+			_, _ = s.reload(sig.String()) // It has logged what came of it.
+		}
+	}
+}
+
+// cutOnSignal ends the drain at the first signal to stop.
+func (s *service) cutOnSignal(signals <-chan os.Signal, cut context.CancelFunc, released <-chan struct{}, watched chan<- struct{}) {
+	defer close(watched)
+	for {
+		select {
+		case <-released:
+			return
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				_, _ = s.reload(sig.String())
+				continue
+			}
+			s.log.Warn().Str("cause", sig.String()).Msg("cutting what is still running")
+			cut()
+			return
+		}
+	}
+}
+
+// listens is where the service listens for a frontend's configured address.
+func (s *service) listens(address netip.AddrPort) (netip.AddrPort, error) {
+	return netip.ParseAddrPort(s.process.Addrs()[address].String())
+}
