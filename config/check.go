@@ -156,7 +156,6 @@ func distinct(all []portUse) []portUse {
 func (r *reader) checkRanges(all []portUse) {
 	for i, b := range all {
 		for _, a := range all[:i] {
-			sameSide := side(a.key) == side(b.key)
 			if !a.ports.Overlaps(b.ports) {
 				continue
 			}
@@ -169,7 +168,7 @@ func (r *reader) checkRanges(all []portUse) {
 				message += ", its default"
 			}
 			hint := "write a range that has no port of the other"
-			if sameSide {
+			if side(a.key) == side(b.key) {
 				hint = fmt.Sprintf("write %q to share it, or a range that has no port of it", first.ports)
 			}
 			r.fault(second.line, second.key, message, hint)
@@ -186,9 +185,12 @@ func (r *reader) checkPorts(ranges []portUse, all []listener) {
 	for _, u := range ranges {
 		var last listener
 		for _, l := range all {
+			if !u.ports.Contains(l.addr.Port()) {
+				continue
+			}
 			same := l.key == last.key && l.addr.Port() == last.addr.Port() // ":21" is two addresses
 			last = l
-			if same || !u.ports.Contains(l.addr.Port()) {
+			if same {
 				continue
 			}
 			if u.written {
@@ -210,8 +212,10 @@ func (r *reader) checkLoops(k *checks) {
 			continue
 		}
 		for _, l := range k.listeners {
-			own := l.addr.Addr() == ip || l.addr.Addr().IsUnspecified() && ip.IsLoopback() && sameOrWildcard(l.addr.Addr(), ip)
-			if own && l.addr.Port() == s.server.Port {
+			if l.addr.Port() != s.server.Port {
+				continue
+			}
+			if l.addr.Addr() == ip || l.addr.Addr().IsUnspecified() && ip.IsLoopback() && sameOrWildcard(l.addr.Addr(), ip) {
 				r.fault(s.line, s.key, fmt.Sprintf("%q is ftproxy itself, by %s", s.server, place(l.key, l.line)),
 					"write the address of the FTP server")
 				break

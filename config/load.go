@@ -11,8 +11,7 @@ import (
 )
 
 // maxFile is the largest file that is read: far more than any configuration,
-// far less than the file that was named by mistake. The library takes longer
-// than in proportion to tell where keys stand.
+// far less than the file that was named by mistake.
 const maxFile = 256 << 10
 
 // Load reads and checks the file at path. Its error is always an [Errors];

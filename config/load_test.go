@@ -65,7 +65,7 @@ func (panicking) UnmarshalTOML(any) error { panic("impossible") }
 
 // A panic of the library is an error of the file.
 func TestDecodePanic(t *testing.T) {
-	_, err := decode("a = 1", &map[string]panicking{})
+	err := decode("a = 1", &map[string]panicking{})
 	if err == nil || !strings.Contains(err.Error(), "impossible") {
 		t.Errorf("decode: %v", err)
 	}

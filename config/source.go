@@ -1,7 +1,7 @@
 package config
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -48,11 +48,12 @@ func parseDocument(text string) (*document, []Problem) {
 	lines := strings.SplitAfter(text, "\n")
 	renamed := make(map[int]bool)
 	for {
-		var top map[string]toml.Primitive
-		md, err := decode(strings.Join(lines, ""), &top)
+		sound := strings.Join(lines, "")
+		var top map[string]any
+		err := decode(sound, &top)
 		if err == nil {
-			doc.root = &entry{line: 1, table: make(map[string]*entry)}
-			readTable(strings.Join(lines, ""), &md, doc.root, top, 1)
+			doc.root = &entry{line: 1}
+			readTable(locate(sound), doc.root, top, 1)
 			return doc, problems
 		}
 		fault := syntaxProblem(lines, err)
@@ -96,135 +97,39 @@ func toUTF8(doc *document, text string) (string, []Problem) {
 // decode is toml.Decode. The library's parser panics where it finds itself in
 // a state that it thinks impossible; a bad file must not end a running proxy
 // that only reloads, so that becomes an error.
-func decode(text string, v any) (md toml.MetaData, err error) {
+func decode(text string, v any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the TOML library failed: %v", r)
 		}
 	}()
-	return toml.Decode(text, v)
-}
-
-// errProbe is what a probe fails with, to be told its position.
-var errProbe = errors.New("probe")
-
-// A probe takes a value as it is and fails. The library has the position of
-// every key but tells it only in the error of an Unmarshaler.
-type probe struct{ value any }
-
-func (p *probe) UnmarshalTOML(v any) error {
-	p.value = v
-	return errProbe
+	_, err = toml.Decode(text, v)
+	return err
 }
 
 // maxDepth is how deep tables are read; ours are three deep.
 const maxDepth = 8
 
 // readTable fills e.table, at this depth, with the keys in values.
-func readTable(text string, md *toml.MetaData, e *entry, values map[string]toml.Primitive, depth int) {
-	for name, primitive := range values {
-		var p probe
-		var at toml.ParseError
-		errors.As(md.PrimitiveDecode(primitive, &p), &at)
-
-		child := &entry{name: name, path: joinPath(e.path, name), value: p.value}
-		if at.Position.Line > 0 { // implied tables have no position
-			child.line = lineAt(text, at.Position.Start)
-		}
-		switch v := p.value.(type) {
-		case map[string]any:
-			child.table = make(map[string]*entry)
-			var keys map[string]toml.Primitive
-			if depth < maxDepth && md.PrimitiveDecode(primitive, &keys) == nil {
-				readTable(text, md, child, keys, depth+1)
+func readTable(marks map[string]mark, e *entry, values map[string]any, depth int) {
+	e.table = make(map[string]*entry, len(values))
+	for name, value := range values {
+		child := &entry{name: name, path: joinPath(e.path, name), value: value}
+		m := marks[child.path]
+		child.line, child.elements = cmp.Or(m.line, e.line), m.elements
+		if keys, ok := value.(map[string]any); ok {
+			if depth >= maxDepth {
+				keys = nil
 			}
-			if child.line == 0 {
-				child.line = firstLine(child.table)
-			}
-		case []any:
-			child.elements = elementLines(text, at.Position.Start, len(v))
+			readTable(marks, child, keys, depth+1)
 		}
 		e.table[name] = child
 	}
 }
 
-func firstLine(table map[string]*entry) int {
-	first := 0
-	for _, e := range table {
-		if first == 0 || e.line < first {
-			first = e.line
-		}
-	}
-	return max(first, 1)
-}
-
 // lineAt returns the number of the line that holds the byte at offset.
 func lineAt(text string, offset int) int {
 	return strings.Count(text[:min(max(offset, 0), len(text))], "\n") + 1
-}
-
-// elementLines returns the line of each of the n elements of the array whose
-// first byte behind "[" stands at offset. The library does not keep them.
-// The array is known to be sound; elements in nested arrays do not count.
-func elementLines(text string, offset, n int) []int {
-	lines := make([]int, 0, n)
-	line := lineAt(text, offset)
-	depth, inside := 0, false // inside: the current element has begun
-	for i := offset; i < len(text) && len(lines) <= n; i++ {
-		c := text[i]
-		switch {
-		case c == '\n':
-			line++
-		case c == '#':
-			if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
-				i += end - 1
-			} else {
-				i = len(text)
-			}
-		case c == ' ' || c == '\t' || c == '\r':
-		case c == ',' && depth == 0:
-			inside = false
-		case c == ']' && depth == 0:
-			return lines
-		default:
-			if !inside {
-				inside = true
-				lines = append(lines, line)
-			}
-			switch c {
-			case '[', '{':
-				depth++
-			case ']', '}':
-				depth--
-			case '"', '\'':
-				end := stringEnd(text, i)
-				line += strings.Count(text[i:end], "\n")
-				i = end - 1
-			}
-		}
-	}
-	return lines
-}
-
-// stringEnd returns the offset behind the string that begins at offset i.
-func stringEnd(text string, i int) int {
-	quote := text[i : i+1]
-	if triple := strings.Repeat(quote, 3); strings.HasPrefix(text[i:], triple) {
-		quote = triple
-	}
-	for j := i + len(quote); j < len(text); j++ {
-		switch {
-		case text[j] == '\\' && quote[0] == '"':
-			j++
-		case strings.HasPrefix(text[j:], quote):
-			j += len(quote)
-			for len(quote) == 3 && j < len(text) && text[j] == quote[0] { // """a""" may end in five
-				j++
-			}
-			return j
-		}
-	}
-	return len(text)
 }
 
 // joinPath appends a key to a dotted path, quoted unless it is a bare key.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -22,7 +23,7 @@ func syntaxProblem(lines []string, err error) Problem {
 		line--
 	}
 	reason := strings.TrimSuffix(fault.Message, ".")
-	reason = strings.ToLower(reason[:1]) + reason[1:]
+	reason = oneLine(strings.ToLower(reason[:1]) + reason[1:])
 	better, hint := guess(lines[line-1])
 	name := fault.LastKey[strings.LastIndexByte(fault.LastKey, '.')+1:]
 	if before := lineOfKey(lines[:line-1], name); before > 0 {
@@ -35,6 +36,20 @@ func syntaxProblem(lines []string, err error) Problem {
 		reason = better
 	}
 	return Problem{Line: line, Message: "not valid TOML: " + reason, Hint: hint}
+}
+
+// oneLine writes the control characters in s as escapes: the library's reasons
+// quote from the file.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		if unicode.IsControl(c) {
+			fmt.Fprintf(&b, `\u%04X`, c)
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // lineOfKey returns the line of a key that stands among lines, below the last
