@@ -39,9 +39,9 @@ var drainCommand = command{
 	summary: "make ftproxy leave service, and wait until it has",
 	usage:   "[-config FILE] [-socket PATH]",
 	help: `Drain makes the running ftproxy leave service: it takes no new clients, lets
-running transfers end within timeouts.drain, cuts what then still runs, and ends.
-The command waits for that; on a terminal it tells how many still run. Ctrl-C
-ends the waiting only.
+running transfers end within timeouts.drain, cuts what still runs then, and
+ends. The command waits for that; on a terminal it tells how many still run.
+Ctrl-C ends the waiting only.
 
 Exit codes: 0 it has left and nothing was cut, 1 it cannot be reached or nobody
 waited, 2 wrong usage, 3 it has left and something had to be cut.
@@ -58,9 +58,10 @@ var statusCommand = command{
 	summary: "tell what the running ftproxy does now",
 	usage:   "[-config FILE] [-socket PATH] [-json]",
 	help: `Status prints one screen about the running ftproxy: what it is, what is in force
-since when, what came of the last reload, and how much of its limits and ports is
-in use. Of each range of data ports it tells the ports that wait for a connection
-(pending), those that a connection keeps (held), and how many wait for a port.
+since when, what came of the last reload, and how much of its limits and ports
+is in use. Of each range of data ports it tells how many connections are waited
+for (pending), how many keep their port (held), and how many transfers wait for
+a port to become free.
 
 Exit codes: 0 printed, 1 ftproxy cannot be reached, 2 wrong usage.
 
@@ -171,12 +172,13 @@ func (p *program) drain(ctx context.Context, c *command, args []string) int {
 	}
 	ctx, done := p.untilSignal(ctx)
 	defer done()
+	var ticks <-chan time.Time
 	if attended(p.stderr) {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
-		defer p.watchDrain(ctx, service, ticker.C)()
+		ticks = ticker.C
 	}
-	drained, err := service.Drain(ctx)
+	drained, err := p.waitForDrain(ctx, service, ticks)
 	var stopped *stoppedError
 	switch {
 	case errors.As(err, &stopped):
@@ -252,20 +254,21 @@ func (p *program) cancelOnSignal(ctx context.Context, cancel context.CancelCause
 	}
 }
 
-// watchDrain says on standard error how many still run, at each tick at which it
-// is not what it was before. It goes on until stop is called or ctx ends.
-func (p *program) watchDrain(ctx context.Context, service *admin.Client, ticks <-chan time.Time) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go p.tellDrain(ctx, service, ticks, watched)
-	return func() {
-		cancel()
-		<-watched
-	}
+// waitForDrain makes the service leave, and meanwhile tells how many still run.
+func (p *program) waitForDrain(ctx context.Context, service *admin.Client, ticks <-chan time.Time) (admin.Drained, error) {
+	telling, stop := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go p.tellDrain(telling, service, ticks, told)
+	drained, err := service.Drain(ctx)
+	stop()
+	<-told
+	return drained, err
 }
 
-func (p *program) tellDrain(ctx context.Context, service *admin.Client, ticks <-chan time.Time, watched chan<- struct{}) {
-	defer close(watched)
+// tellDrain says on standard error how many still run, at each tick at which it
+// is not what it was before, until ctx ends.
+func (p *program) tellDrain(ctx context.Context, service *admin.Client, ticks <-chan time.Time, told chan<- struct{}) {
+	defer close(told)
 	last := ""
 	for {
 		select {
