@@ -58,10 +58,36 @@ func listenBeside(addr netip.AddrPort, beside []net.Listener) (net.Listener, err
 	l, err := listenTCP(addr, func(network, address string, c syscall.RawConn) error {
 		return errors.Join(controlListener(network, address, c), setInt(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	})
-	if err == nil {
-		err = share(l, 0)
+	if err != nil {
+		return nil, err
 	}
-	return l, err
+	if err := share(l, 0); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	unshare(addrPort(l.Addr()))
+	return l, nil
+}
+
+// unshare makes the kernel forget that sockets of this port could be joined: it
+// remembers the last bind(2) that succeeded, not what the sockets are set to now. One
+// of the other family is in nobody's way. Where that fails the port stays one that
+// programs of this user can join if they ask for it (SO_REUSEPORT).
+func unshare(addr netip.AddrPort) {
+	family, at := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(addr.Port()), Addr: netip.IPv6Loopback().As16()})
+	if addr.Addr().Is6() {
+		family, at = unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: [4]byte{127, 0, 0, 1}}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if family == unix.AF_INET6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	_ = unix.Bind(fd, at)
 }
 
 func setInt(c syscall.RawConn, level, option, value int) error {

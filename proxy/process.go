@@ -50,7 +50,7 @@ type Process struct {
 
 	sessionPrefix string // tells the sessions of one process from those of its predecessor
 	lastSession   atomic.Uint64
-	transfers     atomic.Int64   // agreed on or running
+	transfers     atomic.Int64   // being agreed on, agreed on or running: one for each session at most
 	sessions      sync.WaitGroup // sessions and their lingering transfers
 
 	drain     chan struct{} // closed when no new work is wanted

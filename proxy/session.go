@@ -54,6 +54,7 @@ type session struct {
 	bandwidth bandwidth // of its transfers
 
 	wait     *portWait // for a data port
+	slot     bool      // among those that limits.transfers allows
 	data     *transfer // agreed on, not yet used
 	transfer *running  // in use
 	last     *transfer // done; it may wait for its client's FIN
@@ -188,6 +189,9 @@ func (s *session) busy() bool {
 // a session that has nothing left to do.
 func (s *session) advance() error {
 	for !s.busy() {
+		if s.data == nil {
+			s.freeSlot()
+		}
 		switch {
 		case len(s.queue) > 0 && (!s.serverGone || s.queue[0].sent):
 			if err := s.dispatch(s.next()); err != nil {
@@ -341,6 +345,7 @@ func (s *session) end(err error) {
 	flushed := s.client.flush()
 	s.abandon()
 	s.releasePorts()
+	s.freeSlot()
 	if s.server != nil {
 		s.server.close()
 	} else if s.connecting != nil {

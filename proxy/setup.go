@@ -113,7 +113,7 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
-	if limit := s.rt.limits.Transfers; limit > 0 && s.p.transfers.Load() >= int64(limit) && s.data == nil {
+	if !s.takeSlot() {
 		s.log.Warn().Str("user", s.user).Str("verb", verb).Str("limit", "transfers").Msg("no data connection")
 		return refuse(425, textTransfers, nil)
 	}
@@ -123,6 +123,28 @@ func (s *session) setUp(verb string, target netip.AddrPort) error {
 		return refuse(425, textNoConnect, err)
 	}
 	return s.leasePorts(&setup{client: verb, target: target, attempts: attempts})
+}
+
+// takeSlot makes one of the transfers that limits.transfers allows this session's,
+// until it has none: advance gives it back.
+func (s *session) takeSlot() bool {
+	if s.slot {
+		return true
+	}
+	limit := int64(s.rt.limits.Transfers)
+	if n := s.p.transfers.Add(1); limit > 0 && n > limit {
+		s.p.transfers.Add(-1)
+		return false
+	}
+	s.slot = true
+	return true
+}
+
+func (s *session) freeSlot() {
+	if s.slot {
+		s.slot = false
+		s.p.transfers.Add(-1)
+	}
 }
 
 // dropData ends a data connection that was agreed on and not used.

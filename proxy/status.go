@@ -12,7 +12,7 @@ type Status struct {
 	ByFrontend   map[string]int // of these, where there are any
 	SessionLimit int
 	Started      uint64 // sessions, since the process began
-	Transfers    int    // data connections agreed on or in use
+	Transfers    int    // data connections agreed on or in use, or about to be
 	Applied      time.Time
 	Draining     bool
 	Ports        []portpool.Usage // of the ranges that are in use or waited for

@@ -80,19 +80,12 @@ func (s *session) startTransfer(client, server leg, m modes) *transfer {
 		accepted: make(chan struct{}),
 		finished: make(chan struct{}),
 		results:  make(chan *result, 1),
-		done:     s.p.transferDone,
+		done:     s.p.sessions.Done,
 	}
 	t.ctx, t.cancel = context.WithCancelCause(s.p.cut)
 	s.p.sessions.Add(1)
-	s.p.transfers.Add(1)
 	t.spawn(t.run)
 	return t
-}
-
-// transferDone is the end of a transfer's goroutine.
-func (p *Process) transferDone() {
-	p.transfers.Add(-1)
-	p.sessions.Done()
 }
 
 // accept lets the data flow in direction d. announced is false where the server

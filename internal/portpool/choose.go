@@ -118,8 +118,10 @@ func (p *Pool) choose(r *Request, now time.Time) (*Lease, error) {
 			if cause = err; !concernsPort(err) {
 				return nil, bindError(r, err)
 			}
+			wait = wait || errors.Is(err, errOverlap)
 		case busy:
 			cause = pt.busyCause
+			wait = wait || errors.Is(cause, errOverlap)
 		default:
 			wait = true
 		}
@@ -135,6 +137,7 @@ func (p *Pool) choose(r *Request, now time.Time) (*Lease, error) {
 		if cause = err; !concernsPort(err) {
 			return nil, bindError(r, err)
 		}
+		wait = wait || errors.Is(err, errOverlap)
 	}
 	if wait {
 		return nil, nil
@@ -240,7 +243,9 @@ type busyPort struct {
 func (p *Pool) setBusy(pt *port, err error, now time.Time) {
 	pt.busyUntil, pt.busyCause = now.Add(busyTime), err
 	p.busy = append(p.busy, busyPort{pt, pt.busyUntil})
-	p.events.Busy(pt.addr, err)
+	if !errors.Is(err, errOverlap) {
+		p.events.Busy(pt.addr, err)
+	}
 }
 
 // forget drops a port that there is nothing more to say about.

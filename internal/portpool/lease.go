@@ -90,6 +90,7 @@ func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
 		return
 	}
 	p.closeIdle(l.port)
+	p.unblock(l.port, now)
 }
 
 // end makes Accept fail with err, closes a connection that nobody took, and
@@ -137,5 +138,6 @@ func (p *Pool) release(l *Lease, used bool, now time.Time) {
 		return
 	}
 	p.offer(pt, &l.request, now)
+	p.unblock(pt, now)
 	p.forget(pt)
 }

@@ -28,7 +28,7 @@ type listening struct {
 func (p *Pool) openPort(pt *port) error {
 	if o := p.overlapping(pt.addr); o.IsValid() {
 		// The kernel may let both listen, and then prefers the single address.
-		return fmt.Errorf("%s is listened on: %w", o, syscall.EADDRINUSE)
+		return fmt.Errorf("%w: %s: %w", errOverlap, o, syscall.EADDRINUSE)
 	}
 	ln, err := p.listen(pt.addr)
 	if err != nil {
@@ -39,28 +39,6 @@ func (p *Pool) openPort(pt *port) error {
 	p.running.Add(1)
 	p.spawn(func() { p.acceptLoop(o) })
 	return nil
-}
-
-// overlapping finds an open port of ours that takes connections for addr, or the
-// reverse: the one is a wildcard and the other a single address of its family. A
-// configuration has no such ports, but two that follow each other may.
-func (p *Pool) overlapping(addr netip.AddrPort) netip.AddrPort {
-	if !addr.Addr().IsUnspecified() {
-		all := netip.IPv4Unspecified()
-		if addr.Addr().Is6() {
-			all = netip.IPv6Unspecified()
-		}
-		if pt := p.ports[netip.AddrPortFrom(all, addr.Port())]; pt != nil && pt.open != nil {
-			return pt.addr
-		}
-		return netip.AddrPort{}
-	}
-	for _, pt := range p.ports {
-		if pt.open != nil && pt.addr.Port() == addr.Port() && pt.addr != addr && pt.addr.Addr().Is4() == addr.Addr().Is4() {
-			return pt.addr
-		}
-	}
-	return netip.AddrPort{}
 }
 
 // closeIdle stops listening on a port without pending leases. It is done with

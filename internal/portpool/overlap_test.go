@@ -3,8 +3,8 @@ package portpool
 import (
 	"errors"
 	"net/netip"
-	"syscall"
 	"testing"
+	"time"
 )
 
 // Two configurations that follow each other may listen on one address and on all.
@@ -21,13 +21,21 @@ func TestWildcardAndSingleAddressDoNotShareAPort(t *testing.T) {
 			first, second := ask(one, alice, 1), ask(one, bob, 2)
 			first.Local, second.Local = netip.MustParseAddr(tt.first), netip.MustParseAddr(tt.second)
 			l := t.must(first)
-			if _, err := t.try(second); !errors.Is(err, ErrBind) || !errors.Is(err, syscall.EADDRINUSE) {
+			if _, err := t.try(second); !errors.Is(err, ErrFull) {
 				t.Errorf("%s beside %s: %v", tt.second, tt.first, err)
 			}
+			w := t.wait(second, 10*time.Second)
+			t.pass(busyTime)
+			if w.over() {
+				t.Errorf("%s beside %s: %s", tt.second, tt.first, w.result())
+			}
 			l.Close()
+			t.want(w, "lent at 1s")
+			w.lease.Close()
 			t.pass(quarantineTime)
-			t.must(second).Close()
-			t.pass(quarantineTime)
+			if n := t.events.get("busy"); n != 0 {
+				t.Errorf("%d ports are said to be another program's", n)
+			}
 		})
 	}
 	onFakes(t, func(t *bench) { // Other families and other addresses are others' affair.
