@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -39,13 +40,44 @@ func BenchmarkParse200(b *testing.B) { benchmarkParse(b, 200) }
 
 func BenchmarkParse500(b *testing.B) { benchmarkParse(b, 500) }
 
-func benchmarkParse(b *testing.B, n int) {
-	text := []byte(large(n))
+func BenchmarkParse2000Backends(b *testing.B) {
+	var text strings.Builder
+	text.WriteString(minimal)
+	for i := range 2000 {
+		fmt.Fprintf(&text, "[backend.tenant-%d]\nservers = [\"10.0.%d.%d:21\"]\ndata = \"passive\"\n", i, i/200, i%200+1)
+	}
+	benchmarkText(b, text.String())
+}
+
+func benchmarkParse(b *testing.B, n int) { benchmarkText(b, large(n)) }
+
+func benchmarkText(b *testing.B, config string) {
+	text := []byte(config)
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Parse("config.toml", text); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A file takes as much memory as it is long, and not as the square of it; so
+// it does not take as much time, either.
+func TestLargeFilesTakeTheirShare(t *testing.T) {
+	text := []byte(large(200))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c, err := Parse("config.toml", text)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Frontends) != 200 || len(c.Backends) != 200 {
+		t.Errorf("%d frontends, %d backends", len(c.Frontends), len(c.Backends))
+	}
+	const share = 300 // bytes per byte; 54 when this was written
+	if n := after.TotalAlloc - before.TotalAlloc; n > share*uint64(len(text)) {
+		t.Errorf("%d bytes take %d", len(text), n)
 	}
 }

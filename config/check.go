@@ -206,22 +206,34 @@ func (r *reader) checkPorts(ranges []portUse, all []listener) {
 
 // checkLoops reports servers that are ftproxy itself.
 func (r *reader) checkLoops(k *checks) {
+	own := make(map[netip.AddrPort]listener, len(k.listeners))
+	for _, l := range k.listeners {
+		if _, known := own[l.addr]; !known {
+			own[l.addr] = l
+		}
+	}
 	for _, s := range k.servers {
 		ip, err := netip.ParseAddr(s.server.Host)
 		if err != nil {
 			continue
 		}
-		for _, l := range k.listeners {
-			if l.addr.Port() != s.server.Port {
-				continue
-			}
-			if l.addr.Addr() == ip || l.addr.Addr().IsUnspecified() && ip.IsLoopback() && sameOrWildcard(l.addr.Addr(), ip) {
-				r.fault(s.line, s.key, fmt.Sprintf("%q is ftproxy itself, by %s", s.server, place(l.key, l.line)),
-					"write the address of the FTP server")
-				break
-			}
+		l, found := own[netip.AddrPortFrom(ip, s.server.Port)]
+		if !found && ip.IsLoopback() {
+			l, found = own[netip.AddrPortFrom(unspecified(ip), s.server.Port)]
+		}
+		if found {
+			r.fault(s.line, s.key, fmt.Sprintf("%q is ftproxy itself, by %s", s.server, place(l.key, l.line)),
+				"write the address of the FTP server")
 		}
 	}
+}
+
+// unspecified returns the wildcard address of the family of ip.
+func unspecified(ip netip.Addr) netip.Addr {
+	if ip.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
 }
 
 func place(key string, line int) string { return fmt.Sprintf("%s (line %d)", key, line) }

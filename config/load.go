@@ -77,7 +77,7 @@ func parse(data string) (*Config, []Problem) {
 			Hint:    "begin with a copy of config.toml.example",
 		}}
 	}
-	r := &reader{doc: doc, problems: problems, lines: make(map[string]int)}
+	r := &reader{doc: doc, problems: problems, lines: make(map[string]int, doc.length)}
 	c := r.config()
 	return c, r.problems
 }

@@ -28,7 +28,7 @@ type position struct {
 // locate returns where each key of text stands, by its dotted path. The text
 // is known to be sound; what is deeper than maxDepth, or in an array, is left out.
 func locate(text string) map[string]mark {
-	w := &walker{text: text, line: 1, marks: make(map[string]mark)}
+	w := &walker{text: text, line: 1, marks: make(map[string]mark, strings.Count(text, "="))}
 	var table position
 	for w.blank(); w.i < len(w.text); w.blank() {
 		start := w.i
@@ -202,8 +202,8 @@ func (w *walker) move(i int) {
 // stringEnd returns the offset behind the string that begins at offset i.
 func stringEnd(text string, i int) int {
 	quote := text[i : i+1]
-	if triple := strings.Repeat(quote, 3); strings.HasPrefix(text[i:], triple) {
-		quote = triple
+	if rest := text[i:]; strings.HasPrefix(rest, `"""`) || strings.HasPrefix(rest, "'''") {
+		quote = rest[:3]
 	}
 	for j := i + len(quote); j < len(text); j++ {
 		switch {
