@@ -197,7 +197,7 @@ func TestControlCommandsWithoutService(t *testing.T) {
 		socket := filepath.Join(t.TempDir(), "none")
 		r = runInBackground(t, command, "-socket", socket)
 		if code, text := r.exit(), r.stderr.String(); code != 1 ||
-			!strings.HasPrefix(text, "ftproxy: ftproxy cannot be reached at "+socket+": there is no such socket: is ftproxy running") {
+			!strings.HasPrefix(text, "ftproxy: cannot reach the service at "+socket+": there is no such socket: is ftproxy running") {
 			t.Errorf("%s: exit code %d\n%s", command, code, text)
 		}
 

@@ -15,7 +15,7 @@ import (
 
 // Why a request got no answer.
 var (
-	ErrNotReachable = errors.New("ftproxy cannot be reached")
+	ErrNotReachable = errors.New("cannot reach the service")
 	ErrUnanswered   = errors.New("the service ended without saying how")
 )
 
