@@ -462,6 +462,51 @@ func joins(addr netip.Addr, port uint16) error {
 	return err
 }
 
+// The sockets of one port share it with each other for the moment in which the
+// second is opened, and never with another program afterwards.
+func TestNobodyJoinsAListener(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		st := setStage(t)
+		addrs := []netip.Addr{f.one, f.all}
+		if f.other.IsValid() {
+			addrs = append(addrs, f.other)
+		}
+		for i, listen := range []netip.Addr{f.one, f.all, f.one, f.all} {
+			st.listenOnly(listen)
+			for _, a := range addrs {
+				if i == 0 && a == f.other {
+					continue // It is not ours yet.
+				}
+				if err := joins(a, st.port); !errors.Is(err, syscall.EADDRINUSE) {
+					t.Errorf("listening on %v after %d changes: %v, want %v", a, i, err, syscall.EADDRINUSE)
+				}
+			}
+		}
+	})
+}
+
+// A configuration that was refused after its wildcard had been opened leaves the
+// port as closed to others as it was.
+func TestNobodyJoinsAfterARefusedConfiguration(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		taken, err := net.Listen("tcp", netip.AddrPortFrom(f.one, 0).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+		st := setStage(t)
+		st.listenOnly(f.one)
+		wanted := st.configured(f.all)
+		wanted.Frontends[0].Listen = append(wanted.Frontends[0].Listen, addrPort(taken.Addr()))
+		if err := st.process.Apply(wanted); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+		if err := joins(f.one, st.port); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("another program joins the port: %v", err)
+		}
+	})
+}
+
 // A configuration of which one address is taken leaves everything as it was.
 func TestRefusedConfigurationOpensNothing(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
