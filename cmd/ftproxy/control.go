@@ -78,6 +78,9 @@ const statusLimit = 30 * time.Second
 
 var errNoAnswer = fmt.Errorf("the service has not answered for %v; its log may tell why", statusLimit)
 
+// errMoved is said where a reload finds nobody.
+var errMoved = errors.New("where control.socket is what you have changed, name the one before with -socket")
+
 // A controlRequest says where the running service is.
 type controlRequest struct {
 	config, socket string
@@ -134,7 +137,7 @@ func (p *program) reload(ctx context.Context, c *command, args []string) int {
 		fmt.Fprintln(p.stderr, refusal.Text)
 		return p.unchanged()
 	case errors.Is(err, admin.ErrNotReachable) && r.socket == "":
-		return p.failed(fmt.Errorf("%w; if control.socket is what you have changed, name the one before with -socket", err))
+		return p.failed(errors.Join(err, errMoved))
 	case err != nil:
 		return p.failed(err)
 	}
