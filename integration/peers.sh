@@ -34,6 +34,7 @@ peers() {
 	install nodejs           node
 	node    basic-ftp
 	install strace           strace
+	install systemd          systemd-analyze
 	install iproute2         ip
 	install tcpdump          tcpdump
 	install nftables         nft
