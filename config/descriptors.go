@@ -8,7 +8,7 @@ import (
 // What one of each needs of file descriptors.
 const (
 	sessionDescriptors  = 2  // its two control connections
-	transferDescriptors = 5  // two data connections, a port that listens, a pipe's two ends
+	transferDescriptors = 4  // two data connections, a pipe's two ends
 	otherDescriptors    = 64 // standard streams, the poller, logs, names, scrapes, commands, reloads
 )
 
@@ -16,9 +16,10 @@ const (
 // c lets it do at once:
 //
 //	2 for each session (limits.sessions)
-//	5 for each transfer (limits.transfers, or sessions where that is 0 or more than them)
-//	1 for each port of each distinct pair of passive_ports and local address
-//	1 for each port of each distinct data_ports, where servers may connect to them
+//	4 for each transfer (limits.transfers, or sessions where that is 0 or more than them)
+//	1 for each data port that may listen: those of each distinct pair of passive_ports and
+//	  local address, and of each distinct data_ports where servers may connect to them;
+//	  but no more than transfers, because a port listens for one
 //	1 for each listening address, that of admin and the control socket included
 //	64 for the rest
 //
@@ -54,9 +55,11 @@ func (c *Config) Descriptors() (needed int) {
 			pools[pool{ports: b.DataPorts}] = true
 		}
 	}
+	ports := int64(0)
 	for p := range pools {
-		n += int64(p.ports.Len())
+		ports += int64(p.ports.Len())
 	}
+	n += min(ports, transfers)
 	if c.Admin.Listen.IsValid() {
 		n++
 	}
