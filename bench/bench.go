@@ -290,7 +290,11 @@ func raiseLimit() int {
 
 // most is how many sessions the load, and a proxy that is one process, have
 // descriptors for.
-func (b *bench) most() int { return (b.descriptors - 2*stubPorts) / 2 }
+func (b *bench) most() int { return (b.descriptors - 2*stubPorts - 4*runningMost) / 2 }
+
+// runningMost is how many transfers run at once at most, with some to spare: each
+// has two connections and a pipe.
+const runningMost = 600
 
 // allowedCores lists the cores that this process may use.
 func allowedCores() (all []int, err error) {

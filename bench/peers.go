@@ -76,6 +76,13 @@ func relayCommand(b *bench, s settings, _ string) ([]string, error) {
 
 func relayVersion(*bench) (string, error) { return goVersion(), nil }
 
+// ftproxyLimits ask for as much as the machine has descriptors for.
+const ftproxyLimits = `[limits]
+sessions = %d
+transfers = %d
+
+`
+
 const ftproxyConfig = `[frontend.bench]
 listen = "%s:%d"
 passive_ports = "%d-%d"
@@ -90,7 +97,14 @@ func ftproxyCommand(against bool) func(*bench, settings, string) ([]string, erro
 	return func(b *bench, s settings, dir string) ([]string, error) {
 		config := filepath.Join(dir, "config.toml")
 		text := fmt.Sprintf(ftproxyConfig, s.addr, s.port, s.first, min(s.last, s.first+99), s.server, s.serverPort, s.inside, s.inside+99)
-		return []string{b.binary(against), "serve", "-config", config}, write(config, text)
+		command := []string{b.binary(against), "serve", "-config", config}
+		if err := write(config, fmt.Sprintf(ftproxyLimits, b.most(), runningMost)+text); err != nil {
+			return nil, err
+		}
+		if exec.Command(b.binary(against), "check", "-config", config).Run() == nil {
+			return command, nil
+		}
+		return command, write(config, text) // An older one does not know of transfers, nor bounds them.
 	}
 }
 

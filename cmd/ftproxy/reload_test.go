@@ -163,8 +163,8 @@ func TestCheckDescriptors(t *testing.T) {
 		}
 	}
 	want := fmt.Sprintf("limits.sessions = 1000 needs %d file descriptors, and this process may have %d: set LimitNOFILE=%d "+
-		"in the systemd unit, or `ulimit -n %d` before the start, or write limits.sessions = 800", needed, needed-1400, needed, needed)
-	if err := checkDescriptors(conf, needed-1400); err == nil || err.Error() != want {
+		"in the systemd unit, or `ulimit -n %d` before the start, or write limits.sessions = 800", needed, needed-1200, needed, needed)
+	if err := checkDescriptors(conf, needed-1200); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	if err := checkDescriptors(conf, 20); err == nil || strings.Contains(err.Error(), "write") {
