@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -300,6 +302,78 @@ func TestControlCloseCuts(t *testing.T) {
 	if err := s.Close(context.Background()); err != nil {
 		t.Errorf("second Close: %v", err)
 	}
+}
+
+// A pipeListener gives out connections that synctest knows.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
+
+func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	l.conns <- theirs
+	return ours, nil
+}
+
+// A drain may take longer than any deadline of the server, while those who never
+// finish their request are cut.
+func TestControlDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(ControlServer)
+		s.http = s.answering(&fakeService{drain: func(ctx context.Context) (Drained, error) {
+			select {
+			case <-time.After(10 * time.Hour):
+				return Drained{Cut: true}, nil
+			case <-ctx.Done():
+				return Drained{}, context.Cause(ctx)
+			}
+		}}, zerolog.Nop())
+		l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- s.http.Serve(l) }()
+
+		for _, begun := range []string{"", "POST /v1/drain HTTP/1.1\r\n", "POST /v1/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"} {
+			conn, _ := l.dial(t.Context(), "", "")
+			if _, err := io.WriteString(conn, begun); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, _ = io.Copy(io.Discard, conn)
+			if took := time.Since(began); took > time.Minute {
+				t.Errorf("%q is cut after %v", begun, took)
+			}
+			conn.Close()
+		}
+
+		c := &Client{path: "pipe", http: &http.Transport{DialContext: l.dial, DisableKeepAlives: true}}
+		if d, err := c.Drain(t.Context()); err != nil || !d.Cut {
+			t.Errorf("Drain = %+v, %v", d, err)
+		}
+		if err := s.http.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
 }
 
 // Who leaves before the answer ends the request's context, and no more.

@@ -20,8 +20,7 @@ const maxControlBody = 4 << 10
 type ControlServer struct {
 	http   *http.Server
 	socket *controlSocket
-	stop   context.CancelFunc // ends the context of each request
-	served chan struct{}      // closed when serve has returned
+	served chan struct{} // closed when serve has returned
 }
 
 // ListenControl makes a Unix socket at path and passes what is asked there to a.
@@ -35,20 +34,8 @@ func ListenControl(path string, a Actions, logger zerolog.Logger) (*ControlServe
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	s := &ControlServer{
-		socket: socket,
-		stop:   stop,
-		served: make(chan struct{}),
-	}
-	s.http = &http.Server{
-		Handler:           s.routes(ctx, a),
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(lineWriter{logger}, "", 0),
-	}
+	s := &ControlServer{socket: socket, served: make(chan struct{})}
+	s.http = s.answering(a, logger)
 	go s.serve(logger)
 	return s, nil
 }
@@ -58,12 +45,11 @@ func (s *ControlServer) Path() string { return s.socket.path }
 
 // Close removes the socket, unless another one has taken its path. It takes no
 // more requests and lets running ones end and be answered until ctx does; then it
-// ends their contexts and cuts them, and does not wait for what they have called
-// of Actions. So a call of Close from within Actions waits for itself until ctx
+// cuts them, which ends their contexts, and does not wait for what they have
+// called of Actions. So a call of Close from within Actions waits for itself until ctx
 // ends. It is safe to repeat.
 func (s *ControlServer) Close(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
-	s.stop()
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
@@ -86,8 +72,19 @@ func (s *ControlServer) serve(logger zerolog.Logger) {
 	}
 }
 
-// routes answers requests. Their contexts end with their connection, and with ctx.
-func (s *ControlServer) routes(ctx context.Context, a Actions) http.Handler {
+func (s *ControlServer) answering(a Actions, logger zerolog.Logger) *http.Server {
+	return &http.Server{ // Without WriteTimeout: a drain takes as long as the longest transfer.
+		Handler:           s.routes(a),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(lineWriter{logger}, "", 0),
+	}
+}
+
+// routes answers requests, whose contexts end with their connection.
+func (s *ControlServer) routes(a Actions) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+reloadPath, func(w http.ResponseWriter, r *http.Request) {
 		done, err := a.Reload(r.Context())
@@ -125,13 +122,7 @@ func (s *ControlServer) routes(ctx context.Context, a Actions) http.Handler {
 			refuse(w, http.StatusBadRequest, err)
 			return
 		}
-		// A drain takes as long as the longest transfer. A deadline that passes
-		// meanwhile would end the request's context.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-		asked, cancel := context.WithCancelCause(r.Context())
-		defer cancel(nil)
-		defer context.AfterFunc(ctx, func() { cancel(http.ErrServerClosed) })()
-		mux.ServeHTTP(w, r.WithContext(asked))
+		mux.ServeHTTP(w, r)
 	})
 }
 
