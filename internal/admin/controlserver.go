@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -46,8 +47,8 @@ func (s *ControlServer) Path() string { return s.socket.path }
 // Close removes the socket, unless another one has taken its path. It takes no
 // more requests and lets running ones end and be answered until ctx does; then it
 // cuts them, which ends their contexts, and does not wait for what they have
-// called of Actions. So a call of Close from within Actions waits for itself until ctx
-// ends. It is safe to repeat.
+// called of Actions. So a call of Close from within Actions waits for itself
+// until ctx ends. It is safe to repeat.
 func (s *ControlServer) Close(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *ControlServer) routes(a Actions) http.Handler {
 	})
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
 		st := a.Status()
-		st.Frontends, st.Ranges = list(st.Frontends), list(st.Ranges)
+		st.Frontends, st.Ranges = list(slices.Clone(st.Frontends)), list(st.Ranges)
 		for i := range st.Frontends {
 			st.Frontends[i].Listen = list(st.Frontends[i].Listen)
 		}
