@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 
 	"ftproxy/config"
 )
@@ -42,7 +43,7 @@ func (p *program) serve(ctx context.Context, c *command, args []string) int {
 	}
 	log, target := newLogger(conf.Log, p.stderr)
 	s := newService(log)
-	s.file, s.target, s.warnings = *path, target, p.warnings
+	s.file, s.target, s.warnings = absolute(*path), target, p.warnings
 	s.warn(conf)
 	if err := s.start(conf); err != nil {
 		return p.failed(err)
@@ -56,6 +57,14 @@ func (p *program) serve(ctx context.Context, c *command, args []string) int {
 		return exitCut
 	}
 	return exitOK
+}
+
+// absolute is where a file is, whatever the working directory of whoever reads it.
+func absolute(path string) string {
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
 }
 
 // warn logs what a configuration allows but is unwise, as check prints it.

@@ -194,13 +194,18 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	}
 	err = s.process.Shutdown(stopping)
 	s.cut = errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	close(s.left)
 	close(released)
 	<-watched
 	s.mu.Lock()
-	s.closing.Wait()
-	s.doors.close() // last, so that they tell of the drain
+	last := s.doors
+	s.doors = doors{}
 	s.mu.Unlock()
+	s.closing.Wait()
+	// Who waits for the end of the drain may start another ftproxy then: the
+	// control socket, which tells of it, is the last.
+	doors{admin: last.admin}.close()
+	close(s.left)
+	doors{control: last.control}.close()
 	unwatch()
 	<-fed
 	s.notify.close()
