@@ -41,7 +41,7 @@ func (s *service) Status() admin.Status {
 		PID:           os.Getpid(),
 		Started:       s.began,
 		ConfiguredAt:  st.Applied,
-		Config:        s.file,
+		Config:        absolute(s.file),
 		LastReload:    reloaded,
 		Sessions:      st.Sessions,
 		SessionsLimit: st.SessionLimit,

@@ -31,8 +31,10 @@ func (s *service) reload(cause string) (admin.Reloaded, error) {
 			s.log.Error().Str("problem", strings.TrimRight(line, "\n")).Msg("configuration refused")
 		}
 		s.log.Error().Str("cause", cause).Str("file", s.file).Msg("not reloaded, the configuration in force stays")
+		s.notify.status("The last reload was refused, the configuration before it is in force.")
 		return admin.Reloaded{}, err
 	}
+	s.notify.status("")
 	s.log.Info().Str("cause", cause).Str("file", s.file).Int("changes", len(done.Changes)).
 		Dur("took", time.Since(began)).Msg("reloaded")
 	return done, nil

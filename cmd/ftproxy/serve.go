@@ -43,7 +43,7 @@ func (p *program) serve(ctx context.Context, c *command, args []string) int {
 	}
 	log, target := newLogger(conf.Log, p.stderr)
 	s := newService(log)
-	s.file, s.target, s.warnings = absolute(*path), target, p.warnings
+	s.file, s.target, s.warnings = *path, target, p.warnings
 	s.warn(conf)
 	if err := s.start(conf); err != nil {
 		return p.failed(err)

@@ -173,6 +173,7 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	cause := s.wait(ctx, signals)
 	s.serving.Store(false)
 	s.notify.stopping()
+	s.notify.status("Leaving service, running transfers may end.")
 	s.mu.Lock() // No reload from now on: the process refuses it.
 	timeouts := s.conf.Timeouts
 	s.mu.Unlock()
