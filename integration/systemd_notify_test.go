@@ -93,7 +93,7 @@ func notified(t *testing.T, config string, m *serviceManager) *process {
 }
 
 // The service manager is told that ftproxy is ready once clients can connect,
-// that it reloads, successfully or not, that it stops and how long that may
+// that it reloads and what came of it, that it stops and how long that may
 // take, and all the time that it lives.
 func TestNotify(t *testing.T) {
 	throughProxy(t)
@@ -114,17 +114,17 @@ func TestNotify(t *testing.T) {
 
 	const reloading = `RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*`
 	ftproxy.cmd.Process.Signal(syscall.SIGHUP)
-	manager.expect(t, reloading, "READY=1")
+	manager.expect(t, reloading, "STATUS=", "READY=1")
 	write(t, path, good+"nonsense = 1\n")
 	ftproxy.cmd.Process.Signal(syscall.SIGHUP)
-	manager.expect(t, reloading, "READY=1")
+	manager.expect(t, reloading, "STATUS=The last reload was refused.*", "READY=1")
 	greeted(t, c.listen)
 	write(t, path, strings.Replace(good, fmt.Sprintf("passive_ports = %q", p.passive), fmt.Sprintf(`passive_ports = "%d"`, p.passive.first), 1))
 	argv := readUnit(t).command(t, "ExecReload", path)
 	if out, err := ftproxyCommand(argv...).CombinedOutput(); err != nil || !strings.Contains(string(out), "passive_ports") {
 		t.Errorf("%q: %v\n%s", argv, err, out)
 	}
-	manager.expect(t, reloading, "READY=1")
+	manager.expect(t, reloading, "STATUS=", "READY=1")
 
 	r, code, err := dialRaw(p.client, c.listen[0], patience)
 	if err != nil || code != 220 {
@@ -156,7 +156,7 @@ func TestNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	ftproxy.cmd.Process.Signal(syscall.SIGTERM)
-	manager.expect(t, "STOPPING=1", `EXTEND_TIMEOUT_USEC=24[0-9]{8}`)
+	manager.expect(t, "STOPPING=1", "STATUS=Leaving service.*", `EXTEND_TIMEOUT_USEC=24[0-9]{8}`)
 	beats = manager.beats.Load()
 	waitFor(t, "the watchdog is fed while ftproxy stops", patience, func() bool { return manager.beats.Load() > beats+3 })
 	if code := ftproxy.stop(t, syscall.SIGTERM); !readUnit(t).success(code) || code == 0 {
