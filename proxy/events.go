@@ -19,9 +19,10 @@ func (e poolEvents) Returned(r portpool.Request, _ bool) { e.p.metrics.LeaseRetu
 func (e poolEvents) Waiting(r portpool.Request)          { e.p.metrics.LeaseWaiting(r.Ports.String()) }
 func (e poolEvents) Full(r portpool.Request)             { e.p.metrics.LeaseFull(r.Ports.String()) }
 
-func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr) {
+// Stranger tells the sides apart by their ports: only servers' are held.
+func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr, hold bool) {
 	at := metrics.Client
-	if rt := e.p.runtime.Load(); rt != nil && rt.isInside(local.Port()) {
+	if hold {
 		at = metrics.Server
 	}
 	e.p.metrics.StrangerClosed(at)

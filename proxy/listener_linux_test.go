@@ -583,6 +583,7 @@ func TestApplyAfterShutdown(t *testing.T) {
 	one := netip.MustParseAddr("127.0.0.1")
 	st.listenOnly(one)
 	st.leave()
+	st.sockets.opened = func() { t.Error("a socket was opened") }
 	if err := st.process.Apply(st.configured(one)); !errors.Is(err, ErrShutdown) {
 		t.Errorf("Apply: %v, want %v", err, ErrShutdown)
 	}
@@ -610,7 +611,16 @@ func TestApplyRacesShutdown(t *testing.T) {
 		}
 		<-opened // It is under way.
 		racing.Go(func() { _ = st.process.Shutdown(t.Context()) })
-		racing.Wait()
+		over := make(chan struct{})
+		go func() {
+			racing.Wait()
+			close(over)
+		}()
+		select {
+		case <-over:
+		case <-time.After(socketTimeout):
+			t.Fatal("the process does not leave service")
+		}
 		for _, err := range failed {
 			switch {
 			case err == nil:

@@ -128,13 +128,3 @@ func (rt *Runtime) addHosts(p config.PublicAddress) {
 		}
 	}
 }
-
-// isInside tells whether port is one that servers connect to.
-func (rt *Runtime) isInside(port uint16) bool {
-	for _, fe := range rt.frontends {
-		if fe.backend.dataPorts.Contains(port) {
-			return true
-		}
-	}
-	return false
-}

@@ -19,8 +19,10 @@ var (
 func (s *service) reload(cause string) (admin.Reloaded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notify.reloading()
-	defer s.notify.ready()
+	if s.serving.Load() { // Once it stops, a service manager wants to hear nothing else.
+		s.notify.reloading()
+		defer s.notify.ready()
+	}
 	began := time.Now()
 	done, err := s.reloadFile()
 	s.reloaded = &admin.ReloadStatus{At: began, OK: err == nil}
@@ -31,7 +33,9 @@ func (s *service) reload(cause string) (admin.Reloaded, error) {
 			s.log.Error().Str("problem", strings.TrimRight(line, "\n")).Msg("configuration refused")
 		}
 		s.log.Error().Str("cause", cause).Str("file", s.file).Msg("not reloaded, the configuration in force stays")
-		s.notify.status("The last reload was refused, the configuration before it is in force.")
+		if s.serving.Load() {
+			s.notify.status("The last reload was refused, the configuration before it is in force.")
+		}
 		return admin.Reloaded{}, err
 	}
 	s.notify.status("")

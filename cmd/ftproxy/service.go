@@ -125,6 +125,9 @@ func (s *service) swap(conf *config.Config, opened doors) (closing doors) {
 	return closing
 }
 
+// lastWords is what a service manager allows for the end itself, after the drain.
+const lastWords = 15 * time.Second
+
 // doorLimit bounds what an unfinished request may delay a close by.
 const doorLimit = time.Second
 
@@ -177,7 +180,7 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	s.mu.Lock() // No reload from now on: the process refuses it.
 	timeouts := s.conf.Timeouts
 	s.mu.Unlock()
-	s.notify.extend(timeouts.ShutdownDelay + timeouts.Drain + doorLimit)
+	s.notify.extend(timeouts.ShutdownDelay + timeouts.Drain + lastWords)
 	s.log.Info().Str("cause", cause).Stringer("shutdown_delay", timeouts.ShutdownDelay).
 		Stringer("drain", timeouts.Drain).Msg("stopping")
 

@@ -49,6 +49,7 @@ var confined = map[string][]string{
 	"github.com/pires/go-proxyproto":          {"proxy"},
 	"github.com/rs/zerolog":                   {"proxy", "internal/admin", "cmd/ftproxy"},
 	"github.com/fclairamb/ftpserverlib":       {"cmd/ftproxy"},
+	"github.com/coreos/go-systemd":            {"cmd/ftproxy"},
 	"github.com/prometheus/client_golang/api": nil,
 }
 

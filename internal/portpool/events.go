@@ -16,8 +16,9 @@ type Events interface {
 	Full(r Request)
 	// Expired: an unused lease was taken back for one who waits; Returned follows.
 	Expired(r Request)
-	// Stranger: a connection that belongs to no lease was closed.
-	Stranger(local netip.AddrPort, peer netip.Addr)
+	// Stranger: a connection that belongs to no lease was closed. hold tells
+	// whether the port listened for a lease with Hold.
+	Stranger(local netip.AddrPort, peer netip.Addr, hold bool)
 	// Busy: a port cannot be listened on, usually because another program has it.
 	Busy(local netip.AddrPort, err error)
 	// AcceptFailed: the listener could not accept (too many open files) and
@@ -28,11 +29,11 @@ type Events interface {
 // NoEvents ignores all events. Embed it to be told of some only.
 type NoEvents struct{}
 
-func (NoEvents) Leased(Request)                      {}
-func (NoEvents) Returned(Request, bool)              {}
-func (NoEvents) Waiting(Request)                     {}
-func (NoEvents) Full(Request)                        {}
-func (NoEvents) Expired(Request)                     {}
-func (NoEvents) Stranger(netip.AddrPort, netip.Addr) {}
-func (NoEvents) Busy(netip.AddrPort, error)          {}
-func (NoEvents) AcceptFailed(netip.AddrPort, error)  {}
+func (NoEvents) Leased(Request)                            {}
+func (NoEvents) Returned(Request, bool)                    {}
+func (NoEvents) Waiting(Request)                           {}
+func (NoEvents) Full(Request)                              {}
+func (NoEvents) Expired(Request)                           {}
+func (NoEvents) Stranger(netip.AddrPort, netip.Addr, bool) {}
+func (NoEvents) Busy(netip.AddrPort, error)                {}
+func (NoEvents) AcceptFailed(netip.AddrPort, error)        {}

@@ -209,12 +209,12 @@ func (c *count) Returned(_ Request, used bool) {
 		c.add("used")
 	}
 }
-func (c *count) Waiting(Request)                     { c.add("waiting") }
-func (c *count) Full(Request)                        { c.add("full") }
-func (c *count) Expired(Request)                     { c.add("expired") }
-func (c *count) Stranger(netip.AddrPort, netip.Addr) { c.add("stranger") }
-func (c *count) Busy(netip.AddrPort, error)          { c.add("busy") }
-func (c *count) AcceptFailed(netip.AddrPort, error)  { c.add("accept failed") }
+func (c *count) Waiting(Request)                           { c.add("waiting") }
+func (c *count) Full(Request)                              { c.add("full") }
+func (c *count) Expired(Request)                           { c.add("expired") }
+func (c *count) Stranger(netip.AddrPort, netip.Addr, bool) { c.add("stranger") }
+func (c *count) Busy(netip.AddrPort, error)                { c.add("busy") }
+func (c *count) AcceptFailed(netip.AddrPort, error)        { c.add("accept failed") }
 
 // A bench is a pool on a fake network in a synctest bubble.
 type bench struct {

@@ -20,12 +20,13 @@ const (
 type listening struct {
 	port   *port
 	ln     net.Listener
+	hold   bool          // it was opened for a lease with Hold
 	closed bool          // guarded by the pool's mutex
 	quit   chan struct{} // closed with it, for a loop that pauses
 }
 
 // openPort begins to listen.
-func (p *Pool) openPort(pt *port) error {
+func (p *Pool) openPort(pt *port, hold bool) error {
 	if o := p.overlapping(pt.addr); o.IsValid() {
 		// The kernel may let both listen, and then prefers the single address.
 		return fmt.Errorf("%w: %s: %w", errOverlap, o, syscall.EADDRINUSE)
@@ -34,7 +35,7 @@ func (p *Pool) openPort(pt *port) error {
 	if err != nil {
 		return err
 	}
-	o := &listening{port: pt, ln: ln, quit: make(chan struct{})}
+	o := &listening{port: pt, ln: ln, hold: hold, quit: make(chan struct{})}
 	pt.open = o
 	p.running.Add(1)
 	p.spawn(func() { p.acceptLoop(o) })
@@ -122,7 +123,7 @@ func (p *Pool) arrived(o *listening, conn net.Conn) bool {
 		p.deliver(lease, conn, now)
 		p.arm(now)
 	} else {
-		p.events.Stranger(o.port.addr, peer)
+		p.events.Stranger(o.port.addr, peer, o.hold)
 	}
 	open := !o.closed
 	p.mu.Unlock()
