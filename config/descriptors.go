@@ -12,6 +12,10 @@ const (
 	otherDescriptors    = 64 // standard streams, the poller, logs, names, scrapes, commands, reloads
 )
 
+// KeptDescriptors returns how many of limit file descriptors are kept for the
+// sessions that run: new ones are refused when fewer are free.
+func KeptDescriptors(limit int) int { return min(256, limit/8) }
+
 // Descriptors returns how many file descriptors the process needs for all that
 // c lets it do at once:
 //
@@ -22,6 +26,9 @@ const (
 //	  but no more than transfers, because a port listens for one
 //	1 for each listening address, that of admin and the control socket included
 //	64 for the rest
+//
+// and, so that all of this is there before new sessions are refused, what
+// [KeptDescriptors] keeps of the result.
 //
 // A local address of a family is that of passive_bind, or else each address on
 // which the frontend listens for the family; a wildcard is one.
@@ -66,5 +73,9 @@ func (c *Config) Descriptors() (needed int) {
 	if c.Control.Socket != "" {
 		n++
 	}
-	return int(min(n, math.MaxInt))
+	needed = int(min(n, math.MaxInt32-256)) // More than any system has.
+	for used := needed; needed-KeptDescriptors(needed) < used; {
+		needed++
+	}
+	return needed
 }

@@ -30,6 +30,22 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
+// FindControlSocket returns the control.socket of the file at path, also where
+// other keys of the file are at fault: whoever has ftproxy leave service must not
+// have to mend a configuration first. It returns "" if there is none, or if the
+// file cannot be read so far.
+func FindControlSocket(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	c, _ := parse(string(data))
+	if c == nil {
+		return ""
+	}
+	return c.Control.Socket
+}
+
 // unreadable says why there is no file to read.
 func unreadable(path string, err error) Errors {
 	p := Problem{File: path, Message: "cannot be read: " + err.Error(), Hint: "name a configuration with -config FILE", Err: err}
@@ -39,7 +55,7 @@ func unreadable(path string, err error) Errors {
 		p.Hint = "copy config.toml.example there, or name another file with -config FILE"
 	case errors.Is(err, fs.ErrPermission):
 		p.Message = "permission denied"
-		p.Hint = fmt.Sprintf("let the user that ftproxy runs as (uid %d) read it", os.Getuid())
+		p.Hint = fmt.Sprintf("let the user that this ftproxy runs as (uid %d) read it", os.Getuid())
 	case errors.Is(err, syscall.EISDIR):
 		p.Message = "is a directory"
 		p.Hint = "name the file in it, for example " + strings.TrimSuffix(path, "/") + "/config.toml"

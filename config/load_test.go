@@ -30,7 +30,7 @@ func TestLoadUnreadable(t *testing.T) {
 		{"directory", dir, nil, ": is a directory; name the file in it, for example " + dir + "/config.toml"},
 		{"a file as folder", filepath.Join(large, "config.toml"), nil, ": cannot be read: open " + large + "/config.toml: not a directory; name a configuration with -config FILE"},
 		{"too large", large, nil, ":1: the file is larger than 256 KiB; name a configuration with -config FILE"},
-		{"not allowed", secret, fs.ErrPermission, ": permission denied; let the user that ftproxy runs as (uid "},
+		{"not allowed", secret, fs.ErrPermission, ": permission denied; let the user that this ftproxy runs as (uid "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.path == secret && os.Getuid() == 0 {
@@ -177,5 +177,28 @@ servers = "10.0.0.5"
 `)
 	if len(c.Frontends) != 2 || len(c.Frontends[0].Listen) != 3 {
 		t.Errorf("%+v", c.Frontends)
+	}
+}
+
+// The socket is found in a file that has faults elsewhere, and only there.
+func TestFindControlSocket(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"[control]\nsocket = \"/run/c\"\n", "/run/c"}, // It has no frontend.
+		{"[timeouts]\nidle = 5\n[control]\nsocket = \"/run/c\"\n", "/run/c"},
+		{"[control]\nsocket = \"run/c\"\n", ""},
+		{"[control]\nsocket = 5\n", ""},
+		{"[frontend", ""},
+		{"", ""},
+	} {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := FindControlSocket(path); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+	if got := FindControlSocket(filepath.Join(t.TempDir(), "none")); got != "" {
+		t.Errorf("no file: %q", got)
 	}
 }

@@ -19,6 +19,9 @@ const firstSign = "@ftproxy-data-ports"
 // first tells whether this process is the first ftproxy of its network namespace.
 var first = sync.OnceValue(func() bool { return holdSign(firstSign) })
 
+// takeSign settles that at the start rather than at the first data port.
+func takeSign() { first() }
+
 // holdSign takes an abstract name until the process ends, if nobody has it.
 func holdSign(name string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

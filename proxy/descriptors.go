@@ -6,13 +6,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
-)
 
-// What of the descriptors is kept for the sessions that run: a new session is
-// refused when fewer are free.
-const (
-	keptMost = 256
-	keptPart = 8 // of all, at most one in so many
+	"ftproxy/config"
+	"ftproxy/internal/splice"
 )
 
 // descriptors watches over the process's file descriptors. A new one is always the
@@ -24,6 +20,7 @@ type descriptors struct {
 	mu     sync.Mutex
 	spare  *os.File // closed to accept one more connection when none is free
 	closed bool
+	told   time.Time // when it was last logged that none is free
 }
 
 func (d *descriptors) init(limit int) {
@@ -61,21 +58,54 @@ func (d *descriptors) scarce(conn net.Conn) bool {
 	}
 	number := 0
 	_ = raw.Control(func(fd uintptr) { number = int(fd) })
-	return number >= d.limit-min(keptMost, d.limit/keptPart)
+	return number >= d.limit-config.KeptDescriptors(d.limit)
 }
 
-// turnAwayTime bounds the wait for a connection that may be gone by now.
-const turnAwayTime = 10 * time.Millisecond
+const (
+	// turnAwayTime bounds the wait for a connection that may be gone by now.
+	turnAwayTime = 10 * time.Millisecond
+	// exhaustedPause is how long nobody is accepted while no descriptor is free.
+	exhaustedPause = 20 * time.Millisecond
+	// exhaustedNews is how often that is logged.
+	exhaustedNews = time.Minute
+)
 
-// turnAway refuses one connection when there is no descriptor to accept it with:
-// its client gets 421 rather than silence. It reports false if it could not.
+// exhausted is what a listener does instead of accepting when no descriptor is free:
+// whoever waits there gets 421 rather than silence. It returns when accepting is
+// worth another try.
+func (p *Process) exhausted(l *listener, cause error) {
+	if p.descriptors.isNews() {
+		p.log.Error().Err(cause).Stringer("listen", l.key).
+			Msg("no file descriptor is free")
+	}
+	if waiting(l.Listener) && p.turnAway(l) {
+		return
+	}
+	select {
+	case <-time.After(exhaustedPause):
+	case <-p.drain:
+	}
+}
+
+func (d *descriptors) isNews() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	news := time.Since(d.told) > exhaustedNews
+	if news {
+		d.told = time.Now()
+	}
+	return news
+}
+
+// turnAway refuses one connection with the spare descriptor. It reports false if
+// there was none, or the connection is gone.
 func (p *Process) turnAway(l *listener) bool {
 	d := &p.descriptors
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.reserve() // Somebody else may have taken it the last time.
 	timed, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
 	if d.spare == nil || !ok {
-		d.reserve()
 		return false
 	}
 	_ = d.spare.Close()
@@ -87,13 +117,11 @@ func (p *Process) turnAway(l *listener) bool {
 	if err != nil {
 		return false
 	}
-	client := addrPort(conn.RemoteAddr())
-	name := ""
-	if fe := p.runtime.Load().frontendAt(l.key, addrPort(conn.LocalAddr()).Addr()); fe != nil {
-		name = fe.name
-		p.metrics.SessionRefused(name, "descriptors")
+	fe := p.runtime.Load().frontendAt(l.key, addrPort(conn.LocalAddr()).Addr())
+	if fe == nil {
+		splice.Reset(conn)
+		return true
 	}
-	p.log.Warn().Str("frontend", name).Stringer("client", client).Str("limit", "descriptors").Msg("session refused")
-	refuseClient(conn, "descriptors")
+	p.refuse(conn, fe, "descriptors")
 	return true
 }

@@ -444,7 +444,7 @@ func TestUnknownDescriptors(t *testing.T) {
 	running := sm.admitted(sm.connect("running"))
 	sm.tell("hoard")
 	waiting := sm.connect("waiting")
-	running.await(`"message":"accept failed"`)
+	running.await(`"message":"no file descriptor is free"`)
 	running.noop()
 	sm.tell("release")
 	sm.admitted(waiting).noop()

@@ -46,13 +46,23 @@ func wildcard(addr netip.AddrPort) netip.AddrPort {
 type listenerSet map[netip.AddrPort]*listener
 
 // beside lists the listeners for single addresses that a wildcard has to be
-// bound beside, because they stay.
+// bound beside, because they stay; and with them the other family's wildcard,
+// which the kernel has in the same place.
 func (set listenerSet) beside(addr netip.AddrPort) (others []net.Listener) {
 	if addr.Port() == 0 || !addr.Addr().IsUnspecified() {
 		return nil
 	}
 	for key, l := range set {
 		if key != addr && wildcard(key) == addr {
+			others = append(others, l.Listener)
+		}
+	}
+	if len(others) > 0 {
+		other := netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
+		if addr.Addr().Is6() {
+			other = netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
+		}
+		if l := set[other]; l != nil {
 			others = append(others, l.Listener)
 		}
 	}
@@ -64,6 +74,26 @@ func (set listenerSet) listens(addr netip.AddrPort) bool {
 	return set[addr] != nil || addr.Port() != 0 && set[wildcard(addr)] != nil
 }
 
+// needed tells whether the listener key serves a frontend: of its address, of all
+// addresses, or, being for all, of a single one that has no listener of its own.
+func (set listenerSet) needed(key netip.AddrPort, rt *Runtime) bool {
+	if rt.frontends[key] != nil {
+		return true
+	}
+	if key.Port() == 0 {
+		return false
+	}
+	if rt.frontends[wildcard(key)] != nil {
+		return true
+	}
+	for addr := range rt.frontends {
+		if wildcard(addr) == key && set[addr] == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // listen opens the listeners that rt needs and the process does not have yet.
 func (p *Process) listen(rt *Runtime) (listenerSet, error) {
 	p.mu.Lock()
@@ -73,6 +103,9 @@ func (p *Process) listen(rt *Runtime) (listenerSet, error) {
 	var failed []error
 	for addr, fe := range rt.frontends {
 		if open.listens(addr) {
+			if err := p.probe(addr, open); err != nil {
+				failed = append(failed, &ListenError{Frontend: fe.name, Addr: addr, Err: err})
+			}
 			continue
 		}
 		l, err := p.network.Listen(addr, open.beside(addr)...)
@@ -86,6 +119,7 @@ func (p *Process) listen(rt *Runtime) (listenerSet, error) {
 			continue
 		}
 		opened[addr] = &listener{Listener: l, key: addr}
+		open[addr] = opened[addr]
 	}
 	if len(failed) == 0 {
 		return opened, nil
@@ -94,6 +128,19 @@ func (p *Process) listen(rt *Runtime) (listenerSet, error) {
 		_ = l.Close()
 	}
 	return nil, errors.Join(failed...)
+}
+
+// probe tells whether this machine has an address that a wildcard's socket would
+// serve: binding it would tell, but the port is taken.
+func (p *Process) probe(addr netip.AddrPort, open listenerSet) error {
+	if open[addr] != nil {
+		return nil
+	}
+	l, err := p.network.ListenData(netip.AddrPortFrom(addr.Addr(), 0))
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // withoutIPv6 tells whether addr is the IPv6 half of ":21" on a machine where
@@ -144,9 +191,8 @@ func (p *Process) accept(l *listener) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-			if p.turnAway(l) {
-				continue
-			}
+			p.exhausted(l, err)
+			continue
 		}
 		p.log.Error().Err(err).Stringer("listen", l.key).Msg("accept failed")
 		select {
@@ -168,25 +214,24 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 		splice.Reset(conn)
 		return
 	}
-	client := addrPort(conn.RemoteAddr())
 	why := ""
 	if p.descriptors.scarce(conn) {
 		why = "descriptors"
 	} else {
-		why = p.admit(fe.name, client.Addr(), rt.limits)
+		why = p.admit(rt, fe.name, addrPort(conn.RemoteAddr()).Addr())
 	}
 	if why != "" {
-		p.metrics.SessionRefused(fe.name, why)
-		p.log.Warn().Str("frontend", fe.name).Stringer("client", client).Str("limit", why).Msg("session refused")
-		refuseClient(conn, why)
+		p.refuse(conn, fe, why)
 		return
 	}
 	s := newSession(p, rt, fe, conn)
 	go s.run()
 }
 
-// refuseClient answers a client that gets no session, and takes over conn.
-func refuseClient(conn net.Conn, why string) {
+// refuse answers a client that gets no session, and takes over conn.
+func (p *Process) refuse(conn net.Conn, fe *frontend, why string) {
+	p.metrics.SessionRefused(fe.name, why)
+	p.log.Warn().Str("frontend", fe.name).Stringer("client", addrPort(conn.RemoteAddr())).Str("limit", why).Msg("session refused")
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."

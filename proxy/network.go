@@ -38,6 +38,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, Interv
 
 // Listen opens a control listener with SO_OOBINLINE.
 func (TCP) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
+	takeSign()
 	if len(beside) == 0 {
 		return listenTCP(addr, controlListener)
 	}

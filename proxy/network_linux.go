@@ -61,33 +61,57 @@ func listenBeside(addr netip.AddrPort, beside []net.Listener) (net.Listener, err
 	if err != nil {
 		return nil, err
 	}
+	unshare(addrPort(l.Addr()))
 	if err := share(l, 0); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
-	unshare(addrPort(l.Addr()))
 	return l, nil
 }
 
-// unshare makes the kernel forget that sockets of this port could be joined: it
-// remembers the last bind(2) that succeeded, not what the sockets are set to now. One
-// of the other family is in nobody's way. Where that fails the port stays one that
-// programs of this user can join if they ask for it (SO_REUSEPORT).
+// unshare makes the kernel forget that the sockets of a port could be joined: it
+// remembers the address of the last one that was bound with SO_REUSEPORT, not what
+// the sockets are set to now. The address bound here is nobody's (RFC 5737, RFC
+// 6666) and of the other family, so it is in nobody's way. Where that fails the port
+// stays one that programs of this user can join if they ask for it.
 func unshare(addr netip.AddrPort) {
-	family, at := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(addr.Port()), Addr: netip.IPv6Loopback().As16()})
+	family, level, free := unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_FREEBIND
+	at := unix.Sockaddr(&unix.SockaddrInet6{Port: int(addr.Port()), Addr: netip.MustParseAddr("100::1").As16()})
 	if addr.Addr().Is6() {
-		family, at = unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: [4]byte{127, 0, 0, 1}}
+		family, level, free = unix.AF_INET, unix.SOL_IP, unix.IP_FREEBIND
+		at = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: [4]byte{192, 0, 2, 1}}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	for _, o := range [][2]int{{unix.SOL_SOCKET, unix.SO_REUSEADDR}, {unix.SOL_SOCKET, unix.SO_REUSEPORT}, {level, free}} {
+		_ = unix.SetsockoptInt(fd, o[0], o[1], 1)
+	}
 	if family == unix.AF_INET6 {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
 	_ = unix.Bind(fd, at)
+}
+
+// waiting tells whether somebody waits to be accepted. It needs no descriptor.
+func waiting(l net.Listener) bool {
+	c, ok := l.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ready := false
+	_ = raw.Control(func(fd uintptr) {
+		p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(p[:], 0)
+		ready = n > 0
+	})
+	return ready
 }
 
 func setInt(c syscall.RawConn, level, option, value int) error {

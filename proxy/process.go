@@ -48,7 +48,8 @@ type Process struct {
 	workers     workers.Pool
 	runtime     atomic.Pointer[Runtime]
 
-	sessionPrefix string // tells the sessions of one process from those of its predecessor
+	lingering     atomic.Int64 // sessions that only wait for their client's FIN
+	sessionPrefix string       // tells the sessions of one process from those of its predecessor
 	lastSession   atomic.Uint64
 	transfers     atomic.Int64   // being agreed on, agreed on or running: one for each session at most
 	sessions      sync.WaitGroup // sessions and their lingering transfers
@@ -80,7 +81,7 @@ func New(o Options) *Process {
 		sessionPrefix: hex.EncodeToString(prefix),
 		drain:         make(chan struct{}),
 		listeners:     make(listenerSet),
-		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int)},
+		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
 	}
 	p.descriptors.init(o.Descriptors)
 	p.ports = portpool.New(o.Network.ListenData, poolEvents{p: p}, p.workers.Go)
@@ -106,11 +107,14 @@ func (p *Process) Apply(c *config.Config) error {
 	if err := p.checkSources(c); err != nil {
 		return err
 	}
+	p.resolve(rt)
 	opened, err := p.listen(rt)
+	if err != nil && p.Draining() { // A listener beside it may be closed by now.
+		return ErrShutdown
+	}
 	if err != nil {
 		return err
 	}
-	p.resolve(rt)
 	if !p.enforce(rt, opened) {
 		for _, l := range opened {
 			_ = l.Close()
@@ -140,7 +144,7 @@ func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
 		go p.accept(l)
 	}
 	for addr, l := range p.listeners {
-		if !rt.listensWith(addr) {
+		if !p.listeners.needed(addr, rt) {
 			delete(p.listeners, addr)
 			_ = l.Close()
 		}
@@ -224,7 +228,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 func (p *Process) busy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.counts.total > 0
+	return p.counts.total > int(p.lingering.Load())
 }
 
 func (p *Process) waitSessions(ended chan<- struct{}) {
@@ -238,13 +242,15 @@ type sessionCounts struct {
 	total      int
 	byClient   map[netip.Addr]int
 	byFrontend map[string]int
+	byRuntime  map[*Runtime]int
 }
 
 // admit counts a new session of client at a frontend, or says which limit
 // forbids it.
-func (p *Process) admit(frontend string, client netip.Addr, limits config.Limits) (refusal string) {
+func (p *Process) admit(rt *Runtime, frontend string, client netip.Addr) (refusal string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	limits := rt.limits
 	switch {
 	case p.draining:
 		return "draining"
@@ -256,12 +262,13 @@ func (p *Process) admit(frontend string, client netip.Addr, limits config.Limits
 	p.counts.total++
 	p.counts.byClient[client]++
 	p.counts.byFrontend[frontend]++
+	p.counts.byRuntime[rt]++
 	p.sessions.Add(1)
 	return ""
 }
 
 // dismiss takes back what admit counted.
-func (p *Process) dismiss(frontend string, client netip.Addr) {
+func (p *Process) dismiss(rt *Runtime, frontend string, client netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts.total--
@@ -270,6 +277,9 @@ func (p *Process) dismiss(frontend string, client netip.Addr) {
 	}
 	if p.counts.byFrontend[frontend]--; p.counts.byFrontend[frontend] == 0 {
 		delete(p.counts.byFrontend, frontend)
+	}
+	if p.counts.byRuntime[rt]--; p.counts.byRuntime[rt] == 0 {
+		delete(p.counts.byRuntime, rt)
 	}
 	p.sessions.Done()
 }

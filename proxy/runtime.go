@@ -49,6 +49,9 @@ type backend struct {
 // frontendAt is the frontend of a connection to the address local that came in by
 // the listener key. One for that very address goes before one for all addresses.
 func (rt *Runtime) frontendAt(key netip.AddrPort, local netip.Addr) *frontend {
+	if key.Port() == 0 { // Each such listener has a port of its own.
+		return rt.frontends[key]
+	}
 	if fe := rt.frontends[netip.AddrPortFrom(local, key.Port())]; fe != nil {
 		return fe
 	}
@@ -56,26 +59,6 @@ func (rt *Runtime) frontendAt(key netip.AddrPort, local netip.Addr) *frontend {
 		return fe
 	}
 	return rt.frontends[wildcard(key)]
-}
-
-// listensWith tells whether the listener key serves a frontend: of its address,
-// of all addresses, or, being for all, of any single one.
-func (rt *Runtime) listensWith(key netip.AddrPort) bool {
-	if rt.frontends[key] != nil {
-		return true
-	}
-	if key.Port() == 0 {
-		return false
-	}
-	if rt.frontends[wildcard(key)] != nil {
-		return true
-	}
-	for addr := range rt.frontends {
-		if wildcard(addr) == key {
-			return true
-		}
-	}
-	return false
 }
 
 // newRuntime builds the rules from a checked configuration.

@@ -363,7 +363,7 @@ func (s *session) end(err error) {
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
 		Dur("duration", time.Since(s.began)).Msg("session ended")
-	s.p.dismiss(s.fe.name, s.clientAddr.Addr())
+	s.p.dismiss(s.rt, s.fe.name, s.clientAddr.Addr())
 }
 
 // lingerClient sends our FIN and waits a little for the client's: closing with
@@ -372,6 +372,8 @@ func (s *session) lingerClient() {
 	if s.client.ended {
 		return
 	}
+	s.p.lingering.Add(1)
+	defer s.p.lingering.Add(-1)
 	s.client.halfClose()
 	limit := time.NewTimer(s.rt.timeouts.Linger)
 	defer limit.Stop()

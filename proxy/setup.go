@@ -132,12 +132,16 @@ func (s *session) takeSlot() bool {
 		return true
 	}
 	limit := int64(s.rt.limits.Transfers)
-	if n := s.p.transfers.Add(1); limit > 0 && n > limit {
-		s.p.transfers.Add(-1)
-		return false
+	for {
+		n := s.p.transfers.Load()
+		if limit > 0 && n >= limit {
+			return false
+		}
+		if s.p.transfers.CompareAndSwap(n, n+1) {
+			s.slot = true
+			return true
+		}
 	}
-	s.slot = true
-	return true
 }
 
 func (s *session) freeSlot() {

@@ -10,6 +10,7 @@ import (
 type Status struct {
 	Sessions     int            // that live now
 	ByFrontend   map[string]int // of these, where there are any
+	Earlier      int            // of these, with the rules of an earlier configuration
 	SessionLimit int
 	Started      uint64 // sessions, since the process began
 	Transfers    int    // data connections agreed on or in use, or about to be
@@ -38,6 +39,7 @@ func (p *Process) Status() Status {
 	}
 	if rt := p.runtime.Load(); rt != nil {
 		st.SessionLimit = rt.limits.Sessions
+		st.Earlier = st.Sessions - p.counts.byRuntime[rt]
 	}
 	return st
 }

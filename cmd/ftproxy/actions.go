@@ -32,9 +32,6 @@ func (s *service) Drain(ctx context.Context) (admin.Drained, error) {
 // Status tells what the service does now.
 func (s *service) Status() admin.Status {
 	st := s.process.Status()
-	s.mu.Lock()
-	conf, reloaded := s.conf, s.reloaded
-	s.mu.Unlock()
 	status := admin.Status{
 		Version:       buildVersion(),
 		State:         "serving",
@@ -42,8 +39,9 @@ func (s *service) Status() admin.Status {
 		Started:       s.began,
 		ConfiguredAt:  st.Applied,
 		Config:        absolute(s.file),
-		LastReload:    reloaded,
+		LastReload:    s.reloaded.Load(),
 		Sessions:      st.Sessions,
+		SessionsOlder: st.Earlier,
 		SessionsLimit: st.SessionLimit,
 		SessionsTotal: int(st.Started),
 		Transfers:     st.Transfers,
@@ -51,6 +49,10 @@ func (s *service) Status() admin.Status {
 	}
 	if !s.serving.Load() {
 		status.State = "draining"
+	}
+	conf := s.conf.Load()
+	if conf == nil { // The start is not over.
+		return status
 	}
 	open := s.process.Addrs()
 	for _, f := range conf.Frontends {

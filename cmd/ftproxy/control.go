@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"ftproxy/config"
 	"ftproxy/internal/admin"
 )
 
@@ -85,6 +87,7 @@ var errMoved = errors.New("where control.socket is what you have changed, name t
 type controlRequest struct {
 	config, socket string
 	named          bool   // -config was given
+	strict         bool   // the configuration must have no faults
 	instead        string // what does the same without a control socket
 }
 
@@ -103,8 +106,16 @@ func (p *program) find(r controlRequest) (c *admin.Client, ok bool) {
 	if r.socket != "" && !r.named {
 		return admin.DialControl(r.socket), true
 	}
+	if !r.strict {
+		if socket := cmp.Or(r.socket, config.FindControlSocket(r.config)); socket != "" {
+			return admin.DialControl(socket), true
+		}
+	}
 	conf, ok := p.load(r.config)
 	if !ok {
+		if !r.strict {
+			p.complain("with -socket PATH no configuration is needed")
+		}
 		return nil, false
 	}
 	switch {
@@ -123,7 +134,7 @@ func (p *program) reload(ctx context.Context, c *command, args []string) int {
 	if !ok {
 		return code
 	}
-	r.instead = "SIGHUP reloads, too"
+	r.strict, r.instead = true, "SIGHUP reloads, too"
 	service, ok := p.find(r)
 	if !ok {
 		return p.unchanged()
@@ -206,9 +217,6 @@ func (p *program) status(ctx context.Context, c *command, args []string) int {
 	r.instead = "the log and the metrics tell, too"
 	service, ok := p.find(r)
 	if !ok {
-		if r.socket == "" {
-			p.complain("with -socket PATH the status needs no configuration")
-		}
 		return exitFailed
 	}
 	ctx, done := p.untilSignal(ctx)

@@ -34,6 +34,9 @@ func statusScreen(st admin.Status, now time.Time) string {
 	fact("in force", "%s", since(st.ConfiguredAt))
 	lastReload(fact, &b, st.LastReload, now)
 	fact("sessions", "%s now, %d since the start", outOf(st.Sessions, st.SessionsLimit), st.SessionsTotal)
+	if st.SessionsOlder > 0 {
+		fact("", "%d of them with the rules of an earlier configuration", st.SessionsOlder)
+	}
 	fact("transfers", "%d now", st.Transfers)
 	if st.Descriptors.Used > 0 {
 		fact("descriptors", "%s", outOf(st.Descriptors.Used, st.Descriptors.Limit))

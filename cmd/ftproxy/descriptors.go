@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -23,6 +24,9 @@ func descriptorLimit() int {
 // openDescriptors is how many of them are open now, or 0 where nothing tells.
 func openDescriptors() int {
 	dir, err := os.Open("/proc/self/fd")
+	if errors.Is(err, syscall.EMFILE) {
+		return descriptorLimit()
+	}
 	if err != nil {
 		return 0
 	}

@@ -31,13 +31,22 @@ func newLogger(c config.Log, w io.Writer) (zerolog.Logger, *logTarget) {
 	return zerolog.New(t).Sample(t).Hook(zerolog.HookFunc(stamp)), t
 }
 
-// configure changes what the target's loggers write from now on.
-func (t *logTarget) configure(c config.Log) {
+func levelOf(c config.Log) zerolog.Level {
 	level, err := zerolog.ParseLevel(c.Level)
 	if err != nil {
-		level = zerolog.InfoLevel // config lets no other word pass
+		return zerolog.InfoLevel // config lets no other word pass
 	}
-	t.level.Store(int32(level))
+	return level
+}
+
+// lower has them write more, if c has a lower level.
+func (t *logTarget) lower(c config.Log) {
+	t.level.Store(min(t.level.Load(), int32(levelOf(c))))
+}
+
+// configure changes what the target's loggers write from now on.
+func (t *logTarget) configure(c config.Log) {
+	t.level.Store(int32(levelOf(c)))
 	w := io.Writer(escapingWriter{t.out})
 	if c.Format == "console" {
 		w = zerolog.ConsoleWriter{Out: t.out, NoColor: !isTerminal(t.out), FormatTimestamp: func(t any) string {

@@ -19,49 +19,52 @@ var (
 func (s *service) reload(cause string) (admin.Reloaded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.serving.Load() { // Once it stops, a service manager wants to hear nothing else.
-		s.notify.reloading()
-		defer s.notify.ready()
+	if !s.serving.Load() {
+		s.log.Error().Str("cause", cause).Err(errStopping).Msg("not reloaded, the configuration in force stays")
+		return admin.Reloaded{}, errStopping
 	}
+	s.notify.reloading()
 	began := time.Now()
-	done, err := s.reloadFile()
-	s.reloaded = &admin.ReloadStatus{At: began, OK: err == nil}
+	done, err := s.reloadFile(cause, began)
+	news := &admin.ReloadStatus{At: began, OK: err == nil}
+	status := ""
 	if err != nil {
-		s.reloaded.Error = err.Error()
+		news.Error = err.Error()
 		s.metrics.ConfigurationLoaded(false, began)
 		for line := range strings.Lines(err.Error()) {
 			s.log.Error().Str("problem", strings.TrimRight(line, "\n")).Msg("configuration refused")
 		}
 		s.log.Error().Str("cause", cause).Str("file", s.file).Msg("not reloaded, the configuration in force stays")
-		if s.serving.Load() {
-			s.notify.status("The last reload was refused, the configuration before it is in force.")
-		}
-		return admin.Reloaded{}, err
+		status = "The last reload was refused, the configuration before it is in force."
 	}
-	s.notify.status("")
-	s.log.Info().Str("cause", cause).Str("file", s.file).Int("changes", len(done.Changes)).
-		Dur("took", time.Since(began)).Msg("reloaded")
-	return done, nil
+	s.reloaded.Store(news)
+	if s.serving.Load() { // Once it stops, a service manager is told nothing else.
+		s.notify.status(status)
+		s.notify.ready()
+	}
+	return done, err
 }
 
-func (s *service) reloadFile() (done admin.Reloaded, err error) {
-	switch {
-	case s.file == "":
+func (s *service) reloadFile(cause string, began time.Time) (done admin.Reloaded, err error) {
+	if s.file == "" {
 		return done, errNoFile
-	case !s.serving.Load():
-		return done, errStopping
 	}
 	conf, err := config.Load(s.file)
 	if err != nil {
 		return done, err
 	}
 	letSessionsGoFirst()
-	changes := config.Changes(s.conf, conf)
+	changes := config.Changes(s.conf.Load(), conf)
 	letSessionsGoFirst()
 	if err := s.enforce(conf); err != nil {
 		return done, err
 	}
 	letSessionsGoFirst()
+	// What has changed is told at the lower of the two levels.
+	if s.target != nil {
+		s.target.lower(conf.Log)
+		defer s.target.configure(conf.Log)
+	}
 	done.Warnings = s.warn(conf)
 	for i, c := range changes {
 		if i%50 == 49 {
@@ -70,6 +73,8 @@ func (s *service) reloadFile() (done admin.Reloaded, err error) {
 		s.log.Info().Str("key", c.Key).Str("old", c.Old).Str("new", c.New).Msg("configuration changed")
 		done.Changes = append(done.Changes, c.String())
 	}
+	s.log.Info().Str("cause", cause).Str("file", s.file).Int("changes", len(done.Changes)).
+		Dur("took", time.Since(began)).Msg("reloaded")
 	return done, nil
 }
 

@@ -85,8 +85,8 @@ func TestReloadsLoseNothing(t *testing.T) {
 		sessions atomic.Int64
 		faults   = make(chan error, busyClients)
 	)
-	at := netip.MustParseAddrPort("127.0.0.1:" + g.port)
 	for i := range busyClients {
+		at := netip.MustParseAddrPort(fmt.Sprintf("127.0.0.%d:%s", 1+i%2, g.port))
 		random := rand.New(rand.NewPCG(2, uint64(i)))
 		clients.Go(func() {
 			for !finished.Load() {
@@ -107,12 +107,12 @@ func TestReloadsLoseNothing(t *testing.T) {
 			refused++
 		}
 		write(text)
-		before := s.conf
+		before := s.conf.Load()
 		_, err := s.reload("test")
 		if (err == nil) != valid {
 			t.Fatalf("reload %d: %v\n%s", i, err, text)
 		}
-		if !valid && s.conf != before {
+		if !valid && s.conf.Load() != before {
 			t.Fatalf("reload %d was refused (%v) and changed the configuration", i, err)
 		}
 		// Each configuration has sessions that begin with it.
@@ -190,7 +190,8 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// configurations are made at random. All of them serve port at 127.0.0.1.
+// configurations are made at random. All of them serve port at 127.0.0.1 and
+// 127.0.0.2.
 type configurations struct {
 	random *rand.Rand
 	port   string
@@ -225,15 +226,15 @@ func (g *configurations) valid() string {
 	maybe("sessions_per_client = %d", 200+g.random.IntN(100))
 	maybe("transfers = %d", 200+g.random.IntN(100))
 
-	// The one that clients use, alone or among all addresses of the machine.
+	// The one that clients use, at two addresses or at all of the machine.
 	line("[frontend.main]")
 	listens := []string{
-		fmt.Sprintf(`["127.0.0.1:%s"]`, g.port),
+		fmt.Sprintf(`["127.0.0.1:%s", "127.0.0.2:%s"]`, g.port, g.port),
 		fmt.Sprintf(`["0.0.0.0:%s"]`, g.port),
-		fmt.Sprintf(`["127.0.0.2:%s", "127.0.0.1:%s"]`, g.port, g.port),
+		fmt.Sprintf(`["127.0.0.1:%s", "127.0.0.2:%s", "127.0.0.3:%s"]`, g.port, g.port, g.port),
 	}
 	line("listen = %s", g.one(listens...))
-	bind := g.one("", "127.0.0.1", "0.0.0.0")
+	bind := g.one("", "0.0.0.0")
 	g.frontend(line, maybe, bind)
 	for i := range g.random.IntN(4) {
 		line("[frontend.other%d]", i)
@@ -255,8 +256,8 @@ func (g *configurations) frontend(line, maybe func(format string, a ...any), bin
 	line("passive_bind = %q", bind)
 	line("backend = %q", g.one("a", "b"))
 	maybe("banner = %q", g.one("hello", "welcome"))
-	maybe("public_address = %q", g.one("auto", "127.0.0.1"))
-	maybe("passive_ports = %q", g.one("28400-28499", "28500-28599", "28600-28699"))
+	maybe("public_address = %q", "auto")
+	maybe("passive_ports = %q", g.one("28400-28499", "28500-28503", "28600-28601"))
 	maybe("data_peer = %q", g.one("exact", "/24"))
 	maybe("bandwidth = %q", g.one("500MB/s", "800MB/s"))
 	maybe("session_bandwidth = %q", g.one("100MB/s", "200MB/s"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -185,4 +186,64 @@ func TestDescriptorLimitIsTheHardOne(t *testing.T) {
 	if n := openDescriptors(); n < 3 {
 		t.Errorf("%d are open", n)
 	}
+}
+
+// A reload that takes its time, because a resolver does, holds up neither a stop
+// nor a status.
+func TestStopDuringAReload(t *testing.T) {
+	file := configFile(t, "127.0.0.1:0")
+	conf, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs syncBuffer
+	log, target := newLogger(conf.Log, &logs)
+	s := newService(log)
+	s.file, s.target, s.warnings = file, target, (&program{sysctl: "/proc/sys"}).warnings
+	if st := s.Status(); st.Sessions != 0 {
+		t.Errorf("before the start: %+v", st)
+	}
+	if err := s.start(conf); err != nil {
+		t.Fatal(err)
+	}
+	signals := make(chan os.Signal, 8)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.untilStopped(context.Background(), signals)
+		ended <- err
+	}()
+	s.mu.Lock() // what a reload holds
+	for range 3 {
+		signals <- syscall.SIGHUP
+	}
+	signals <- syscall.SIGTERM
+	waitFor(t, "the stop", func() bool { return strings.Contains(logs.String(), `"stopping"`) })
+	if st := s.Status(); st.State != "draining" || len(st.Frontends) != 1 {
+		t.Errorf("%+v", st)
+	}
+	s.mu.Unlock()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if text := logs.String(); strings.Contains(text, `"reloaded"`) || !strings.Contains(text, errStopping.Error()) {
+		t.Error(text)
+	}
+}
+
+// Raising the level does not hide what else has changed.
+func TestReloadThatRaisesTheLogLevel(t *testing.T) {
+	file := configFile(t, "127.0.0.1:0", "[log]", `level = "info"`, "[timeouts]", `idle = "5m"`)
+	r := runInBackground(t, "serve", "-config", file)
+	r.waitFor(r.stderr, `"listening"`)
+	rewriteFile(t, file, `"info"`, `"error"`)
+	rewriteFile(t, file, `"5m"`, `"6m"`)
+	r.signals <- syscall.SIGHUP
+	if e := event1(t, r.waitFor(r.stderr, `"reloaded"`), "reloaded"); e["changes"] != 2.0 {
+		t.Errorf("%v", e)
+	}
+	rewriteFile(t, file, `"error"`, `"info"`)
+	r.signals <- syscall.SIGHUP
+	r.waitFor(r.stderr, `"old":"\"error\""`)
+	r.signals <- syscall.SIGTERM
+	r.exit()
 }

@@ -33,11 +33,13 @@ type service struct {
 	left     chan struct{} // closed when the process has left service
 	cut      bool          // then: something had to be cut
 
-	mu       sync.Mutex // one reload at a time; guards what follows
-	conf     *config.Config
-	doors    doors
-	closing  sync.WaitGroup // doors that are not wanted any more
-	reloaded *admin.ReloadStatus
+	conf     atomic.Pointer[config.Config] // in force
+	reloaded atomic.Pointer[admin.ReloadStatus]
+	reloads  chan string // asked for by signals, with the cause
+
+	mu      sync.Mutex // one reload at a time; guards what follows
+	doors   doors
+	closing sync.WaitGroup // doors that are not wanted any more
 }
 
 // doors are the addresses of the service's own, beside those of the proxy.
@@ -56,6 +58,7 @@ func newService(log zerolog.Logger) *service {
 		began:   time.Now(),
 		asked:   make(chan string, 1),
 		left:    make(chan struct{}),
+		reloads: make(chan string, 1),
 	}
 }
 
@@ -84,11 +87,8 @@ func (s *service) enforce(conf *config.Config) error {
 		opened.close()
 		return explain(err)
 	}
-	if s.target != nil {
-		s.target.configure(conf.Log)
-	}
 	closing := s.swap(conf, opened)
-	s.conf = conf
+	s.conf.Store(conf)
 	s.metrics.ConfigurationLoaded(true, time.Now())
 	s.closing.Go(closing.close) // The reload that is under way may have come by one of them.
 	return nil
@@ -97,13 +97,14 @@ func (s *service) enforce(conf *config.Config) error {
 // open opens the doors that conf has and the service has not.
 func (s *service) open(conf *config.Config) (opened doors, err error) {
 	s.closing.Wait() // It may be the same address again.
-	if at := conf.Admin.Listen; at.IsValid() && (s.conf == nil || at != s.conf.Admin.Listen) {
+	old := s.conf.Load()
+	if at := conf.Admin.Listen; at.IsValid() && (old == nil || at != old.Admin.Listen) {
 		opened.admin, err = admin.New(at, s.metrics.Handler(), s.ready, s.log)
 		if err != nil {
 			return doors{}, &listenError{"admin", at, "admin.listen", err}
 		}
 	}
-	if path := conf.Control.Socket; path != "" && (s.conf == nil || path != s.conf.Control.Socket) {
+	if path := conf.Control.Socket; path != "" && s.wantsControl(conf) {
 		opened.control, err = admin.ListenControl(path, s, s.log)
 		if err != nil {
 			opened.close()
@@ -116,10 +117,11 @@ func (s *service) open(conf *config.Config) (opened doors, err error) {
 // swap takes the doors that were opened for conf in use, and returns those that
 // it does not have any more.
 func (s *service) swap(conf *config.Config, opened doors) (closing doors) {
-	if s.conf == nil || conf.Admin.Listen != s.conf.Admin.Listen {
+	old := s.conf.Load()
+	if old == nil || conf.Admin.Listen != old.Admin.Listen {
 		s.doors.admin, closing.admin = opened.admin, s.doors.admin
 	}
-	if s.conf == nil || conf.Control.Socket != s.conf.Control.Socket {
+	if opened.control != nil || conf.Control.Socket == "" {
 		s.doors.control, closing.control = opened.control, s.doors.control
 	}
 	return closing
@@ -127,6 +129,13 @@ func (s *service) swap(conf *config.Config, opened doors) (closing doors) {
 
 // lastWords is what a service manager allows for the end itself, after the drain.
 const lastWords = 15 * time.Second
+
+// wantsControl tells whether the control socket of conf is another than the one that
+// is open, or that one cannot be found any more.
+func (s *service) wantsControl(conf *config.Config) bool {
+	old := s.conf.Load()
+	return old == nil || conf.Control.Socket != old.Control.Socket || s.doors.control.Gone()
+}
 
 // doorLimit bounds what an unfinished request may delay a close by.
 const doorLimit = time.Second
@@ -150,7 +159,7 @@ func (s *service) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open := s.process.Addrs()
-	for _, f := range s.conf.Frontends {
+	for _, f := range s.conf.Load().Frontends {
 		for _, address := range f.Listen {
 			if a := open[address]; a != nil { // An IPv6 wildcard may be missing.
 				s.log.Info().Str("frontend", f.Name).Stringer("listen", a).Str("backend", f.Backend).Msg("listening")
@@ -173,13 +182,13 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	defer unwatch()
 	s.notify.ready()
 	fed := s.notify.watchdog(watching, s.alive)
+	reloaded := make(chan struct{})
+	go s.reloadOnSignal(reloaded)
 	cause := s.wait(ctx, signals)
 	s.serving.Store(false)
 	s.notify.stopping()
 	s.notify.status("Leaving service, running transfers may end.")
-	s.mu.Lock() // No reload from now on: the process refuses it.
-	timeouts := s.conf.Timeouts
-	s.mu.Unlock()
+	timeouts := s.conf.Load().Timeouts
 	s.notify.extend(timeouts.ShutdownDelay + timeouts.Drain + lastWords)
 	s.log.Info().Str("cause", cause).Stringer("shutdown_delay", timeouts.ShutdownDelay).
 		Stringer("drain", timeouts.Drain).Msg("stopping")
@@ -200,7 +209,9 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	s.cut = errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	close(released)
 	<-watched
-	s.mu.Lock()
+	close(s.reloads)
+	<-reloaded
+	s.mu.Lock() // A reload that was under way ends: the process refuses it.
 	last := s.doors
 	s.doors = doors{}
 	s.mu.Unlock()
@@ -242,8 +253,24 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) (cause str
 			if sig != syscall.SIGHUP {
 				return sig.String()
 			}
-			_, _ = s.reload(sig.String()) // It has logged what came of it.
+			s.askReload(sig.String())
 		}
+	}
+}
+
+// askReload has the file read again, after what is asked for already. A resolver
+// may take its time, and a signal to stop must not wait for it.
+func (s *service) askReload(cause string) {
+	select {
+	case s.reloads <- cause:
+	default: // The next one reads what is in the file now.
+	}
+}
+
+func (s *service) reloadOnSignal(ended chan<- struct{}) {
+	defer close(ended)
+	for cause := range s.reloads {
+		_, _ = s.reload(cause) // It has logged what came of it.
 	}
 }
 
@@ -256,7 +283,7 @@ func (s *service) cutOnSignal(signals <-chan os.Signal, cut context.CancelFunc, 
 			return
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
-				_, _ = s.reload(sig.String())
+				s.askReload(sig.String())
 				continue
 			}
 			s.log.Warn().Str("cause", sig.String()).Msg("cutting what is still running")

@@ -46,6 +46,7 @@ type Status struct {
 	ConfiguredAt  time.Time        `json:"configured_at"` // when what is in force was put there
 	LastReload    *ReloadStatus    `json:"last_reload"`   // nil: none yet
 	Sessions      int              `json:"sessions"`
+	SessionsOlder int              `json:"sessions_older"` // of these, with the rules of an earlier configuration
 	SessionsLimit int              `json:"sessions_limit"`
 	SessionsTotal int              `json:"sessions_total"` // since Started
 	Transfers     int              `json:"transfers"`      // data connections agreed on or in use

@@ -161,7 +161,7 @@ func TestControlJSON(t *testing.T) {
 		{"GET /v1/status", `{"version": "", "state": "draining", "pid": 0, "started": "0001-01-01T00:00:00Z", "config": "", ` +
 			`"configured_at": "0001-01-01T00:00:00Z", ` +
 			`"last_reload": {"at": "2026-11-22T10:00:00Z", "ok": false, "error": "config.toml:3: x\nconfig.toml:4: y"}, ` +
-			`"sessions": 0, "sessions_limit": 0, "sessions_total": 0, "transfers": 0, ` +
+			`"sessions": 0, "sessions_older": 0, "sessions_limit": 0, "sessions_total": 0, "transfers": 0, ` +
 			`"frontends": [{"name": "public", "backend": "", "listen": [], "sessions": 0}], ` +
 			`"port_ranges": [], "descriptors": {"used": 0, "limit": 0}}`},
 		{"POST /v1/drain", `{"cut": false}`}, // the last: nobody answers after it

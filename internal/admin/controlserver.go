@@ -44,6 +44,10 @@ func ListenControl(path string, a Actions, logger zerolog.Logger) (*ControlServe
 // Path is where the socket is.
 func (s *ControlServer) Path() string { return s.socket.path }
 
+// Gone tells whether somebody has removed or replaced the socket at Path, so that
+// no client finds this server any more.
+func (s *ControlServer) Gone() bool { return s.socket.gone() }
+
 // Close removes the socket, unless another one has taken its path. It takes no
 // more requests and lets running ones end and be answered until ctx does; then it
 // cuts them, which ends their contexts, and does not wait for what they have

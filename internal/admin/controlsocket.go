@@ -83,6 +83,13 @@ func (s *controlSocket) Close() error {
 	return errors.Join(err, s.Listener.Close())
 }
 
+// gone tells whether clients cannot find the socket any more: its path was removed,
+// or is another's.
+func (s *controlSocket) gone() bool {
+	file, err := os.Lstat(s.path)
+	return err != nil || !os.SameFile(file, s.file)
+}
+
 func removeIfThere(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -8,7 +8,8 @@ import (
 )
 
 // errOverlap is the cause of a port that is busy because of another of ours, which
-// will be free.
+// will be free. Leases there do not expire for those who wait here: they may be of
+// any peer.
 var errOverlap = errors.New("portpool: a listener of another configuration is in the way")
 
 // overlapping finds an open port of ours that takes connections for addr, or the
@@ -40,7 +41,7 @@ func (p *Pool) unblock(pt *port, now time.Time) {
 	}
 	for i := 0; i < len(p.busy); {
 		b := p.busy[i].port
-		if b == pt || b.addr.Port() != pt.addr.Port() || !errors.Is(b.busyCause, errOverlap) {
+		if b == pt || b.addr.Port() != pt.addr.Port() || !errors.Is(b.busyCause, errOverlap) || p.overlapping(b.addr).IsValid() {
 			i++
 			continue
 		}

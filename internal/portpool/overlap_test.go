@@ -46,3 +46,26 @@ func TestWildcardAndSingleAddressDoNotShareAPort(t *testing.T) {
 		}
 	})
 }
+
+// One of two that are in the way ends: the other still is, and nothing spins.
+func TestTwoInTheWay(t *testing.T) {
+	for _, tt := range []struct{ second, first string }{
+		{"10.0.0.10", "10.0.0.9"},
+		{"2001:db8::9", "10.0.0.9"}, // which is in nobody's way
+	} {
+		onFakes(t, func(t *bench) {
+			a, b, all := ask(one, alice, 1), ask(one, alice, 2), ask(one, bob, 3)
+			a.Local, b.Local, all.Local = netip.MustParseAddr(tt.first), netip.MustParseAddr(tt.second), netip.MustParseAddr("0.0.0.0")
+			la, lb := t.must(a), t.must(b)
+			w := t.wait(all, 10*time.Second)
+			lb.Close()
+			if w.over() {
+				t.Errorf("%s: %s", tt.second, w.result())
+			}
+			la.Close()
+			t.want(w, "lent at 0s")
+			w.lease.Close()
+			t.pass(quarantineTime)
+		})
+	}
+}
