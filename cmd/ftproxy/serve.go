@@ -17,9 +17,9 @@ SIGHUP, or "ftproxy reload", puts a changed configuration in force: sessions
 that run keep the rules that they began with, new ones get the new rules. A
 faulty file changes nothing.
 
-SIGTERM, SIGINT (Ctrl-C), or "ftproxy drain", ends it: it takes no new clients,
-lets running transfers end within timeouts.drain, and exits. A second signal
-cuts them at once.
+SIGTERM, SIGINT (Ctrl-C), or "ftproxy drain", ends it: after shutdown_delay it
+takes no new clients, lets running transfers end within timeouts.drain, and
+exits. A second signal cuts them at once.
 
 Exit codes: 0 it ended and nothing was cut, 1 it could not start, 2 wrong usage,
 3 it ended and something had to be cut.
