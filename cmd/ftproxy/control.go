@@ -42,7 +42,8 @@ var drainCommand = command{
 	usage:   "[-config FILE] [-socket PATH]",
 	help: `Drain makes the running ftproxy leave service: after shutdown_delay it takes
 no new clients, lets running transfers end within timeouts.drain, cuts what
-still runs then, and ends. The command waits for that; on a terminal it tells how many still run.
+still runs then, and ends. The command waits for that; on a terminal it tells
+how many still run.
 Ctrl-C ends the waiting only.
 
 Exit codes: 0 it has left and nothing was cut, 1 it cannot be reached or nobody
