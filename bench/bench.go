@@ -290,11 +290,14 @@ func raiseLimit() int {
 
 // most is how many sessions the load, and a proxy that is one process, have
 // descriptors for.
-func (b *bench) most() int { return (b.descriptors - 2*stubPorts - 4*runningMost) / 2 }
+func (b *bench) most() int { return (b.descriptors - 2*stubPorts - 4*runningMost - keptBack) / 2 }
 
 // runningMost is how many transfers run at once at most, with some to spare: each
 // has two connections and a pipe.
 const runningMost = 600
+
+// keptBack is what ftproxy keeps of the descriptors for sessions that run, and for the rest.
+const keptBack = 600
 
 // allowedCores lists the cores that this process may use.
 func allowedCores() (all []int, err error) {
