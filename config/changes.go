@@ -70,6 +70,7 @@ func inline(path string, settings []setting, secrets map[string]bool) string {
 	f, b := NewFrontend(""), NewBackend("")
 	defaults := b.settings()
 	if kindOf(path) == "frontend.NAME" {
+		f.DataProxyProtocol = slices.Contains(settings, setting{"proxy_protocol", "true"})
 		defaults = f.settings()
 	}
 	var written []string

@@ -12,10 +12,13 @@ import (
 // key of the schema, and nothing but that key changes with it.
 var (
 	settled = map[string]string{
-		"frontend.one.listen":  `[":21"]`,
-		"frontend.one.backend": `"b"`,
-		"backend.b.servers":    `["10.0.0.5:21"]`,
-		"backend.c.servers":    `["10.0.0.6:21"]`,
+		"frontend.one.listen":              `[":21"]`,
+		"frontend.one.proxy_protocol":      `true`,
+		"frontend.one.data_proxy_protocol": `true`,
+		"frontend.one.trusted_proxies":     `["10.0.0.2/32"]`,
+		"frontend.one.backend":             `"b"`,
+		"backend.b.servers":                `["10.0.0.5:21"]`,
+		"backend.c.servers":                `["10.0.0.6:21"]`,
 	}
 	altered = map[string][2]string{ // the value that settled has, and another; as Changes writes them
 		"log.level":                           {`"info"`, `"debug"`},
@@ -32,6 +35,7 @@ var (
 		"timeouts.data_connect":               {`"30s"`, `"31s"`},
 		"timeouts.data_stall":                 {`"5m"`, `"5m1s"`},
 		"timeouts.client_write":               {`"1m"`, `"1m30s"`},
+		"timeouts.proxy_header":               {`"5s"`, `"2s"`},
 		"timeouts.linger":                     {`"5s"`, `"1.5s"`},
 		"timeouts.shutdown_delay":             {`"0s"`, `"10s"`},
 		"timeouts.drain":                      {`"10m"`, `"9m"`},
@@ -39,6 +43,9 @@ var (
 		"limits.sessions_per_client":          {`0`, `10`},
 		"limits.transfers":                    {`0`, `50`},
 		"frontend.one.listen":                 {`[":21"]`, `[":2121", "127.0.0.1:990", "[2001:db8::1]:990"]`},
+		"frontend.one.proxy_protocol":         {`true`, `false`},
+		"frontend.one.data_proxy_protocol":    {`true`, `false`},
+		"frontend.one.trusted_proxies":        {`["10.0.0.2/32"]`, `["10.0.0.0/8", "2001:db8::2/128"]`},
 		"frontend.one.public_address":         {`"auto"`, `["203.0.113.9", "2001:db8::9", "ftp.example.net"]`},
 		"frontend.one.public_address_for":     {`{}`, `{ "2001:db8::/32" = ["2001:db8::9", "b.example", "a.example"], "10.1.0.0/16" = "203.0.113.9", "10.0.0.0/8" = "auto" }`},
 		"frontend.one.advertised_port_offset": {`0`, `-1000`},
@@ -131,6 +138,7 @@ func checkRoundTrip(t *testing.T, c *Config) {
 	for _, v := range []*Config{&got, &want} { // the order in which these stand has no meaning
 		for i := range v.Frontends {
 			v.Frontends[i].Listen = sorted(v.Frontends[i].Listen, netip.AddrPort.Compare)
+			v.Frontends[i].TrustedProxies = sorted(v.Frontends[i].TrustedProxies, netip.Prefix.Compare)
 			v.Frontends[i].AllowForeignData = sorted(v.Frontends[i].AllowForeignData, netip.Prefix.Compare)
 		}
 		for i := range v.Backends {

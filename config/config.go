@@ -57,6 +57,7 @@ type Timeouts struct {
 	DataConnect   time.Duration // a data connection that must come about
 	DataStall     time.Duration // a transfer on which no byte moves
 	ClientWrite   time.Duration // a client that does not read its replies
+	ProxyHeader   time.Duration // the PROXY header of an accepted connection
 	Linger        time.Duration // a peer's FIN after ours
 	ShutdownDelay time.Duration // from SIGTERM until listeners close
 	Drain         time.Duration // from then until running transfers are cut
@@ -76,6 +77,10 @@ type Frontend struct {
 	Backend string           // name of one of the Backends
 	Banner  string           // text of the greeting, without code; empty means the server's own
 
+	ProxyProtocol     bool           // control connections begin with a PROXY header, which says who the client is
+	DataProxyProtocol bool           // passive data connections do; as ProxyProtocol unless the file says otherwise
+	TrustedProxies    []netip.Prefix // who may send one; masked, at least one if either of the two is true, else none
+
 	PublicAddress        PublicAddress
 	PublicAddressFor     []PublicOverride // the narrowest network first
 	PassivePorts         PortRange
@@ -86,6 +91,27 @@ type Frontend struct {
 	Bandwidth            Bandwidth      // of all transfers of the frontend
 	SessionBandwidth     Bandwidth      // of each session
 	AllowForeignData     []netip.Prefix // whose data connections a client may use besides its own (FXP)
+}
+
+// Proxied tells whether connections of clients come through proxies, which
+// begin them with a PROXY header.
+func (f *Frontend) Proxied() bool { return f.ProxyProtocol || f.DataProxyProtocol }
+
+// DataBind is PassiveBind with its default: behind proxies, the wildcard address
+// of each family, because it is theirs to choose which address of ours they
+// connect to; otherwise the zero value, the address that the client reached.
+func (f *Frontend) DataBind() PassiveBind {
+	b := f.PassiveBind
+	if !f.Proxied() {
+		return b
+	}
+	if !b.IPv4.IsValid() {
+		b.IPv4 = netip.IPv4Unspecified()
+	}
+	if !b.IPv6.IsValid() {
+		b.IPv6 = netip.IPv6Unspecified()
+	}
+	return b
 }
 
 // A PublicAddress is what clients are told in a 227 reply.
@@ -203,6 +229,7 @@ func Defaults() Config {
 			DataConnect:   30 * time.Second,
 			DataStall:     5 * time.Minute,
 			ClientWrite:   time.Minute,
+			ProxyHeader:   5 * time.Second,
 			Linger:        5 * time.Second,
 			ShutdownDelay: 0,
 			Drain:         10 * time.Minute,

@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 			Connect: 5 * time.Second, Greeting: 30 * time.Second, Login: time.Minute, Idle: 10 * time.Minute,
 			Reply: 5 * time.Minute, FinalReply: 10 * time.Minute, PortWait: 6 * time.Second,
 			DataConnect: 30 * time.Second, DataStall: 5 * time.Minute, ClientWrite: time.Minute,
-			Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
+			ProxyHeader: 5 * time.Second, Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
 		},
 		Limits: Limits{Sessions: 2500},
 	}
@@ -173,6 +173,7 @@ port_wait = "7s"
 data_connect = "8s"
 data_stall = "9s"
 client_write = "10s"
+proxy_header = "10.5s"
 linger = "11s"
 shutdown_delay = "0s"
 drain = "1h30m"
@@ -184,6 +185,9 @@ transfers = 2
 
 [frontend.two]
 listen = "192.0.2.1:2121"
+proxy_protocol = true
+data_proxy_protocol = false
+trusted_proxies = ["10.0.0.2", "2001:db8::/32"]
 backend = "b"
 public_address = ["2001:db8::9", "203.0.113.9"]
 public_address_for = { "10.0.0.0/8" = "auto", "10.1.0.0/16" = ["ftp.example.net", "2001:db8::8"], "192.0.2.7" = "192.0.2.9" }
@@ -218,7 +222,7 @@ bandwidth = "80Mbit/s"
 			Connect: 1 * time.Second, Greeting: 2 * time.Second, Login: 3 * time.Second, Idle: 4 * time.Second,
 			Reply: 5 * time.Second, FinalReply: 6 * time.Second, PortWait: 7 * time.Second,
 			DataConnect: 8 * time.Second, DataStall: 9 * time.Second, ClientWrite: 10 * time.Second,
-			Linger: 11 * time.Second, ShutdownDelay: 0, Drain: 90 * time.Minute,
+			ProxyHeader: 10500 * time.Millisecond, Linger: 11 * time.Second, ShutdownDelay: 0, Drain: 90 * time.Minute,
 		},
 		Limits: Limits{Sessions: 7, SessionsPerClient: 3, Transfers: 2},
 		Frontends: []Frontend{{
@@ -230,7 +234,9 @@ bandwidth = "80Mbit/s"
 		}, {
 			Name:          "two",
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:2121")},
-			PublicAddress: PublicAddress{IPv4: netip.MustParseAddr("203.0.113.9"), IPv6: netip.MustParseAddr("2001:db8::9")},
+			ProxyProtocol: true, DataProxyProtocol: false,
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("2001:db8::/32")},
+			PublicAddress:  PublicAddress{IPv4: netip.MustParseAddr("203.0.113.9"), IPv6: netip.MustParseAddr("2001:db8::9")},
 			PublicAddressFor: []PublicOverride{
 				{netip.MustParsePrefix("192.0.2.7/32"), PublicAddress{IPv4: netip.MustParseAddr("192.0.2.9")}},
 				{netip.MustParsePrefix("10.1.0.0/16"), PublicAddress{IPv6: netip.MustParseAddr("2001:db8::8"), Hosts: []string{"ftp.example.net"}}},

@@ -24,6 +24,7 @@ func (t table) frontend(k *checks) Frontend {
 	if t.entry.table["listen"] == nil {
 		t.faultAt(t.entry.line, "listen", wrongf(`write listen = ":21"`, "is missing"))
 	}
+	t.proxies(&f)
 	if t.portRange("passive_ports", &f.PassivePorts) {
 		k.ranges = append(k.ranges, t.portUse("passive_ports", f.PassivePorts))
 	}

@@ -15,9 +15,9 @@ var schema = map[string][]string{
 	"log":           {"level", "format"},
 	"admin":         {"listen"},
 	"control":       {"socket"},
-	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger", "shutdown_delay", "drain"},
+	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "proxy_header", "linger", "shutdown_delay", "drain"},
 	"limits":        {"sessions", "sessions_per_client", "transfers"},
-	"frontend.NAME": {"listen", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
+	"frontend.NAME": {"listen", "proxy_protocol", "data_proxy_protocol", "trusted_proxies", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
 	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "bandwidth"},
 }
 
@@ -252,6 +252,25 @@ func (t table) whole(key string, n *int, least int64) {
 	default:
 		*n = int(value)
 	}
+}
+
+// boolean sets *b to what key has, true or false; ok is false if it has neither.
+func (t table) boolean(key string, b *bool) (ok bool) {
+	e := t.entry.table[key]
+	if e == nil {
+		return true
+	}
+	value, ok := e.value.(bool)
+	if !ok {
+		example := "true"
+		if e.value == "false" || e.value == "no" || e.value == "off" || e.value == "" || e.value == int64(0) {
+			example = "false"
+		}
+		t.wrongType(e.line, key, "true or false", e.value, example)
+		return false
+	}
+	*b = value
+	return true
 }
 
 // choice sets *s to the word that key has, which is one of words.

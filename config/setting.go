@@ -41,6 +41,7 @@ func (c *Config) tables() map[string][]setting {
 			{"data_connect", quoteTime(d.DataConnect)},
 			{"data_stall", quoteTime(d.DataStall)},
 			{"client_write", quoteTime(d.ClientWrite)},
+			{"proxy_header", quoteTime(d.ProxyHeader)},
 			{"linger", quoteTime(d.Linger)},
 			{"shutdown_delay", quoteTime(d.ShutdownDelay)},
 			{"drain", quoteTime(d.Drain)},
@@ -63,6 +64,9 @@ func (c *Config) tables() map[string][]setting {
 func (f *Frontend) settings() []setting {
 	return []setting{
 		{"listen", quoteListen(f.Listen)},
+		{"proxy_protocol", strconv.FormatBool(f.ProxyProtocol)},
+		{"data_proxy_protocol", strconv.FormatBool(f.DataProxyProtocol)},
+		{"trusted_proxies", quoteNetworks(f.TrustedProxies)},
 		{"public_address", f.PublicAddress.quote()},
 		{"public_address_for", quoteOverrides(f.PublicAddressFor)},
 		{"advertised_port_offset", strconv.Itoa(f.AdvertisedPortOffset)},
