@@ -30,16 +30,32 @@ func (f *frontend) publicFor(addr netip.Addr) config.PublicAddress {
 	return f.public
 }
 
-// bind is where ports for the client listen.
+// bind is where ports for the client listen, or for the proxy that its connections
+// come through: that one need not come to the address of the control connection.
 func (s *session) bind() netip.Addr {
-	bind := s.fe.bind.IPv6
-	if s.clientAddr.Addr().Is4() {
-		bind = s.fe.bind.IPv4
+	bind, all := s.fe.bind.IPv6, netip.IPv6Unspecified()
+	if s.from.at.Is4() {
+		bind, all = s.fe.bind.IPv4, netip.IPv4Unspecified()
 	}
-	if !bind.IsValid() {
+	switch {
+	case bind.IsValid():
+		return bind
+	case s.from.proxy.IsValid():
+		return all
+	}
+	return s.local.Addr()
+}
+
+// dialFrom is our end of connections to the client: as on the control connection,
+// but where a proxy has named an address that is its own.
+func (s *session) dialFrom(target netip.Addr) netip.Addr {
+	switch {
+	case !s.from.proxy.IsValid():
 		return s.local.Addr()
+	case target.Is4():
+		return netip.IPv4Unspecified()
 	}
-	return bind
+	return netip.IPv6Unspecified()
 }
 
 // publicPort is the request for a port that the client will connect to.
@@ -52,13 +68,17 @@ func (s *session) publicPort() *portpool.Request {
 	if bits == 0 {
 		bits = client.BitLen()
 	}
-	return &portpool.Request{
+	r := &portpool.Request{
 		Local:  s.bind(),
 		Ports:  s.fe.passivePorts,
 		Peer:   netip.PrefixFrom(client, bits).Masked(),
 		Others: s.fe.foreign,
 		Owner:  s.id,
 	}
+	if s.fe.dataProxyProtocol {
+		r.Identify = s.identifyData
+	}
+	return r
 }
 
 // insidePort is the request for a port that the server will connect to.
@@ -79,7 +99,7 @@ func (s *session) clientLeg(st *setup) leg {
 	if st.passiveClient() {
 		return listenLeg{st.ports.public}
 	}
-	return dialLeg{network: s.p.network, local: s.local.Addr(), ports: s.fe.sources, remote: st.target, late: true}
+	return dialLeg{network: s.p.network, local: s.dialFrom(st.target.Addr()), ports: s.fe.sources, remote: st.target, late: true}
 }
 
 // serverLeg is the side of a server that listens at addr.

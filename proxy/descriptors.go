@@ -122,6 +122,6 @@ func (p *Process) turnAway(l *listener) bool {
 		splice.Reset(conn)
 		return true
 	}
-	p.refuse(conn, fe, "descriptors")
+	p.refuse(conn, fe, direct(conn), "descriptors")
 	return true
 }

@@ -214,24 +214,33 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 		splice.Reset(conn)
 		return
 	}
-	why := ""
 	if p.descriptors.scarce(conn) {
-		why = "descriptors"
-	} else {
-		why = p.admit(rt, fe.name, addrPort(conn.RemoteAddr()).Addr())
-	}
-	if why != "" {
-		p.refuse(conn, fe, why)
+		p.refuse(conn, fe, direct(conn), "descriptors")
 		return
 	}
-	s := newSession(p, rt, fe, conn)
+	if fe.proxyProtocol {
+		p.accepting.Add(1)
+		p.workers.Go(func() { p.welcomeProxied(conn, rt, fe) })
+		return
+	}
+	p.welcome(conn, rt, fe, direct(conn))
+}
+
+// welcome begins the session of a connection, or refuses it where a limit is
+// reached.
+func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin) {
+	if why := p.admit(rt, fe.name, from.client.Addr()); why != "" {
+		p.refuse(conn, fe, from, why)
+		return
+	}
+	s := newSession(p, rt, fe, conn, from)
 	go s.run()
 }
 
 // refuse answers a client that gets no session, and takes over conn.
-func (p *Process) refuse(conn net.Conn, fe *frontend, why string) {
+func (p *Process) refuse(conn net.Conn, fe *frontend, from origin, why string) {
 	p.metrics.SessionRefused(fe.name, why)
-	p.log.Warn().Str("frontend", fe.name).Stringer("client", addrPort(conn.RemoteAddr())).Str("limit", why).Msg("session refused")
+	p.log.Warn().Str("frontend", fe.name).Stringer("client", from.client).Str("limit", why).Msg("session refused")
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."

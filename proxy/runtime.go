@@ -33,8 +33,12 @@ type frontend struct {
 	sources      []config.PortRange // of connections to clients
 	bandwidth    config.Bandwidth   // of each session
 	foreign      []netip.Prefix     // whose data connections clients may use
-	banner       string
-	backend      *backend
+
+	proxyProtocol, dataProxyProtocol bool           // connections begin with a PROXY header
+	trustedProxies                   []netip.Prefix // whose
+
+	banner  string
+	backend *backend
 }
 
 // A backend is a named group of servers.
@@ -80,8 +84,13 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			sources:      f.ActiveSourcePorts,
 			bandwidth:    f.SessionBandwidth,
 			foreign:      f.AllowForeignData,
-			banner:       f.Banner,
-			backend:      backends[f.Backend],
+
+			proxyProtocol:     f.ProxyProtocol,
+			dataProxyProtocol: f.DataProxyProtocol,
+			trustedProxies:    f.TrustedProxies,
+
+			banner:  f.Banner,
+			backend: backends[f.Backend],
 		}
 		if fe.backend == nil {
 			return nil, fmt.Errorf("frontend %s: no backend %q", f.Name, f.Backend)

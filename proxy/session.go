@@ -30,7 +30,8 @@ type session struct {
 
 	client     *peer[ftp.Command]
 	clientAddr netip.AddrPort
-	local      netip.AddrPort // where the client reached us
+	local      netip.AddrPort // where the client reached us, or a proxy before us
+	from       origin
 
 	connecting chan *connection // the server's connection, once
 	abandon    func()           // the attempt to make it
@@ -81,12 +82,13 @@ type queued struct {
 }
 
 // newSession takes over conn.
-func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
+func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
 	s := &session{
 		p: p, rt: rt, fe: fe,
 		id:         p.lastSession.Add(1),
-		clientAddr: addrPort(conn.RemoteAddr()),
-		local:      addrPort(conn.LocalAddr()),
+		clientAddr: from.client,
+		local:      from.local,
+		from:       from,
 		connecting: make(chan *connection, 1),
 		began:      time.Now(),
 	}
@@ -100,7 +102,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn) *session {
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local).Msg("session started")
+	s.from.log(s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local)).Msg("session started")
 	ctx, abandon := context.WithCancel(s.p.cut)
 	s.abandon = abandon
 	s.p.workers.Go(func() { s.connect(ctx) })

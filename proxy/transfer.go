@@ -159,7 +159,7 @@ func (t *transfer) carry() result {
 	if r.err != nil || !r.opened {
 		return r
 	}
-	client, server := conns[clientSide], conns[serverSide]
+	client, server := bare(conns[clientSide]), conns[serverSide]
 	destination, source, sides := client, server, [...]side{splice.Source: serverSide, splice.Destination: clientSide}
 	if t.direction == upload {
 		destination, source, sides = server, client, [...]side{splice.Source: clientSide, splice.Destination: serverSide}

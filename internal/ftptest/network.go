@@ -199,7 +199,7 @@ func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err
 	n := h.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !local.Addr().IsValid() {
+	if !local.Addr().IsValid() || local.Addr().IsUnspecified() {
 		a, ok := h.source(remote.Addr())
 		if !ok {
 			return nil, false, syscall.ENETUNREACH

@@ -45,6 +45,7 @@ type Metrics struct {
 	sessionsStarted *prometheus.CounterVec
 	sessionsEnded   *prometheus.CounterVec
 	sessionsRefused *prometheus.CounterVec
+	headersRefused  *prometheus.CounterVec
 
 	loginFailures   *prometheus.CounterVec
 	commands        *prometheus.CounterVec
@@ -94,6 +95,9 @@ func New(version string) *Metrics {
 	m.sessionsEnded = m.counter("sessions_ended_total", "Sessions ended, by reason.", "frontend", "reason")
 	m.sessionsRefused = m.counter("sessions_refused_total",
 		"Client connections refused before a session started, by reason.", "frontend", "reason")
+
+	m.headersRefused = m.counter("proxy_headers_refused_total",
+		"Connections closed because their PROXY header was not usable, by reason.", "frontend", "reason")
 
 	m.loginFailures = m.counter("login_failures_total", "Logins that a server refused.", "frontend")
 	m.commands = m.counter("commands_total", "Commands received from clients, by class of verb.", "class")
@@ -211,6 +215,12 @@ func (m *Metrics) SessionStarted(frontend string) {
 func (m *Metrics) SessionEnded(frontend, reason string) {
 	m.sessionsActive.WithLabelValues(frontend).Dec()
 	m.sessionsEnded.WithLabelValues(frontend, reason).Inc()
+}
+
+// ProxyHeaderRefused tells that a connection to a frontend was closed because of its
+// PROXY header, and why.
+func (m *Metrics) ProxyHeaderRefused(frontend, reason string) {
+	m.headersRefused.WithLabelValues(frontend, reason).Inc()
 }
 
 // SessionRefused counts a client connection closed at a limit.

@@ -20,6 +20,7 @@ func exercised() *Metrics {
 	m.SessionStarted("public")
 	m.SessionEnded("public", "quit")
 	m.SessionRefused("public", "limit")
+	m.ProxyHeaderRefused("public", "missing")
 	m.CommandReceived("login")
 	m.CommandRefused(502)
 	m.UnaskedReply("legacy")
@@ -52,6 +53,7 @@ func TestNames(t *testing.T) {
 		"ftproxy_data_port_waits_total range",
 		"ftproxy_data_strangers_closed_total side",
 		"ftproxy_login_failures_total frontend",
+		"ftproxy_proxy_headers_refused_total frontend,reason",
 		"ftproxy_server_connect_failures_total backend",
 		"ftproxy_sessions_active frontend",
 		"ftproxy_sessions_ended_total frontend,reason",
@@ -134,6 +136,9 @@ ftproxy_sessions_ended_total{frontend="public",reason="quit"} 1
 # HELP ftproxy_sessions_refused_total Client connections refused before a session started, by reason.
 # TYPE ftproxy_sessions_refused_total counter
 ftproxy_sessions_refused_total{frontend="public",reason="limit"} 1
+# HELP ftproxy_proxy_headers_refused_total Connections closed because their PROXY header was not usable, by reason.
+# TYPE ftproxy_proxy_headers_refused_total counter
+ftproxy_proxy_headers_refused_total{frontend="public",reason="missing"} 1
 # HELP ftproxy_commands_total Commands received from clients, by class of verb.
 # TYPE ftproxy_commands_total counter
 ftproxy_commands_total{class="login"} 1

@@ -106,31 +106,80 @@ func (p *Pool) acceptFailed(o *listening, err error) bool {
 
 // arrived gives a connection to the lease that it belongs to, or closes it if
 // there is none. It reports whether the listener is still open.
-func (p *Pool) arrived(o *listening, conn net.Conn) bool {
+func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
 	peer := peerOf(conn)
 	p.mu.Lock()
-	var lease *Lease
-	if !o.closed {
-		for _, l := range o.port.leases {
-			if l.state == pending && l.request.admits(peer) {
-				lease = l
-				break
-			}
-		}
+	open = !o.closed
+	lease, identify := o.leaseFor(peer, false), o.identifier()
+	if lease == nil && identify != nil {
+		p.unknown[conn] = struct{}{}
+		p.running.Add(1)
+		p.mu.Unlock()
+		p.spawn(func() { p.identify(o, conn, identify) })
+		return open
 	}
-	if lease != nil {
-		now := time.Now()
-		p.deliver(lease, conn, now)
-		p.arm(now)
-	} else {
-		p.events.Stranger(o.port.addr, peer, o.hold)
-	}
-	open := !o.closed
+	p.hand(o, lease, conn, peer)
 	p.mu.Unlock()
 	if lease == nil {
 		refuse(conn)
 	}
 	return open
+}
+
+// identify finds out whose a connection is and does what arrived does.
+func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (net.Conn, netip.Addr, error)) {
+	defer p.running.Done()
+	known, peer, err := identify(conn)
+	peer = peer.Unmap().WithZone("")
+	p.mu.Lock()
+	delete(p.unknown, conn)
+	var lease *Lease
+	if err == nil {
+		lease = o.leaseFor(peer, true)
+		p.hand(o, lease, known, peer)
+	}
+	p.mu.Unlock()
+	if lease == nil {
+		refuse(conn)
+	}
+}
+
+// hand delivers a connection, or tells of a stranger where there is no lease.
+func (p *Pool) hand(o *listening, lease *Lease, conn net.Conn, peer netip.Addr) {
+	if lease == nil {
+		p.events.Stranger(o.port.addr, peer, o.hold)
+		return
+	}
+	now := time.Now()
+	p.deliver(lease, conn, now)
+	p.arm(now)
+}
+
+// leaseFor is the pending lease that a peer's connection belongs to, among those
+// whose connections are identified, or among the others.
+func (o *listening) leaseFor(peer netip.Addr, identified bool) *Lease {
+	if o.closed {
+		return nil
+	}
+	for _, l := range o.port.leases {
+		if l.state == pending && (l.request.Identify != nil) == identified && l.request.admits(peer) {
+			return l
+		}
+	}
+	return nil
+}
+
+// identifier is how one of the pending leases has its connection identified.
+func (o *listening) identifier() func(net.Conn) (net.Conn, netip.Addr, error) {
+	if o.closed {
+		return nil
+	}
+	for _, l := range o.port.leases {
+		if l.state == pending && l.request.Identify != nil {
+			return l.request.Identify
+		}
+	}
+	return nil
 }
 
 // peerOf tells whose connection it is. Everything that decides by the peer

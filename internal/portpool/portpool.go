@@ -111,6 +111,12 @@ type Request struct {
 	Peer netip.Prefix
 	// Others are more networks whose connections belong to the lease.
 	Others []netip.Prefix
+	// Identify tells whose a connection is, where its own address does not: it
+	// reads a PROXY header, say. It runs on a goroutine of its own, bounds its
+	// time itself, and returns the connection that Lease.Accept is to return.
+	// After an error the connection is closed and nobody is told of it. nil: the
+	// connection's remote address tells.
+	Identify func(conn net.Conn) (net.Conn, netip.Addr, error)
 	// Owner is the session. It takes its own key out of quarantine. Zero is nobody.
 	Owner uint64
 	// Hold keeps the key lent until the lease is closed, and takes the port
@@ -188,6 +194,7 @@ type Pool struct {
 	busy        []busyPort               // in the order in which they end
 	owned       map[uint64][]*quarantine // by owner, the oldest first
 	untaken     map[*Lease]struct{}      // those whose connection waits for Accept
+	unknown     map[net.Conn]struct{}    // connections that are being identified
 	clock       uint64                   // counts the ends of leases with Hold
 	alarm       *alarm                   // nil unless somebody waits for a time
 }
@@ -219,6 +226,7 @@ func New(listen Listen, events Events, spawn Spawn) *Pool {
 		ports:   make(map[netip.AddrPort]*port),
 		owned:   make(map[uint64][]*quarantine),
 		untaken: make(map[*Lease]struct{}),
+		unknown: make(map[net.Conn]struct{}),
 	}
 }
 
@@ -280,6 +288,9 @@ func (p *Pool) Close() error {
 		}
 		for l := range p.untaken {
 			p.end(l, ErrClosed, time.Time{})
+		}
+		for conn := range p.unknown {
+			refuse(conn)
 		}
 		clear(p.ports)
 		clear(p.owned)
