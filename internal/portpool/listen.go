@@ -132,14 +132,15 @@ func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (ne
 	known, peer, err := identify(conn)
 	peer = peer.Unmap().WithZone("")
 	p.mu.Lock()
+	_, ours := p.unknown[conn] // Otherwise Close was faster.
 	delete(p.unknown, conn)
 	var lease *Lease
-	if err == nil {
+	if err == nil && ours {
 		lease = o.leaseFor(peer, true)
 		p.hand(o, lease, known, peer)
 	}
 	p.mu.Unlock()
-	if lease == nil {
+	if lease == nil && ours {
 		refuse(conn)
 	}
 }

@@ -291,6 +291,7 @@ func (p *Pool) Close() error {
 		}
 		for conn := range p.unknown {
 			refuse(conn)
+			delete(p.unknown, conn)
 		}
 		clear(p.ports)
 		clear(p.owned)

@@ -1,0 +1,131 @@
+package portpool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// named is a connection that was identified.
+type named struct{ net.Conn }
+
+// by identifies connections as those of the peers sent, in their order; an invalid
+// one is an error.
+func by(peers <-chan netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
+	return func(conn net.Conn) (net.Conn, netip.Addr, error) {
+		peer := <-peers
+		if !peer.IsValid() {
+			return nil, peer, errors.New("unknown")
+		}
+		return named{conn}, peer, nil
+	}
+}
+
+var proxy = netip.MustParsePrefix("10.1.1.1/32")
+
+func (t *bench) mustAccept(l *Lease, want *fakeConn) {
+	t.Helper()
+	got, err := l.Accept(context.Background())
+	if n, ok := got.(named); err != nil || !ok || n.Conn != net.Conn(want) {
+		t.Fatalf("Accept = %v, %v; want %v, identified", got, err, want)
+	}
+	got.Close()
+}
+
+// Clients behind one proxy share a port: what identifies a connection decides.
+func TestIdentifiedConnections(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		peers := make(chan netip.Addr)
+		a, b := ask(one, alice, 1), ask(one, bob, 2)
+		a.Identify, b.Identify = by(peers), by(peers)
+		la, lb := t.must(a), t.must(b)
+		first, second := t.mustDial(proxy, la), t.mustDial(proxy, la)
+		peers <- bob.Addr()
+		peers <- netip.AddrFrom16(alice.Addr().As16()) // an IPv4 address as IPv6
+		synctest.Wait()
+		// Which goroutine was told which is chance.
+		if lb.conn.(named).Conn == net.Conn(second) {
+			first, second = second, first
+		}
+		t.mustAccept(lb, first)
+		t.mustAccept(la, second)
+		la.Close()
+		lb.Close()
+		if n := t.events.get("stranger"); n != 0 {
+			t.Errorf("%d strangers", n)
+		}
+	})
+}
+
+// A connection that cannot be identified, is another's or comes too late costs
+// nothing but itself, and a slow one delays no other.
+func TestUnidentifiedConnections(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		peers := make(chan netip.Addr)
+		r := ask(one, alice, 1)
+		r.Identify = by(peers)
+		l := t.must(r)
+		slow, unknown, strange := t.mustDial(proxy, l), t.mustDial(proxy, l), t.mustDial(proxy, l)
+		peers <- netip.Addr{}
+		synctest.Wait()
+		if n := t.events.get("stranger"); n != 0 {
+			t.Errorf("%d strangers after one that nobody knows", n)
+		}
+		peers <- bob.Addr()
+		synctest.Wait()
+		if n := t.events.get("stranger"); n != 1 {
+			t.Errorf("%d strangers after bob", n)
+		}
+		if n := slow.closes() + unknown.closes() + strange.closes(); n != 2 {
+			t.Errorf("%d of three are closed", n)
+		}
+		t.pass(time.Second)
+		l.Close() // One is still being identified.
+		peers <- alice.Addr()
+		synctest.Wait()
+		if n := slow.closes() + unknown.closes() + strange.closes(); n != 3 {
+			t.Errorf("%d of three are closed after the lease", n)
+		}
+		t.pass(quarantineTime)
+	})
+}
+
+// Leases of a configuration without identification have theirs by the address, on
+// the same port.
+func TestIdentifiedBesideOthers(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		peers := make(chan netip.Addr, 1)
+		a, b := ask(one, alice, 1), ask(one, bob, 2)
+		a.Identify = by(peers)
+		la, lb := t.must(a), t.must(b)
+		t.use(lb)
+		peers <- alice.Addr()
+		c := t.mustDial(proxy, la)
+		t.mustAccept(la, c)
+		la.Close()
+		lb.Close()
+	})
+}
+
+// The end of a pool ends the wait for those that are being identified.
+func TestPoolCloseWhileIdentifying(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		r := ask(one, alice, 1)
+		r.Identify = func(conn net.Conn) (net.Conn, netip.Addr, error) {
+			for conn.(*fakeConn).closes() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			return nil, netip.Addr{}, net.ErrClosed
+		}
+		l := t.must(r)
+		c := t.mustDial(proxy, l)
+		t.pool.Close()
+		if c.closes() != 1 {
+			t.Errorf("closed %d times", c.closes())
+		}
+	})
+}
