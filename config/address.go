@@ -149,7 +149,7 @@ func (t table) passiveBind(f *Frontend, k *checks) {
 		}
 		*place = ip
 	}
-	k.binds = append(k.binds, bindUse{ports: f.PassivePorts, bind: f.PassiveBind, key: t.entry.path + "." + key, line: t.line(key)})
+	k.binds = append(k.binds, bindUse{frontend: f, key: t.entry.path + "." + key, line: t.line(key)})
 }
 
 // dataPeer reads data_peer: "exact", or prefix lengths.
@@ -246,10 +246,9 @@ func parseNetwork(s string) (netip.Prefix, *wrong) {
 
 // A bindUse is where a frontend's data ports listen.
 type bindUse struct {
-	ports PortRange
-	bind  PassiveBind
-	key   string
-	line  int
+	frontend *Frontend
+	key      string
+	line     int
 }
 
 // checkBinds reports frontends that share ports, one on the wildcard address
@@ -257,21 +256,34 @@ type bindUse struct {
 func (r *reader) checkBinds(all []bindUse) {
 	for i, b := range all {
 		for _, a := range all[:i] {
-			if !a.ports.Overlaps(b.ports) || !a.bind.covers(b.bind) && !b.bind.covers(a.bind) {
+			if !a.clashes(b) {
 				continue
 			}
-			r.fault(b.line, b.key, fmt.Sprintf("differs from %s, and one of them is a wildcard address, while both have the ports %q",
-				place(a.key, a.line), b.ports), "give both the same passive_bind, or other passive_ports to one of them")
+			wildcard := "a wildcard address"
+			if a.implied() || b.implied() {
+				wildcard += ", the default behind proxies"
+			}
+			r.fault(b.line, b.key, fmt.Sprintf("differs from %s, and one of them is %s, while both have the ports %q",
+				place(a.key, a.line), wildcard, b.frontend.PassivePorts), "give both the same passive_bind, or other passive_ports to one of them")
 			break
 		}
 	}
 }
 
-// covers tells whether b has a wildcard address where o may have another.
-func (b PassiveBind) covers(o PassiveBind) bool {
-	covers := func(b, o netip.Addr) bool { return b.IsValid() && b.IsUnspecified() && b != o }
-	return covers(b.IPv4, o.IPv4) || covers(b.IPv6, o.IPv6)
+// clashes tells whether one has a wildcard address where the other may have
+// another, for the same ports.
+func (b bindUse) clashes(o bindUse) bool {
+	if !b.frontend.PassivePorts.Overlaps(o.frontend.PassivePorts) {
+		return false
+	}
+	differ := func(b, o netip.Addr) bool { return b != o && (b.IsUnspecified() || o.IsUnspecified()) }
+	mine, other := b.frontend.DataBind(), o.frontend.DataBind()
+	return b.frontend.listensOn(4) && o.frontend.listensOn(4) && differ(mine.IPv4, other.IPv4) ||
+		b.frontend.listensOn(6) && o.frontend.listensOn(6) && differ(mine.IPv6, other.IPv6)
 }
+
+// implied tells whether a wildcard address is one that nobody wrote.
+func (b bindUse) implied() bool { return b.frontend.DataBind() != b.frontend.PassiveBind }
 
 // checkSources reports source ports that something of ours listens on: the
 // kernel gives no port to both.

@@ -57,6 +57,7 @@ func (r *reader) check(k *checks) {
 	r.checkRanges(ranges)
 	r.checkPorts(ranges, k.listeners)
 	r.checkBinds(k.binds)
+	r.checkSharedProxies(k.binds)
 	r.checkSources(k.sources, ranges, k.listeners)
 	r.checkLoops(k)
 }

@@ -93,27 +93,6 @@ type Frontend struct {
 	AllowForeignData     []netip.Prefix // whose data connections a client may use besides its own (FXP)
 }
 
-// Proxied tells whether connections of clients come through proxies, which
-// begin them with a PROXY header.
-func (f *Frontend) Proxied() bool { return f.ProxyProtocol || f.DataProxyProtocol }
-
-// DataBind is PassiveBind with its default: behind proxies, the wildcard address
-// of each family, because it is theirs to choose which address of ours they
-// connect to; otherwise the zero value, the address that the client reached.
-func (f *Frontend) DataBind() PassiveBind {
-	b := f.PassiveBind
-	if !f.Proxied() {
-		return b
-	}
-	if !b.IPv4.IsValid() {
-		b.IPv4 = netip.IPv4Unspecified()
-	}
-	if !b.IPv6.IsValid() {
-		b.IPv6 = netip.IPv6Unspecified()
-	}
-	return b
-}
-
 // A PublicAddress is what clients are told in a 227 reply.
 type PublicAddress struct {
 	Auto bool       // the address the client reached; both others are zero

@@ -30,8 +30,7 @@ func KeptDescriptors(limit int) int { return min(256, limit/8) }
 // and, so that all of this is there before new sessions are refused, what
 // [KeptDescriptors] keeps of the result.
 //
-// A local address of a family is that of passive_bind, or else each address on
-// which the frontend listens for the family; a wildcard is one.
+// The local addresses are those of [Frontend.DataAddrs]; a wildcard is one.
 func (c *Config) Descriptors() (needed int) {
 	sessions, transfers := int64(c.Limits.Sessions), int64(c.Limits.Transfers)
 	if transfers == 0 || transfers > sessions {
@@ -46,14 +45,7 @@ func (c *Config) Descriptors() (needed int) {
 	pools := make(map[pool]bool)
 	for _, f := range c.Frontends {
 		n += int64(len(f.Listen))
-		for _, a := range f.Listen {
-			local, bind := a.Addr(), f.PassiveBind.IPv6
-			if local.Is4() {
-				bind = f.PassiveBind.IPv4
-			}
-			if bind.IsValid() {
-				local = bind
-			}
+		for _, local := range f.DataAddrs() {
 			pools[pool{f.PassivePorts, local}] = true
 		}
 	}

@@ -28,6 +28,8 @@ func TestDescriptors(t *testing.T) {
 		{"both families, one to bind", frontend("one", "listen = ['192.0.2.1:21', '[2001:db8::1]:21', '[2001:db8::2]:21']; passive_bind = '2001:db8::3'") + backend,
 			6*2500 + 2*100 + 100 + 3 + rest},
 		{"both to bind, one family", frontend("one", "listen = '192.0.2.1:21'; passive_bind = ['192.0.2.9', '2001:db8::3']") + backend, 6*2500 + 100 + 100 + 1 + rest},
+		{"behind proxies", frontend("one", "listen = ['192.0.2.1:21', '192.0.2.2:21', '[2001:db8::1]:21']; proxy_protocol = true; trusted_proxies = '10.0.0.2'") + backend,
+			6*2500 + 2*100 + 100 + 3 + rest},
 		{"a shared range", one + frontend("two", "listen = '192.0.2.1:2121'") + backend, 6*2500 + 100 + 100 + 2 + rest},
 		{"a shared range on two addresses", one + frontend("two", "listen = '192.0.2.2:21'") + backend, 6*2500 + 2*100 + 100 + 2 + rest},
 		{"two ranges", one + frontend("two", "listen = '192.0.2.1:2121'; passive_ports = '40000-40009'") + backend, 6*2500 + 100 + 10 + 100 + 2 + rest},

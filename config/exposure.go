@@ -21,6 +21,12 @@ func (c *Config) exposure(warn func(key, message, hint string)) {
 			warn(key+".passive_ports", fmt.Sprintf("%q makes the firewall outside open %d ports; each serves any number of clients", f.PassivePorts, n),
 				`a hundred will do: write for example "30000-30099"`)
 		}
+		for _, p := range f.TrustedProxies {
+			if wide(p) {
+				warn(key+".trusted_proxies", fmt.Sprintf("with %q nearly everybody can claim to be anybody", p),
+					`write the addresses of the proxies, for example "10.0.0.2"`)
+			}
+		}
 		for _, p := range f.AllowForeignData {
 			if wide(p) {
 				warn(key+".allow_foreign_data", fmt.Sprintf("with %q clients have ftproxy exchange data with nearly anyone", p),

@@ -57,6 +57,9 @@ func checkSound(t *testing.T, c *Config) {
 		if !isName(f.Name) || len(f.Listen) == 0 || !backends[f.Backend] || f.PassivePorts.First < 1 || f.PassivePorts.Last < f.PassivePorts.First {
 			t.Errorf("frontend %+v", f)
 		}
+		if f.Proxied() != (len(f.TrustedProxies) > 0) {
+			t.Errorf("trusted proxies %+v", f)
+		}
 		p := f.PublicAddress
 		if p.Auto == (p.IPv4.IsValid() || p.IPv6.IsValid()) || p.IPv4.IsValid() && !p.IPv4.Is4() || p.IPv6.IsValid() && !p.IPv6.Is6() {
 			t.Errorf("public address %+v", p)

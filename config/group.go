@@ -8,8 +8,8 @@ import (
 
 // frontend reads [frontend.NAME] and notes in k what must be checked against
 // the rest of the file.
-func (t table) frontend(k *checks) Frontend {
-	f := NewFrontend(t.entry.name)
+func (t table) frontend(k *checks) *Frontend {
+	f := new(NewFrontend(t.entry.name))
 	for _, s := range t.texts("listen", ":21") {
 		addrs, w := parseListen(s.value, "21")
 		if w != nil {
@@ -24,11 +24,11 @@ func (t table) frontend(k *checks) Frontend {
 	if t.entry.table["listen"] == nil {
 		t.faultAt(t.entry.line, "listen", wrongf(`write listen = ":21"`, "is missing"))
 	}
-	t.proxies(&f)
+	t.proxies(f)
 	if t.portRange("passive_ports", &f.PassivePorts) {
 		k.ranges = append(k.ranges, t.portUse("passive_ports", f.PassivePorts))
 	}
-	t.addresses(&f, k)
+	t.addresses(f, k)
 	if s, ok := t.text("backend", "NAME"); ok {
 		f.Backend = s.value
 		k.routes = append(k.routes, route{name: s.value, key: t.entry.path + ".backend", line: s.line})

@@ -144,7 +144,7 @@ func (r *reader) config() *Config {
 	t.whole("transfers", &c.Limits.Transfers, 0)
 
 	for _, t := range r.named("frontend") {
-		c.Frontends = append(c.Frontends, t.frontend(&k))
+		c.Frontends = append(c.Frontends, *t.frontend(&k))
 	}
 	for _, t := range r.named("backend") {
 		c.Backends = append(c.Backends, t.backend(&k))
