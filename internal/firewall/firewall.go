@@ -50,6 +50,11 @@ type Frontend struct {
 	PassivePorts  Ports
 	PortOffset    int     // clients are told this much more than the port of PassivePorts
 	ActiveSources []Ports // the source ports of active data; none is any
+
+	// Proxies are where control connections come from if ControlProxied is true,
+	// and those of passive data if DataProxied is; else they come from anyone.
+	Proxies                     []netip.Prefix
+	ControlProxied, DataProxied bool
 }
 
 // A Backend is a group of servers.
@@ -138,12 +143,13 @@ type Flow struct {
 	protocols  []string
 }
 
-// Who is one of the three that speak FTP, or a name server.
+// Who is one of the three that speak FTP, one before them, or a name server.
 type Who string
 
 // The parties of a flow.
 const (
 	Clients Who = "clients"
+	Proxies Who = "proxies" // through which clients come
 	Ftproxy Who = "ftproxy"
 	Servers Who = "servers"
 	Names   Who = "name servers"

@@ -53,6 +53,28 @@ var setups = map[string]Setup{
 		Outside: addrs("203.0.113.9", "2001:db8::9"), Inside: addrs("10.0.0.1"),
 		NoActiveClients: true, ServerPorts: []Ports{{41000, 41009}, {40000, 40099}},
 	},
+	// Clients that come through proxies: for everything, or for control alone.
+	"proxied": {
+		Frontends: []Frontend{
+			{
+				Name: "all", Control: ports("10.1.0.1:21", "[fd01::1]:21"), Passive: addrs("10.1.0.1", "fd01::1"), PassivePorts: Ports{30000, 30099},
+				Proxies:        []netip.Prefix{netip.MustParsePrefix("10.2.0.2/32"), netip.MustParsePrefix("10.2.0.0/24"), netip.MustParsePrefix("10.3.0.2/32")},
+				ControlProxied: true, DataProxied: true,
+			},
+			{
+				Name: "control", Control: ports("10.1.0.1:2121"), Passive: addrs("10.1.0.1"), PassivePorts: Ports{32000, 32000},
+				Proxies: []netip.Prefix{netip.MustParsePrefix("10.2.0.2/32")}, ControlProxied: true,
+			},
+			{
+				Name: "everyone", Control: ports("10.1.0.2:21", "[fd01::2]:21"), Passive: addrs("10.1.0.2", "fd01::2"), PassivePorts: Ports{32001, 32001},
+				Proxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd02::/16")}, DataProxied: true,
+			},
+		},
+		Backends: []Backend{{
+			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}}, Passive: true, DataPorts: Ports{31000, 31099},
+		}},
+		Inside: addrs("10.0.0.1"),
+	},
 	// Everything at once.
 	"rich": {
 		Frontends: []Frontend{
@@ -193,6 +215,40 @@ func TestOnlyWhatIsPermitted(t *testing.T) {
 					t.Errorf("%+v: %q in iptables rules of %s: %t", tt, text, place, in)
 				}
 			}
+		}
+	}
+}
+
+// Where only proxies connect, nobody else may: each rule for new connections to
+// such ports has their addresses.
+func TestOnlyProxies(t *testing.T) {
+	s := setups["proxied"]
+	s.Frontends = s.Frontends[:1]
+	for _, place := range []Place{Outside, Host} {
+		nft, err := s.NFTables(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ipt, err := s.IPTables(place, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for line := range strings.Lines(nft + ipt) {
+			toUs := strings.Contains(line, "daddr @frontend_all_") || strings.Contains(line, " -d 10.1.0.1 ")
+			if !toUs {
+				continue
+			}
+			seen++
+			if !strings.Contains(line, "ip saddr @frontend_all_proxies_ipv4 ") && !strings.Contains(line, " -s 10.2.0.0/24,10.3.0.2 ") {
+				t.Errorf("%s: not from proxies: %s", place, line)
+			}
+		}
+		if seen != 4 {
+			t.Errorf("%s: %d rules, want 2 in each language", place, seen)
+		}
+		if ipt, err := s.IPTables(place, true); err != nil || strings.Contains(ipt, "-d fd01::1") {
+			t.Errorf("%s: IPv6 rules for proxies that have none: %v\n%s", place, err, ipt)
 		}
 	}
 }

@@ -40,10 +40,16 @@ func (s *Setup) outside(f Frontend) []Flow {
 	clients := func(of Party) Party {
 		return Party{Who: Clients, Any4: of.has(4), Any6: of.has(6)}
 	}
+	comers := func(to Party, proxied bool) Party {
+		if proxied {
+			return f.proxies(set + "_proxies")
+		}
+		return clients(to)
+	}
 	for _, port := range sortedKeys(byPort) {
 		to := s.own(byPort[port], nameFor(set, port, len(byPort)))
 		flows = append(flows, Flow{
-			Place: Outside, Kind: Control, From: clients(to), To: to,
+			Place: Outside, Kind: Control, From: comers(to, f.ControlProxied), To: to,
 			Ports: []Ports{{port, port}}, Needs: frontend(f.Name), protocols: onlyTCP,
 		})
 	}
@@ -53,7 +59,7 @@ func (s *Setup) outside(f Frontend) []Flow {
 		to.set = set
 	}
 	flows = append(flows, Flow{
-		Place: Outside, Kind: Passive, From: clients(to), To: to,
+		Place: Outside, Kind: Passive, From: comers(to, f.DataProxied), To: to,
 		Ports: []Ports{f.PassivePorts}, Needs: frontend(f.Name), portsName: set + "_passive_ports", protocols: onlyTCP,
 	})
 	if s.NoActiveClients {
@@ -67,6 +73,16 @@ func (s *Setup) outside(f Frontend) []Flow {
 		flow.sourceName = set + "_active_source_ports"
 	}
 	return append(flows, flow)
+}
+
+// proxies are those of the frontend. A network that is everyone matches anyone.
+func (f Frontend) proxies(set string) Party {
+	p := Party{Who: Proxies, set: set, Addrs: sortPrefixes(slices.Clone(f.Proxies))}
+	for _, a := range p.Addrs {
+		p.Any4 = p.Any4 || a.Bits() == 0 && a.Addr().Is4()
+		p.Any6 = p.Any6 || a.Bits() == 0 && a.Addr().Is6()
+	}
+	return p
 }
 
 // own is ftproxy at addresses that it listens on.

@@ -81,7 +81,11 @@ func (t *table) row(f Flow, place Place) row {
 		port += t.note("The client chooses it. Optional: without these connections clients in active mode get 425, and those in " +
 			"passive mode miss nothing. -no-active-clients leaves them out.")
 	case f.Place == Outside && f.Kind == Passive:
-		port += t.offset(f)
+		offset := t.offset(f)
+		port += offset
+		if f.From.Who == Proxies && offset == "" {
+			port += t.note("Clients connect to the proxies for data, too, which must pass on each of these ports as the same one.")
+		}
 	}
 	return row{from, {source}, to, {port}, {what}, {f.Needs}}
 }

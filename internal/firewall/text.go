@@ -125,6 +125,10 @@ func (s *Setup) forClients() (paragraphs []string) {
 		paragraphs = append(paragraphs, "Clients in active mode get 425: their data connections were left out.")
 	}
 	for _, f := range s.Frontends {
+		if f.DataProxied && f.PortOffset == 0 {
+			paragraphs = append(paragraphs, fmt.Sprintf("Clients of %s connect to the proxies for data, too, which must pass on each port (%s) as the same one.",
+				frontend(f.Name), f.PassivePorts))
+		}
 		if f.PortOffset != 0 {
 			paragraphs = append(paragraphs, fmt.Sprintf("Clients of %s are told %s, which address translation in front of these rules must make %s.",
 				frontend(f.Name), f.told(), f.PassivePorts))
