@@ -63,6 +63,9 @@ func summarise(w io.Writer, c *config.Config) {
 	for _, f := range c.Frontends {
 		fmt.Fprintf(&b, "frontend %s: listens on %s; clients are told %s; backend %s\n",
 			f.Name, join(f.Listen), publicAddress(f.PublicAddress), f.Backend)
+		if f.Proxied() {
+			fmt.Fprintf(&b, "  clients come through proxies in %s (PROXY protocol on %s)\n", join(f.TrustedProxies), proxiedSides(f))
+		}
 		n := f.PassivePorts.Len()
 		fmt.Fprintf(&b, "  passive_ports %s: %s = %d pending per client address\n",
 			f.PassivePorts, count(n, "passive port"), n)
@@ -87,6 +90,17 @@ func summarise(w io.Writer, c *config.Config) {
 		fmt.Fprintf(&b, "admin: http://%s/metrics, /healthz, /readyz\n", c.Admin.Listen)
 	}
 	_, _ = w.Write(b.Bytes())
+}
+
+// proxiedSides are the connections that begin with a PROXY header.
+func proxiedSides(f config.Frontend) string {
+	switch {
+	case !f.DataProxyProtocol:
+		return "control"
+	case !f.ProxyProtocol:
+		return "data"
+	}
+	return "control and data"
 }
 
 // told are the verbs that servers hear in each data mode; passive are the modes

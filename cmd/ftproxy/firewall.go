@@ -24,6 +24,9 @@ prints a table, or with -nftables, -iptables or -ip6tables the rules themselves,
 for one place at a time: -for outside, -for proxy or -for inside. Rules drop
 what they do not name, and need no FTP helper.
 
+Where clients come through proxies (proxy_protocol), connections are let in from
+these (trusted_proxies) rather than from anyone.
+
 Rules hold addresses. Those that the configuration does not have are asked for:
 -outside where a frontend listens on every address, -inside always for the
 firewall inside, -resolve where servers are host names.
@@ -175,8 +178,9 @@ func setup(c *config.Config) *firewall.Setup {
 	s := &firewall.Setup{}
 	for _, f := range c.Frontends {
 		one := firewall.Frontend{
-			Name: f.Name, Control: f.Listen, Passive: passiveAddrs(f),
+			Name: f.Name, Control: f.Listen, Passive: f.DataAddrs(),
 			PassivePorts: firewall.Ports(f.PassivePorts), PortOffset: f.AdvertisedPortOffset,
+			Proxies: f.TrustedProxies, ControlProxied: f.ProxyProtocol, DataProxied: f.DataProxyProtocol,
 		}
 		for _, p := range f.ActiveSourcePorts {
 			one.ActiveSources = append(one.ActiveSources, firewall.Ports(p))
@@ -211,24 +215,6 @@ func setup(c *config.Config) *firewall.Setup {
 		s.Backends = append(s.Backends, one)
 	}
 	return s
-}
-
-// passiveAddrs are where passive data connections arrive: where the control
-// connection did, if nothing else is said.
-func passiveAddrs(f config.Frontend) (all []netip.Addr) {
-	for _, listen := range f.Listen {
-		a := listen.Addr()
-		if bind := f.PassiveBind.IPv4; a.Is4() && bind.IsValid() {
-			a = bind
-		}
-		if bind := f.PassiveBind.IPv6; a.Is6() && bind.IsValid() {
-			a = bind
-		}
-		if !slices.Contains(all, a) {
-			all = append(all, a)
-		}
-	}
-	return all
 }
 
 func listensEverywhere(s *firewall.Setup) bool {

@@ -30,6 +30,19 @@ backend = "client"
 listen = ":2100"
 passive_ports = "30010"
 backend = "port"
+[frontend.c]
+listen = "203.0.113.11:21"
+passive_ports = "30011"
+proxy_protocol = true
+data_proxy_protocol = false
+trusted_proxies = ["10.2.0.2", "10.3.0.0/24"]
+backend = "port"
+[frontend.d]
+listen = "203.0.113.12:21"
+passive_ports = "30012"
+data_proxy_protocol = true
+trusted_proxies = "10.2.0.2"
+backend = "port"
 [backend.client]
 servers = ["10.0.0.5", "ftp.example.org:2121"]
 data_ports = "31000-31009"
@@ -59,6 +72,15 @@ data_ports = "31011"
 	}
 	if a.PortOffset != 100 || a.PassivePorts != (firewall.Ports{First: 30000, Last: 30009}) || len(a.Control) != 3 {
 		t.Errorf("frontend a: %+v", a)
+	}
+	if b.ControlProxied || b.DataProxied || b.Proxies != nil {
+		t.Errorf("frontend b has proxies: %+v", b)
+	}
+	if c := s.Frontends[2]; !c.ControlProxied || c.DataProxied || len(c.Proxies) != 2 || !slices.Equal(c.Passive, []netip.Addr{netip.IPv4Unspecified()}) {
+		t.Errorf("frontend c: %+v", c)
+	}
+	if d := s.Frontends[3]; d.ControlProxied || !d.DataProxied || len(d.Proxies) != 1 {
+		t.Errorf("frontend d: %+v", d)
 	}
 	if len(b.Passive) != 2 || !b.Passive[0].IsUnspecified() || !b.Passive[1].IsUnspecified() || b.ActiveSources != nil {
 		t.Errorf("frontend b: %+v", b)
