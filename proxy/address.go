@@ -76,7 +76,7 @@ func (s *session) publicPort() *portpool.Request {
 		Owner:  s.id,
 	}
 	if s.fe.dataProxyProtocol {
-		r.Identify = s.identifyData
+		r.Identify, r.Through = s.identifyData, s.fe.trustedProxies
 	}
 	return r
 }

@@ -126,6 +126,8 @@ func (o *origin) log(e *zerolog.Event) *zerolog.Event {
 	return e
 }
 
+var signatureV1 = []byte("PROXY ")
+
 const (
 	headerStart   = 12              // both versions have more; version 2's signature is that long
 	headerV1Most  = 107             // with CR and LF (§2.1)
@@ -137,16 +139,24 @@ const (
 // by byte.
 func readHeader(conn net.Conn) ([]byte, error) {
 	raw := make([]byte, headerStart, headerV1Most)
-	if _, err := io.ReadFull(conn, raw); err != nil {
-		return nil, incomplete(err, errHeaderMissing)
+	for n := 0; n < headerStart; {
+		more, err := conn.Read(raw[n:])
+		n += more
+		start := raw[:n]
+		if !bytes.HasPrefix(proxyproto.SIGV2, start) && !bytes.HasPrefix(start, signatureV1[:min(n, len(signatureV1))]) {
+			if bytes.HasPrefix(start, signatureV1[:5]) {
+				return nil, fmt.Errorf("%w: PROXY without a space", errHeaderInvalid)
+			}
+			return nil, errHeaderMissing
+		}
+		if err != nil && n < headerStart {
+			return nil, incomplete(err, errHeaderMissing)
+		}
 	}
-	switch {
-	case bytes.Equal(raw, proxyproto.SIGV2):
-		return readHeaderV2(conn, raw)
-	case bytes.HasPrefix(raw, []byte("PROXY ")):
+	if raw[0] == signatureV1[0] {
 		return readHeaderV1(conn, raw)
 	}
-	return nil, errHeaderMissing
+	return readHeaderV2(conn, raw)
 }
 
 func readHeaderV1(conn net.Conn, raw []byte) ([]byte, error) {

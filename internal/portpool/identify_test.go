@@ -42,6 +42,7 @@ func TestIdentifiedConnections(t *testing.T) {
 		peers := make(chan netip.Addr)
 		a, b := ask(one, alice, 1), ask(one, bob, 2)
 		a.Identify, b.Identify = by(peers), by(peers)
+		a.Through, b.Through = []netip.Prefix{proxy}, []netip.Prefix{proxy}
 		la, lb := t.must(a), t.must(b)
 		first, second := t.mustDial(proxy, la), t.mustDial(proxy, la)
 		peers <- bob.Addr()
@@ -67,7 +68,7 @@ func TestUnidentifiedConnections(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		peers := make(chan netip.Addr)
 		r := ask(one, alice, 1)
-		r.Identify = by(peers)
+		r.Identify, r.Through = by(peers), []netip.Prefix{proxy}
 		l := t.must(r)
 		slow, unknown, strange := t.mustDial(proxy, l), t.mustDial(proxy, l), t.mustDial(proxy, l)
 		peers <- netip.Addr{}
@@ -100,7 +101,7 @@ func TestIdentifiedBesideOthers(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		peers := make(chan netip.Addr, 1)
 		a, b := ask(one, alice, 1), ask(one, bob, 2)
-		a.Identify = by(peers)
+		a.Identify, a.Through = by(peers), []netip.Prefix{proxy}
 		la, lb := t.must(a), t.must(b)
 		t.use(lb)
 		peers <- alice.Addr()
@@ -127,5 +128,28 @@ func TestPoolCloseWhileIdentifying(t *testing.T) {
 		if c.closes() != 1 {
 			t.Errorf("closed %d times", c.closes())
 		}
+	})
+}
+
+// A lease is given only what came through those that it trusts itself, whatever
+// others on the port do.
+func TestLeasesTrustApart(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		other := netip.MustParsePrefix("10.2.2.2/32")
+		peers := make(chan netip.Addr, 1)
+		a, b := ask(one, alice, 1), ask(one, bob, 2)
+		a.Identify, a.Through = by(peers), []netip.Prefix{proxy}
+		b.Identify, b.Through = by(peers), []netip.Prefix{other}
+		la, lb := t.must(a), t.must(b)
+		peers <- bob.Addr()
+		if c := t.mustDial(proxy, la); c.closes() != 1 || t.events.get("stranger") != 1 {
+			t.Errorf("bob's through alice's proxy: %d closes, %d strangers", c.closes(), t.events.get("stranger"))
+		}
+		peers <- bob.Addr()
+		t.mustAccept(lb, t.mustDial(other, lb))
+		peers <- alice.Addr()
+		t.mustAccept(la, t.mustDial(proxy, la))
+		la.Close()
+		lb.Close()
 	})
 }

@@ -110,7 +110,7 @@ func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
 	peer := peerOf(conn)
 	p.mu.Lock()
 	open = !o.closed
-	lease, identify := o.leaseFor(peer, false), o.identifier()
+	lease, identify := o.leaseFor(peer), o.identifier(peer)
 	if lease == nil && identify != nil {
 		p.unknown[conn] = struct{}{}
 		p.running.Add(1)
@@ -129,6 +129,7 @@ func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
 // identify finds out whose a connection is and does what arrived does.
 func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (net.Conn, netip.Addr, error)) {
 	defer p.running.Done()
+	through := peerOf(conn)
 	known, peer, err := identify(conn)
 	peer = peer.Unmap().WithZone("")
 	p.mu.Lock()
@@ -136,7 +137,7 @@ func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (ne
 	delete(p.unknown, conn)
 	var lease *Lease
 	if err == nil && ours {
-		lease = o.leaseFor(peer, true)
+		lease = o.leaseThrough(through, peer)
 		p.hand(o, lease, known, peer)
 	}
 	p.mu.Unlock()
@@ -156,31 +157,46 @@ func (p *Pool) hand(o *listening, lease *Lease, conn net.Conn, peer netip.Addr) 
 	p.arm(now)
 }
 
-// leaseFor is the pending lease that a peer's connection belongs to, among those
-// whose connections are identified, or among the others.
-func (o *listening) leaseFor(peer netip.Addr, identified bool) *Lease {
+// find is the first pending lease that fits.
+func (o *listening) find(fits func(r *Request) bool) *Lease {
 	if o.closed {
 		return nil
 	}
 	for _, l := range o.port.leases {
-		if l.state == pending && (l.request.Identify != nil) == identified && l.request.admits(peer) {
+		if l.state == pending && fits(&l.request) {
 			return l
 		}
 	}
 	return nil
 }
 
-// identifier is how one of the pending leases has its connection identified.
-func (o *listening) identifier() func(net.Conn) (net.Conn, netip.Addr, error) {
-	if o.closed {
+// leaseFor is the pending lease that a peer's own connection belongs to.
+func (o *listening) leaseFor(peer netip.Addr) *Lease {
+	return o.find(func(r *Request) bool { return r.Identify == nil && r.admits(peer) })
+}
+
+// leaseThrough is the pending lease that a connection belongs to which was
+// identified as the peer's.
+func (o *listening) leaseThrough(through, peer netip.Addr) *Lease {
+	return o.find(func(r *Request) bool { return r.trusts(through) && r.admits(peer) })
+}
+
+// identifier is how a connection is identified: as by a lease that trusts where it
+// comes from, or, to be refused, as by any other. nil: no lease wants that.
+func (o *listening) identifier(through netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
+	l := o.find(func(r *Request) bool { return r.trusts(through) })
+	if l == nil {
+		l = o.find(func(r *Request) bool { return r.Identify != nil })
+	}
+	if l == nil {
 		return nil
 	}
-	for _, l := range o.port.leases {
-		if l.state == pending && l.request.Identify != nil {
-			return l.request.Identify
-		}
-	}
-	return nil
+	return l.request.Identify
+}
+
+// trusts tells whether connections from addr are identified for the lease.
+func (r *Request) trusts(addr netip.Addr) bool {
+	return r.Identify != nil && slices.ContainsFunc(r.Through, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // peerOf tells whose connection it is. Everything that decides by the peer

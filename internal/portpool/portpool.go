@@ -117,6 +117,10 @@ type Request struct {
 	// After an error the connection is closed and nobody is told of it. nil: the
 	// connection's remote address tells.
 	Identify func(conn net.Conn) (net.Conn, netip.Addr, error)
+	// Through are the networks of those whose connections are identified for
+	// this lease. Leases of one port may trust others: each is given only what
+	// came through its own.
+	Through []netip.Prefix
 	// Owner is the session. It takes its own key out of quarantine. Zero is nobody.
 	Owner uint64
 	// Hold keeps the key lent until the lease is closed, and takes the port
