@@ -99,6 +99,7 @@ func TestSharedProxies(t *testing.T) {
 	}{
 		{"the same", frontend("a", "192.0.2.1:21", one) + frontend("b", "192.0.2.1:22", one), false},
 		{"other proxies", frontend("a", "192.0.2.1:21", one) + frontend("b", "192.0.2.1:22", other), true},
+		{"more proxies", frontend("a", "192.0.2.1:21", one) + frontend("b", "192.0.2.1:22", "data_proxy_protocol = true\ntrusted_proxies = ['10.0.0.2', '10.0.0.3']\n"), true},
 		{"other proxies on other addresses", frontend("a", "192.0.2.1:21", one) + frontend("b", "192.0.2.2:21", other), false},
 		{"other proxies on every address", frontend("a", "192.0.2.1:21", one) + frontend("b", "0.0.0.0:22", other), true},
 		{"other proxies at other ports", frontend("a", "192.0.2.1:21", one) + frontend("b", "192.0.2.1:22", other+"passive_ports = '40000'"), false},
