@@ -18,6 +18,8 @@ var (
 		"frontend.one.trusted_proxies":     `["10.0.0.2/32"]`,
 		"frontend.one.backend":             `"b"`,
 		"backend.b.servers":                `["10.0.0.5:21"]`,
+		"backend.b.send_proxy":             `"v2"`,
+		"backend.b.send_proxy_data":        `true`,
 		"backend.c.servers":                `["10.0.0.6:21"]`,
 	}
 	altered = map[string][2]string{ // the value that settled has, and another; as Changes writes them
@@ -62,6 +64,8 @@ var (
 		"backend.b.data":                      {`"client"`, `"passive"`},
 		"backend.b.data_ports":                {`"31000-31099"`, `"50000-50001"`},
 		"backend.b.trust_data_address":        {`[]`, `["10.9.0.0/16"]`},
+		"backend.b.send_proxy":                {`"v2"`, `"v1"`},
+		"backend.b.send_proxy_data":           {`true`, `false`},
 		"backend.b.bandwidth":                 {`""`, `"2GB/s"`},
 	}
 )

@@ -118,11 +118,13 @@ type DataPeer struct{ IPv4, IPv6 int }
 
 // A Backend is a named group of FTP servers.
 type Backend struct {
-	Name      string
-	Servers   []Server // at least one, in the order they are tried
-	Data      DataMode
-	DataPorts PortRange
-	Bandwidth Bandwidth // of all its transfers
+	Name          string
+	Servers       []Server // at least one, in the order they are tried
+	Data          DataMode
+	DataPorts     PortRange
+	Bandwidth     Bandwidth // of all its transfers
+	SendProxy     string    // version of the PROXY header that servers are sent: "v1", "v2", or "" for none
+	SendProxyData bool      // also on passive data connections; only with SendProxy
 	// TrustDataAddress are networks whose addresses are believed where a
 	// server's 227 names one, and may connect in active mode.
 	TrustDataAddress []netip.Prefix

@@ -66,6 +66,11 @@ func (t table) backend(k *checks) Backend {
 	}
 	t.dataMode(&b)
 	b.TrustDataAddress = t.networks("trust_data_address")
+	t.choice("send_proxy", &b.SendProxy, "", "v1", "v2")
+	version := t.entry.table["send_proxy"]
+	if t.boolean("send_proxy_data", &b.SendProxyData) && b.SendProxyData && (version == nil || version.value == "") {
+		t.faultAt(t.line("send_proxy_data"), "send_proxy_data", wrongf(`write send_proxy = "v2", too, or remove this key`, "has no effect without send_proxy"))
+	}
 	b.Bandwidth = t.bandwidth("bandwidth")
 	if t.portRange("data_ports", &b.DataPorts) {
 		if b.DataPorts.First < firstUnprivileged {

@@ -88,6 +88,8 @@ func (b *Backend) settings() []setting {
 		{"data", quote(string(cmp.Or(b.Data, DataClient)))},
 		{"data_ports", quote(b.DataPorts.String())},
 		{"trust_data_address", quoteNetworks(b.TrustDataAddress)},
+		{"send_proxy", quote(b.SendProxy)},
+		{"send_proxy_data", strconv.FormatBool(b.SendProxyData)},
 		{"bandwidth", quote(b.Bandwidth.String())},
 	}
 }

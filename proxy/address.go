@@ -104,7 +104,11 @@ func (s *session) clientLeg(st *setup) leg {
 
 // serverLeg is the side of a server that listens at addr.
 func (s *session) serverLeg(addr netip.AddrPort) leg {
-	return dialLeg{network: s.p.network, local: addrPort(s.server.conn.LocalAddr()).Addr(), remote: addr}
+	l := dialLeg{network: s.p.network, local: addrPort(s.server.conn.LocalAddr()).Addr(), remote: addr}
+	if s.fe.backend.sendProxyData {
+		l.header, l.limit = s.ownHeader(), s.rt.timeouts.Connect
+	}
+	return l
 }
 
 // isOwn tells whether a client may have data connections to addr: its own, or

@@ -24,7 +24,7 @@ import (
 
 // benchServer serves control connections with the verbs of the benchmarks, and
 // 1 KiB for each RETR.
-func benchServer(b *testing.B) netip.AddrPort {
+func benchServer(b testing.TB) netip.AddrPort {
 	control, data := listenOn(b, false), listenOn(b, false)
 	b.Cleanup(func() { control.Close(); data.Close() })
 	port := data.Addr().(*net.TCPAddr).AddrPort()

@@ -64,7 +64,10 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 			continue
 		}
 		tuneControl(conn)
-		c := s.readGreeting(ctx, conn)
+		c := connection{err: s.introduce(conn)}
+		if c.err == nil {
+			c = s.readGreeting(ctx, conn)
+		}
 		if c.err == nil {
 			return c
 		}
@@ -72,6 +75,14 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 		failed = append(failed, fmt.Errorf("%s: %w", remote, c.err))
 	}
 	return connection{err: errors.Join(failed...)}
+}
+
+// introduce tells a server who the client is, if its backend wants that.
+func (s *session) introduce(conn net.Conn) error {
+	if s.fe.backend.sendProxy == 0 {
+		return nil
+	}
+	return sendHeader(conn, s.ownHeader(), s.rt.timeouts.Connect)
 }
 
 // resolve gives the addresses of a server; nobody needs to be asked for one that

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
@@ -40,11 +41,22 @@ type dialLeg struct {
 	// late: to a client nothing is dialled before its server has accepted the
 	// transfer, so that ftproxy cannot be made to knock at ports (RFC 2577 §3).
 	late bool
+	// header is what the connection begins with.
+	header []byte
+	limit  time.Duration // for that
 }
 
 func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
 	if len(l.ports) == 0 {
-		return l.network.Dial(ctx, netip.AddrPortFrom(l.local, 0), l.remote)
+		conn, err := l.network.Dial(ctx, netip.AddrPortFrom(l.local, 0), l.remote)
+		if err != nil {
+			return nil, err
+		}
+		if err := sendHeader(conn, l.header, l.limit); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return conn, nil
 	}
 	// The kernel refuses a port from which this peer's port has a connection
 	// already, or had one a minute ago.

@@ -48,6 +48,9 @@ type backend struct {
 	data      config.DataMode
 	dataPorts portpool.Range
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
+
+	sendProxy     byte // the version of the PROXY header that servers are sent; 0: none
+	sendProxyData bool // on data connections, too
 }
 
 // frontendAt is the frontend of a connection to the address local that came in by
@@ -69,7 +72,8 @@ func (rt *Runtime) frontendAt(key netip.AddrPort, local netip.Addr) *frontend {
 func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))
 	for _, b := range c.Backends {
-		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress}
+		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress,
+			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c)}
 	for _, f := range c.Frontends {
