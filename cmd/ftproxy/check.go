@@ -84,6 +84,13 @@ func summarise(w io.Writer, c *config.Config) {
 			fmt.Fprintf(&b, "  data_ports %s: %s = %s per server\n",
 				s.DataPorts, count(n, "data port"), count(n, "simultaneous active transfer"))
 		}
+		if s.SendProxy != "" {
+			on := "control"
+			if s.SendProxyData {
+				on = "control and data"
+			}
+			fmt.Fprintf(&b, "  send_proxy %s: servers are told who the client is, on %s\n", s.SendProxy, on)
+		}
 		limit(&b, "bandwidth", s.Bandwidth)
 	}
 	if c.Admin.Listen.IsValid() {
