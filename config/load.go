@@ -17,7 +17,12 @@ const maxFile = 256 << 10
 // Load reads and checks the file at path. Its error is always an [Errors];
 // where the file could not be read, the cause can be tested for with
 // errors.Is (fs.ErrNotExist, fs.ErrPermission).
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return LoadGently(path, atOnce) }
+
+// LoadGently is Load that calls pause between its parts, of which each takes a
+// millisecond or two: all of a large file takes twenty, and whoever else has work
+// for the processor should not have to wait for that.
+func LoadGently(path string, pause func()) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, unreadable(path, err)
@@ -27,8 +32,11 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	return Parse(path, data)
+	return parseNamed(path, data, pause)
 }
+
+// atOnce is the pause of those who are not in anybody's way.
+func atOnce() {}
 
 // FindControlSocket returns the control.socket of the file at path, also where
 // other keys of the file are at fault: whoever has ftproxy leave service must not
@@ -39,7 +47,7 @@ func FindControlSocket(path string) string {
 	if err != nil {
 		return ""
 	}
-	c, _ := parse(string(data))
+	c, _ := parse(string(data), atOnce)
 	if c == nil {
 		return ""
 	}
@@ -65,8 +73,10 @@ func unreadable(path string, err error) Errors {
 
 // Parse checks the text of a configuration. name is the file's name in what
 // is reported. A mark of byte order for UTF-8 is skipped.
-func Parse(name string, data []byte) (*Config, error) {
-	c, problems := parse(string(data))
+func Parse(name string, data []byte) (*Config, error) { return parseNamed(name, data, atOnce) }
+
+func parseNamed(name string, data []byte, pause func()) (*Config, error) {
+	c, problems := parse(string(data), pause)
 	if len(problems) > 0 {
 		for i := range problems {
 			problems[i].File = name
@@ -78,11 +88,11 @@ func Parse(name string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-func parse(data string) (*Config, []Problem) {
+func parse(data string, pause func()) (*Config, []Problem) {
 	if p := unusable(data); p != nil {
 		return nil, []Problem{*p}
 	}
-	doc, problems := parseDocument(data)
+	doc, problems := parseDocument(data, pause)
 	if doc == nil {
 		return nil, problems
 	}
@@ -93,7 +103,7 @@ func parse(data string) (*Config, []Problem) {
 			Hint:    "begin with a copy of config.toml.example",
 		}}
 	}
-	r := &reader{doc: doc, problems: problems, lines: make(map[string]int, doc.length)}
+	r := &reader{doc: doc, problems: problems, lines: make(map[string]int, doc.length), pause: pause}
 	c := r.config()
 	return c, r.problems
 }
@@ -143,14 +153,24 @@ func (r *reader) config() *Config {
 	t.whole("sessions_per_client", &c.Limits.SessionsPerClient, 0)
 	t.whole("transfers", &c.Limits.Transfers, 0)
 
-	for _, t := range r.named("frontend") {
+	for i, t := range r.named("frontend") {
+		r.pauseAt(i)
 		c.Frontends = append(c.Frontends, *t.frontend(&k))
 	}
-	for _, t := range r.named("backend") {
+	for i, t := range r.named("backend") {
+		r.pauseAt(i)
 		c.Backends = append(c.Backends, t.backend(&k))
 	}
+	r.pause()
 	r.check(&k)
 	return &c
+}
+
+// pauseAt pauses before one table of many.
+func (r *reader) pauseAt(i int) {
+	if i%50 == 0 {
+		r.pause()
+	}
 }
 
 // topLevel reports the keys above the first header, which are none of ours.

@@ -27,6 +27,7 @@ type reader struct {
 	doc      *document
 	problems []Problem
 	lines    map[string]int
+	pause    func() // between the parts
 }
 
 // fault adds a problem, unless its line was already reported for its syntax.

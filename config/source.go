@@ -37,7 +37,7 @@ const maxSyntaxFaults = 20
 // goes on while the fault is one of a single key = value line, because only
 // then do the lines after it keep their meaning. The document is nil if it
 // could not be made sound.
-func parseDocument(text string) (*document, []Problem) {
+func parseDocument(text string, pause func()) (*document, []Problem) {
 	text = strings.TrimPrefix(text, "\ufeff")
 	doc := &document{
 		length: strings.Count(strings.TrimSuffix(text, "\n"), "\n") + 1,
@@ -52,8 +52,11 @@ func parseDocument(text string) (*document, []Problem) {
 		var top map[string]any
 		err := decode(sound, &top)
 		if err == nil {
+			pause()
+			places := locate(sound)
+			pause()
 			doc.root = &entry{line: 1}
-			readTable(locate(sound), doc.root, top, 1)
+			readTable(places, doc.root, top, 1)
 			return doc, problems
 		}
 		fault := syntaxProblem(lines, err)

@@ -49,7 +49,7 @@ func (s *service) reloadFile(cause string, began time.Time) (done admin.Reloaded
 	if s.file == "" {
 		return done, errNoFile
 	}
-	conf, err := config.Load(s.file)
+	conf, err := config.LoadGently(s.file, letSessionsGoFirst)
 	if err != nil {
 		return done, err
 	}
