@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,10 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"ftproxy/config"
-	"ftproxy/internal/metrics"
 	"ftproxy/rewrite"
 )
 
@@ -78,36 +74,9 @@ func benchServer(b testing.TB) netip.AddrPort {
 
 // benchProxy is a proxy before benchServer, and where it listens.
 func benchProxy(b *testing.B) string {
-	server := benchServer(b)
-	c := &config.Config{
-		Timeouts: config.Timeouts{
-			Connect: never, Greeting: never, Login: never, Idle: never, Reply: never, FinalReply: never,
-			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: never, Drain: never,
-		},
-		Frontends: []config.Frontend{{
-			Name: "public", Listen: []netip.AddrPort{netip.AddrPortFrom(loopback(false), 0)},
-			PublicAddress: config.PublicAddress{Auto: true}, PassivePorts: freePort(b), Backend: "inside",
-		}},
-		Backends: []config.Backend{{
-			Name: "inside", Servers: []config.Server{{Host: server.Addr().String(), Port: server.Port()}},
-			Data: config.DataPASV, DataPorts: freePort(b),
-		}},
-	}
-	p := New(Options{Network: TCP{}, Log: zerolog.New(io.Discard).Level(zerolog.InfoLevel), Metrics: metrics.New("test")})
-	if err := p.Apply(c); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), socketTimeout)
-		defer cancel()
-		if err := p.Shutdown(ctx); err != nil {
-			b.Error(err)
-		}
-	})
-	for _, at := range p.Addrs() {
-		return at.String()
-	}
-	return ""
+	return startHop(b, benchServer(b), io.Discard, func(_ *config.Frontend, inside *config.Backend) {
+		inside.Data = config.DataPASV
+	}).String()
 }
 
 // A benchClient is a control connection.

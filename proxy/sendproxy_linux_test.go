@@ -20,7 +20,7 @@ import (
 )
 
 // startHop starts a proxy for a server and tells where it listens.
-func startHop(t *testing.T, server netip.AddrPort, log io.Writer, change func(*config.Frontend, *config.Backend)) netip.AddrPort {
+func startHop(t testing.TB, server netip.AddrPort, log io.Writer, change func(*config.Frontend, *config.Backend)) netip.AddrPort {
 	t.Helper()
 	c := config.Defaults()
 	f, b := config.NewFrontend("public"), config.NewBackend("inside")
