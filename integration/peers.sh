@@ -22,6 +22,7 @@ peers() {
 	unpack inetutils-ftpd    usr/sbin/ftpd
 	unpack libnss-wrapper    'usr/lib/*/libnss_wrapper.so' # an account for ftpd
 	unpack python3-pyftpdlib usr/lib/python3/dist-packages/pyftpdlib
+	unpack haproxy           usr/sbin/haproxy
 	install curl             curl
 	install lftp             lftp
 	install tnftp            tnftp
