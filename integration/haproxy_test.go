@@ -67,6 +67,7 @@ defaults
 	log global
 	option tcplog
 	timeout connect 1m
+	timeout check 1m
 	timeout client 10m
 	timeout server 10m
 
@@ -218,11 +219,11 @@ func TestHAProxyChecks(t *testing.T) {
 	throughProxy(t)
 	const ftp = "option tcp-check\n\ttcp-check expect rstring ^220\n\ttcp-check send QUIT\\r\\n\n\ttcp-check expect rstring ^221"
 	for _, tt := range []struct{ name, control, check, send string }{
-		{"connect", "", "check inter 50ms check-send-proxy", "send-proxy-v2"},
-		{"connect v1", "", "check inter 50ms check-send-proxy", "send-proxy"},
-		{"greeting", ftp, "check inter 50ms check-send-proxy", "send-proxy-v2"},
-		{"greeting v1", ftp, "check inter 50ms check-send-proxy", "send-proxy"},
-		{"greeting, as documented", ftp, "check inter 50ms", "send-proxy-v2"},
+		{"connect", "", "check inter 1s check-send-proxy", "send-proxy-v2"},
+		{"connect v1", "", "check inter 1s check-send-proxy", "send-proxy"},
+		{"greeting", ftp, "check inter 1s check-send-proxy", "send-proxy-v2"},
+		{"greeting v1", ftp, "check inter 1s check-send-proxy", "send-proxy"},
+		{"greeting, as documented", ftp, "check inter 1s", "send-proxy-v2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -234,7 +235,7 @@ func TestHAProxyChecks(t *testing.T) {
 			before := atRest(t, ftproxy.process)
 			h := startHAProxy(t, p, ftproxy.addr4, haproxyConfig{send: tt.send, control: tt.control, check: tt.check + " rise 2 fall 2"})
 			checks := fmt.Sprintf(`"client":"%s:`, haproxyAddr(p))
-			waitFor(t, "ten checks", patience, func() bool { return strings.Count(ftproxy.out.String(), checks) >= 10*2 })
+			waitFor(t, "three checks", patience, func() bool { return strings.Count(ftproxy.out.String(), checks) >= 3*2 })
 			if up, downs := h.status(t, "status"), h.status(t, "chkdown"); up != "UP" || downs != "0" {
 				t.Errorf("ftproxy is %s, was down %s times: %s %s", up, downs, h.status(t, "check_status"), h.status(t, "last_chk"))
 			}
@@ -246,109 +247,6 @@ func TestHAProxyChecks(t *testing.T) {
 			if n := ftproxy.metrics(t)["ftproxy_proxy_headers_refused_total"]; n > 0 {
 				t.Errorf("%v checks were refused", n)
 			}
-		})
-	}
-}
-
-// TestHAProxyCheckOfDeadServer: the documented check finds out that the server behind
-// ftproxy is gone.
-func TestHAProxyCheckOfDeadServer(t *testing.T) {
-	t.Parallel()
-	throughProxy(t)
-	p := newPlace(t)
-	nobody := netip.AddrPortFrom(p.server, freePort(t, p.server))
-	ftproxy := startProxy(t, behindHAProxy(t, p, nobody))
-	h := startHAProxy(t, p, ftproxy.addr4, haproxyConfig{send: "send-proxy-v2", control: "option tcp-check\n\ttcp-check expect rstring ^220", check: "check inter 50ms"})
-	waitFor(t, "HAProxy gives ftproxy up", patience, func() bool { return strings.HasPrefix(h.status(t, "status"), "DOWN") })
-}
-
-// TestHAProxyLongTransfer: during a transfer nothing is said on the control
-// connection. It lives when the timeouts of its section are long, and it does not
-// live by keepalives.
-func TestHAProxyLongTransfer(t *testing.T) {
-	throughProxy(t)
-	const silence = 4 * time.Second // HAProxy's timeout
-	short := fmt.Sprintf("timeout client %dms\n\ttimeout server %[1]dms", silence.Milliseconds())
-	const keepalive = "\n\toption clitcpka\n\toption srvtcpka\n\tclitcpka-idle 1s\n\tsrvtcpka-idle 1s\n\tclitcpka-intvl 1s\n\tsrvtcpka-intvl 1s"
-	for _, tt := range []struct {
-		name, control, data string
-		lives               bool
-	}{
-		{"as documented", "timeout client 24h\n\ttimeout server 24h" + keepalive, "", true},
-		{"keepalive alone", short + keepalive, "", false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := newPlace(t)
-			s := startVsftpd(t, p.server, folder(t))
-			c := behindHAProxy(t, p, s.addr)
-			const rate = 200 // kB/s
-			c.frontend += fmt.Sprintf("session_bandwidth = \"%dkB/s\"\n", rate)
-			ftproxy := startProxy(t, c)
-			h := startHAProxy(t, p, ftproxy.addr4, haproxyConfig{send: "send-proxy-v2", control: tt.control, data: tt.data})
-			r := &rig{server: s, proxy: ftproxy, place: p}
-			b := &bench{newSession(t, throughHAProxy(t, r, h), mode{"PASV", false}), s, curl{command(t, "curl")}, ""}
-			want := b.serve("file", int64(rate*1000*(2*silence).Seconds()))
-			began := time.Now()
-			err := b.client.get(b.session, plain("file"), b.local("got"), whole)
-			if took := time.Since(began); tt.lives && took < silence {
-				t.Fatalf("the transfer took %v, HAProxy's timeout is %v", took, silence)
-			}
-			if lives := err == nil; lives != tt.lives {
-				t.Fatalf("the transfer ends with %v", err)
-			}
-			if tt.lives {
-				b.same(want, b.local("got"))
-			}
-		})
-	}
-}
-
-// TestHAProxyCut: HAProxy makes an ordinary end of the reset of a data connection.
-// The reply tells the client the truth, and the log the administrator.
-func TestHAProxyCut(t *testing.T) {
-	throughProxy(t)
-	for _, direction := range []string{"download", "upload"} {
-		t.Run("server/"+direction, func(t *testing.T) {
-			t.Parallel()
-			p := newPlace(t)
-			s := startVsftpd(t, p.server, folder(t))
-			serveBig(t, s)
-			c := behindHAProxy(t, p, s.addr)
-			c.timeouts = map[string]string{"linger": never} // The end of control is the server's last word.
-			ftproxy := startProxy(t, c)
-			before := atRest(t, ftproxy.process)
-			h := startHAProxy(t, p, ftproxy.addr4, haproxyConfig{send: "send-proxy-v2"})
-			v := begin(t, p.client, h.addr, s, direction, "passive")
-			killServing(t, s.addr)
-			t.Logf("the client's data connection ends with %v", v.sees(t))
-			v.hear(t, 426, 421)
-			wantFailure(t, ftproxy.process, ftproxy.get, direction, "server", 426)
-			v.Close()
-			h.stop(t, syscall.SIGTERM)
-			wantIdle(t, ftproxy.process, ftproxy.get, before)
-		})
-		t.Run("client/"+direction, func(t *testing.T) {
-			t.Parallel()
-			p := newPlace(t)
-			s := startVsftpd(t, p.server, folder(t))
-			serveBig(t, s)
-			ftproxy := startProxy(t, behindHAProxy(t, p, s.addr))
-			before := atRest(t, ftproxy.process)
-			h := startHAProxy(t, p, ftproxy.addr4, haproxyConfig{send: "send-proxy-v2"})
-			v := begin(t, p.client, h.addr, s, direction, "passive")
-			close(v.stop)
-			v.data.(*net.TCPConn).SetLinger(0)
-			v.data.Close()
-			code, text, err := v.reply()
-			t.Logf("the client hears %d %s, %v; the log says %+v", code, text, err, logged(t, ftproxy.process))
-			if err != nil || code != 426 {
-				t.Errorf("the client hears %d %s, %v, want 426", code, text, err)
-			}
-			wantFailure(t, ftproxy.process, ftproxy.get, direction, "client", 426)
-			v.Close()
-			h.stop(t, syscall.SIGTERM)
-			wantIdle(t, ftproxy.process, ftproxy.get, before)
 		})
 	}
 }
