@@ -154,6 +154,10 @@ func TestSourcePortsToOnePort(t *testing.T) {
 	x := newDialled(t, func(r portRange) string { return fmt.Sprintf(`["20", "%s"]`, r) })
 	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(x.place.client, x.place.data.first))
 	listen := func() *net.TCPListener {
+		// A program that another test is starting has a copy of the last listener
+		// until its exec, and keeps the port taken.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		l, err := net.ListenTCP("tcp", at)
 		if err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 // The port of the other family is open, too, and then its wildcard.
 func TestNobodyJoinsAListenerOfBothFamilies(t *testing.T) {
 	if !haveIPv6() {
-		t.Skip("no IPv6 on loopback")
+		lack(t, "no IPv6 on loopback")
 	}
 	one4, all4, one6, all6 := netip.MustParseAddr("127.0.0.1"), netip.IPv4Unspecified(), netip.IPv6Loopback(), netip.IPv6Unspecified()
 	for _, steps := range [][][]netip.Addr{

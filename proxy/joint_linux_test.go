@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -176,4 +177,14 @@ func (th *theatre) openBehind(sending func(*net.TCPConn), d direction, j joint, 
 // hurried tells that an uploading client has to be quicker than the timers.
 func (j joint) hurried(d direction) bool {
 	return d == upload && j.client == "active" && j.server == "passive"
+}
+
+// lack skips a test for what the machine does not have, but not in CI, where all of
+// it has to be there.
+func lack(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
 }

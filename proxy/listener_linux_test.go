@@ -41,7 +41,7 @@ func eachFamily(t *testing.T, test func(t *testing.T, f family)) {
 	})
 	t.Run("IPv6", func(t *testing.T) {
 		if !haveIPv6() {
-			t.Skip("no IPv6 on loopback")
+			lack(t, "no IPv6 on loopback")
 		}
 		test(t, family{name: "IPv6", one: netip.IPv6Loopback(), all: netip.IPv6Unspecified()})
 	})
@@ -294,7 +294,7 @@ func TestListenersStay(t *testing.T) {
 	})
 	t.Run("IPv6", func(t *testing.T) {
 		if !haveIPv6() {
-			t.Skip("no IPv6 on loopback")
+			lack(t, "no IPv6 on loopback")
 		}
 		one4, all4, one6, all6 := netip.MustParseAddr("127.0.0.1"), netip.IPv4Unspecified(), netip.IPv6Loopback(), netip.IPv6Unspecified()
 		st := setStage(t)

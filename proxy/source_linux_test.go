@@ -72,7 +72,7 @@ func TestMayBind(t *testing.T) {
 		t.Error("a port that another socket has:", err)
 	}
 	if unix.Geteuid() != 0 {
-		t.Skip("giving up the capability needs root")
+		lack(t, "giving up the capability needs root")
 	}
 	done := make(chan error)
 	go func() {
