@@ -153,17 +153,13 @@ func TestSourcePortsToOnePort(t *testing.T) {
 	t.Parallel()
 	x := newDialled(t, func(r portRange) string { return fmt.Sprintf(`["20", "%s"]`, r) })
 	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(x.place.client, x.place.data.first))
-	listen := func() *net.TCPListener {
-		// A program that another test is starting has a copy of the last listener
-		// until its exec, and keeps the port taken.
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		l, err := net.ListenTCP("tcp", at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
+	// One listener for all: a port that was closed may be in use for a moment more,
+	// because a program that another test is starting has a copy until its exec.
+	l, err := net.ListenTCP("tcp", at)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer l.Close()
 	want, err := x.serve("file")
 	if err != nil {
 		t.Fatal(err)
@@ -182,14 +178,14 @@ func TestSourcePortsToOnePort(t *testing.T) {
 		seen := make(map[uint16]bool)
 		for i := range 6 {
 			r := login()
-			d, err := r.agreeAt("PORT", listen())
+			d, err := r.agreeAt("PORT", l)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := r.begin(d, "STOR "+fmt.Sprint("up", i)); err != nil {
 				t.Fatal(err)
 			}
-			d.listener.Close()
+			d.listener = nil
 			defer d.Close()
 			defer func() {
 				if _, err := d.conn.Write(want); err != nil {
@@ -213,13 +209,14 @@ func TestSourcePortsToOnePort(t *testing.T) {
 	t.Run("in a row", func(t *testing.T) {
 		r := login()
 		for i := range 10 {
-			d, err := r.agreeAt([]string{"PORT", "EPRT"}[i%2], listen())
+			d, err := r.agreeAt([]string{"PORT", "EPRT"}[i%2], l)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := r.begin(d, "RETR file"); err != nil {
 				t.Fatal(err)
 			}
+			d.listener = nil
 			if from, err := d.source(r); err != nil || !inList(from) {
 				t.Errorf("connection %d came from port %d (%v), want 20 or one of %v", i, from, err, x.sources)
 			}
