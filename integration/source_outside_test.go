@@ -275,12 +275,7 @@ func TestSourcePortsTaken(t *testing.T) {
 	if err := first.done("STOR up"); err != nil {
 		t.Fatal(err)
 	}
-	d.listener.Close()
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d, err = second.agreeAt("PORT", l); err != nil {
+	if d, err = second.agreeAt("PORT", d.listener); err != nil {
 		t.Fatal(err)
 	}
 	got, err := second.download(d, "file")
