@@ -81,6 +81,8 @@ type Frontend struct {
 	DataProxyProtocol bool           // passive data connections do; as ProxyProtocol unless the file says otherwise
 	TrustedProxies    []netip.Prefix // who may send one; masked, at least one if either of the two is true, else none
 
+	TLS FrontendTLS
+
 	PublicAddress        PublicAddress
 	PublicAddressFor     []PublicOverride // the narrowest network first
 	PassivePorts         PortRange
@@ -128,6 +130,7 @@ type Backend struct {
 	// TrustDataAddress are networks whose addresses are believed where a
 	// server's 227 names one, and may connect in active mode.
 	TrustDataAddress []netip.Prefix
+	TLS              BackendTLS
 }
 
 // A DataMode is how a backend's servers are told of data connections, whatever
@@ -225,6 +228,7 @@ func Defaults() Config {
 func NewFrontend(name string) Frontend {
 	return Frontend{
 		Name:          name,
+		TLS:           newFrontendTLS(),
 		PublicAddress: PublicAddress{Auto: true},
 		PassivePorts:  PortRange{30000, 30099},
 	}
@@ -232,5 +236,5 @@ func NewFrontend(name string) Frontend {
 
 // NewBackend returns a backend with all defaults; its servers are still to be set.
 func NewBackend(name string) Backend {
-	return Backend{Name: name, Data: DataClient, DataPorts: PortRange{31000, 31099}}
+	return Backend{Name: name, Data: DataClient, DataPorts: PortRange{31000, 31099}, TLS: newBackendTLS()}
 }

@@ -232,6 +232,7 @@ bandwidth = "80Mbit/s"
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:21")},
 			PublicAddress: PublicAddress{IPv6: netip.MustParseAddr("2001:db8::9")},
 			PassivePorts:  PortRange{42000, 42000},
+			TLS:           newFrontendTLS(),
 			Backend:       "b",
 		}, {
 			Name:          "two",
@@ -254,6 +255,7 @@ bandwidth = "80Mbit/s"
 			SessionBandwidth:     500_000,
 			Backend:              "b",
 			Banner:               "Grüße",
+			TLS:                  newFrontendTLS(),
 		}},
 		Backends: []Backend{{
 			Name: "b",
@@ -266,6 +268,7 @@ bandwidth = "80Mbit/s"
 
 			Bandwidth:        10_000_000,
 			TrustDataAddress: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
+			TLS:              newBackendTLS(),
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -47,7 +47,7 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
-		problems = append(problems, Problem{File: c.file, Line: c.line(key), Key: key, Message: message, Hint: hint})
+		problems = append(problems, c.Problem(key, message, hint))
 	}
 	reserve := c.reservation(s)
 	ports := func(key string, r PortRange) {
@@ -94,6 +94,13 @@ func Warnings(c *Config, s Sysctl) []Problem {
 	c.exposure(warn)
 	sortProblems(problems)
 	return problems
+}
+
+// Problem returns one of the key at a dotted path, with where it stands: for
+// what only shows when the configuration is put to use, such as a file that it
+// names and that cannot be read.
+func (c *Config) Problem(key, message, hint string) Problem {
+	return Problem{File: c.file, Line: c.line(key), Key: key, Message: message, Hint: hint}
 }
 
 // line returns where a key stands, or else its table; 0 if c was not read from a file.

@@ -1,0 +1,72 @@
+package config
+
+import "crypto/tls"
+
+// A TLSMode is how TLS begins on control connections. Its zero value is TLSOff.
+type TLSMode string
+
+// The modes of TLS. RFC 4217 knows the explicit ones, which begin with AUTH TLS;
+// a connection with implicit TLS begins with the handshake, usually on port 990.
+const (
+	TLSOff      TLSMode = "off"
+	TLSOptional TLSMode = "optional" // frontends: clients may send AUTH TLS
+	TLSRequired TLSMode = "required" // frontends: clients must, before USER
+	TLSExplicit TLSMode = "explicit" // backends: ftproxy sends AUTH TLS
+	TLSImplicit TLSMode = "implicit"
+)
+
+// On tells whether there is TLS at all.
+func (m TLSMode) On() bool { return m != "" && m != TLSOff }
+
+// A TLSData is how data connections to servers with TLS are protected.
+type TLSData string
+
+// What servers are told of their data connections, PROT P or PROT C.
+const (
+	DataPrivate      TLSData = "private"
+	DataClear        TLSData = "clear"
+	DataSameAsClient TLSData = "same-as-client" // as the client told ftproxy
+)
+
+// A KeyPair is where a certificate, with those that vouch for it, and its
+// private key are: absolute paths of PEM files.
+type KeyPair struct {
+	Certificate string
+	Key         string // Certificate where one file holds both
+}
+
+// A FrontendTLS is how clients are protected. With Mode off, only the versions
+// are not zero.
+type FrontendTLS struct {
+	Mode                   TLSMode   // off, optional, required or implicit
+	Certificates           []KeyPair // at least one unless Mode is off
+	ClientCA               string    // absolute path of a PEM file; empty: no client certificates are asked for
+	ClientCertificate      string    // "required" or "optional"; empty without ClientCA
+	RequireData            bool      // no clear data connections
+	RequireSessionReuse    bool      // data connections resume the TLS session of the control connection
+	StrictEOF              bool      // an upload that ends without close_notify is an abort
+	MinVersion, MaxVersion uint16    // tls.VersionTLS12 or tls.VersionTLS13
+}
+
+// A BackendTLS is how servers are reached. With Mode off, only Data and the
+// versions are not zero.
+type BackendTLS struct {
+	Mode                   TLSMode // off, explicit or implicit
+	Data                   TLSData
+	CA                     string  // absolute path of a PEM file; empty: the system's
+	ServerName             string  // whom certificates are for; empty: the host as written in servers
+	Certificate            KeyPair // of ftproxy as the client; zero: none
+	InsecureSkipVerify     bool    // certificates are not checked
+	StrictEOF              bool    // a download that ends without close_notify is an abort
+	MinVersion, MaxVersion uint16  // tls.VersionTLS10 to tls.VersionTLS13
+}
+
+// newFrontendTLS returns that of a frontend that says nothing of TLS.
+func newFrontendTLS() FrontendTLS {
+	return FrontendTLS{Mode: TLSOff, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}
+}
+
+// newBackendTLS returns that of a backend that says nothing of TLS.
+func newBackendTLS() BackendTLS {
+	return BackendTLS{Mode: TLSOff, Data: DataPrivate, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}
+}
