@@ -1,0 +1,71 @@
+package certs
+
+import (
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ftproxy/internal/ftptest"
+)
+
+// What is wrong with a file is told with what to do about it.
+func TestLoad(t *testing.T) {
+	good, other := ftptest.Certificate(t, "ftp.example.com"), ftptest.Certificate(t, "other.example.com")
+	text, err := os.ReadFile(good.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key := string(text[:strings.Index(string(text), "-----BEGIN PRIVATE")]), string(text[strings.Index(string(text), "-----BEGIN PRIVATE"):])
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	alone, secret := file("alone", certificate), file("secret", key)
+	encrypted := file("encrypted", string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})))
+	for name, tt := range map[string]struct {
+		certificate, key string
+		want             string // "" is no error
+	}{
+		"both in one file":     {good.File, good.File, ""},
+		"apart":                {alone, secret, ""},
+		"no such file":         {filepath.Join(dir, "none"), secret, "no such file"},
+		"no such key":          {alone, filepath.Join(dir, "none"), "no such file"},
+		"a directory":          {dir, secret, "cannot be read"},
+		"no certificate":       {secret, secret, "holds no certificate"},
+		"no key":               {alone, alone, "holds no private key"},
+		"a certificate as key": {alone, alone, "append the key"},
+		"encrypted":            {alone, encrypted, "openssl pkey"},
+		"another's key":        {alone, other.File, "first certificate"},
+		"empty":                {file("empty", ""), secret, "holds no certificate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Load(tt.certificate, tt.key)
+			var file *FileError
+			switch {
+			case tt.want == "" && (err != nil || c.Leaf == nil):
+				t.Errorf("Load = %v, leaf %v", err, c.Leaf)
+			case tt.want != "" && (!errors.As(err, &file) || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("Load = %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if _, err := Pool(alone); err != nil {
+		t.Errorf("Pool: %v", err)
+	}
+	if _, err := Pool(secret); err == nil {
+		t.Error("Pool takes a key for a certificate")
+	}
+	if Exposed(secret) {
+		t.Error("a key of mode 0600 is exposed")
+	}
+	if err := os.Chmod(secret, 0o644); err != nil || !Exposed(secret) {
+		t.Errorf("a key of mode 0644 is not exposed (%v)", err)
+	}
+}
