@@ -83,6 +83,10 @@ func (r *CommandReader) Fill() error {
 // command returned so far.
 func (r *CommandReader) Buffered() int { return len(r.in.pending()) }
 
+// Switch goes on with another stream, such as that of TLS on the same connection.
+// Nothing may be buffered.
+func (r *CommandReader) Switch(in io.Reader) { r.in.r, r.skipLF, r.in.err = in, false, nil }
+
 func (r *CommandReader) reset() {
 	r.returned, r.prefix, r.telnet, r.urgent = false, 0, nil, false
 }

@@ -92,6 +92,10 @@ func (r *ReplyReader) Fill() error {
 // returned so far.
 func (r *ReplyReader) Buffered() int { return len(r.in.pending()) }
 
+// Switch goes on with another stream, such as that of TLS on the same connection.
+// Nothing may be buffered.
+func (r *ReplyReader) Switch(in io.Reader) { r.in.r, r.in.err = in, nil }
+
 // parse reads a line of the reply that is under way, or the first of a new
 // one.
 func (r *ReplyReader) parse(text []byte) (ReplyLine, error) {
