@@ -58,6 +58,7 @@ type Timeouts struct {
 	DataStall     time.Duration // a transfer on which no byte moves
 	ClientWrite   time.Duration // a client that does not read its replies
 	ProxyHeader   time.Duration // the PROXY header of an accepted connection
+	TLSHandshake  time.Duration // a TLS handshake; of data, from when the transfer is accepted
 	Linger        time.Duration // a peer's FIN after ours
 	ShutdownDelay time.Duration // from SIGTERM until listeners close
 	Drain         time.Duration // from then until running transfers are cut
@@ -214,6 +215,7 @@ func Defaults() Config {
 			DataStall:     5 * time.Minute,
 			ClientWrite:   time.Minute,
 			ProxyHeader:   5 * time.Second,
+			TLSHandshake:  10 * time.Second,
 			Linger:        5 * time.Second,
 			ShutdownDelay: 0,
 			Drain:         10 * time.Minute,

@@ -191,6 +191,7 @@ func (t table) timeouts(d *Timeouts) {
 	t.duration("data_stall", &d.DataStall, false)
 	t.duration("client_write", &d.ClientWrite, false)
 	t.duration("proxy_header", &d.ProxyHeader, false)
+	t.duration("tls_handshake", &d.TLSHandshake, false)
 	t.duration("linger", &d.Linger, false)
 	t.duration("shutdown_delay", &d.ShutdownDelay, true)
 	t.duration("drain", &d.Drain, false)

@@ -15,7 +15,7 @@ var schema = map[string][]string{
 	"log":           {"level", "format"},
 	"admin":         {"listen"},
 	"control":       {"socket"},
-	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "proxy_header", "linger", "shutdown_delay", "drain"},
+	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "proxy_header", "tls_handshake", "linger", "shutdown_delay", "drain"},
 	"limits":        {"sessions", "sessions_per_client", "transfers"},
 	"frontend.NAME": {"listen", "proxy_protocol", "data_proxy_protocol", "trusted_proxies", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
 	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "send_proxy", "send_proxy_data", "bandwidth"},

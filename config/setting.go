@@ -42,6 +42,7 @@ func (c *Config) tables() map[string][]setting {
 			{"data_stall", quoteTime(d.DataStall)},
 			{"client_write", quoteTime(d.ClientWrite)},
 			{"proxy_header", quoteTime(d.ProxyHeader)},
+			{"tls_handshake", quoteTime(d.TLSHandshake)},
 			{"linger", quoteTime(d.Linger)},
 			{"shutdown_delay", quoteTime(d.ShutdownDelay)},
 			{"drain", quoteTime(d.Drain)},

@@ -59,7 +59,7 @@ func (s *session) dialFrom(target netip.Addr) netip.Addr {
 }
 
 // publicPort is the request for a port that the client will connect to.
-func (s *session) publicPort() *portpool.Request {
+func (s *session) publicPort(st *setup) *portpool.Request {
 	client := s.clientAddr.Addr().WithZone("")
 	bits := s.fe.dataPeer.IPv6
 	if client.Is4() {
@@ -75,8 +75,21 @@ func (s *session) publicPort() *portpool.Request {
 		Others: s.fe.foreign,
 		Owner:  s.id,
 	}
-	if s.fe.dataProxyProtocol {
+	if s.identifies() {
 		r.Identify, r.Through = s.identifyData, s.fe.trustedProxies
+	}
+	if s.fe.tls.reuses() && s.protects() {
+		refused := make(chan error, 1)
+		st.refused = refused
+		r.ByOwner, r.Refused = true, func(err error) {
+			select {
+			case refused <- err:
+			default:
+			}
+		}
+	}
+	if !s.fe.dataProxyProtocol {
+		r.Through = append([]netip.Prefix{r.Peer}, s.fe.foreign...)
 	}
 	return r
 }

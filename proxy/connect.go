@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +21,10 @@ type connection struct {
 	greeting ftp.Reply
 	addr     netip.AddrPort
 	err      error
+
+	tls   *tls.Config // of it and of the session's data connections to this server; nil: none
+	sized bool        // the server was told PBSZ
+	level byte        // of data connections, as the server was told; 0: it was not
 }
 
 var errGreeting = errors.New("the server refuses service")
@@ -64,10 +69,7 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 			continue
 		}
 		tuneControl(conn)
-		c := connection{err: s.introduce(conn)}
-		if c.err == nil {
-			c = s.readGreeting(ctx, conn)
-		}
+		c := s.converse(ctx, conn, server)
 		if c.err == nil {
 			return c
 		}
@@ -155,6 +157,7 @@ func (s *session) onConnected(c *connection) error {
 	}
 	s.server = newPeer(c.conn, c.replies, s.rt.timeouts.ClientWrite, &s.p.cuts, &s.pumps)
 	s.serverAddr = c.addr
+	s.security.server, s.security.serverSized, s.security.serverLevel = c.tls, c.sized, c.level
 	s.stage = greeted
 	if banner := s.fe.banner; banner != "" {
 		s.say(220, banner)

@@ -42,6 +42,7 @@ const (
 	endServerGone = "server_gone"    // the server closed or reset its connection
 	endServer421  = "server_421"     // the server ended the session
 	endServerBad  = "server_syntax"  // the server sent what is no reply
+	endTLS        = "tls"            // the client's TLS handshake failed, or commands came behind AUTH
 	endUnasked    = "unasked"        // too many replies that nobody asked for
 	endNoServer   = "no_server"      // no server of the backend answered
 	endLogin      = "login_timeout"  // timer login

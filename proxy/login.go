@@ -50,7 +50,7 @@ func (s *session) restartLogin() {
 func (s *session) replyFEAT(ex *exchange) error {
 	lines := ex.reply.Lines
 	if ex.reply.Code == 211 {
-		lines = rewrite.EditFEAT(lines, dropFeature, []string{"EPRT", "EPSV"})
+		lines = rewrite.EditFEAT(lines, dropFeature, s.features())
 	}
 	s.client.out = ftp.Reply{Code: ex.reply.Code, Lines: lines}.AppendLines(s.client.out)
 	return nil

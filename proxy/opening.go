@@ -38,7 +38,8 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	conns = make(map[side]net.Conn, 2)
 	missing := 2
 	accepted, finished := t.accepted, t.finished
-	var limit, grace *time.Timer
+	var limit, grace, right *time.Timer
+	var mistake error
 	var probe chan bool
 	fail := func(at side, err error) (map[side]net.Conn, result) {
 		cancel(err)
@@ -98,6 +99,16 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			if conn := conns[serverSide]; conn != nil {
 				probe = t.probe(conn)
 			}
+		case mistake = <-t.mistaken:
+			// It may have been another's, and the right one be on its way.
+			if right == nil && conns[clientSide] == nil {
+				right = time.NewTimer(t.timeouts.Linger)
+				defer right.Stop()
+			}
+		case <-fires(right):
+			if right = nil; conns[clientSide] == nil {
+				return fail(clientSide, mistake)
+			}
 		case nothing := <-probe:
 			if probe = nil; nothing {
 				return empty()
@@ -137,7 +148,7 @@ func (t *transfer) mayBeEmpty() bool { return t.unannounced && t.direction == do
 // kernel may have taken our connection and reset it when nobody accepted it
 // (H50); so neither that nor an EOF is more than an empty listing.
 func (t *transfer) probe(conn net.Conn) chan bool {
-	if !t.mayBeEmpty() {
+	if !t.mayBeEmpty() || t.protection[serverSide] != nil { // A handshake is more than nothing.
 		return nil
 	}
 	nothing := make(chan bool, 1)
@@ -168,6 +179,9 @@ func (t *transfer) openLeg(ctx context.Context, at side, l leg, out chan<- opene
 	if !l.patient() {
 		conn, err = l.open(ctx)
 		if _, dials := l.(dialLeg); err == nil || !dials {
+			if err == nil {
+				conn, err = t.secure(ctx, at, conn)
+			}
 			out <- opened{at, conn, legError(ctx, at, conn, err)}
 			return
 		}
@@ -175,7 +189,9 @@ func (t *transfer) openLeg(ctx context.Context, at side, l leg, out chan<- opene
 	}
 	select {
 	case <-t.accepted:
-		conn, err = l.open(ctx)
+		if conn, err = l.open(ctx); err == nil {
+			conn, err = t.secure(ctx, at, conn)
+		}
 	case <-ctx.Done():
 	}
 	out <- opened{at, conn, legError(ctx, at, conn, err)}

@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"crypto/tls"
+	"errors"
+	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -22,7 +26,9 @@ type peer[T any] struct {
 	out   []byte        // written at the next flush
 	limit time.Duration // for one write, until the process is cut
 	until time.Time     // the write deadline that is set
-	cuts  *cuts
+	// broken: nothing can be written any more.
+	broken bool
+	cuts   *cuts
 }
 
 // cutWrite is how long the last words of a session that is cut may take.
@@ -34,6 +40,10 @@ type reader[T any] interface {
 	Next() (msg T, ok bool, err error)
 	// Fill waits for more of the stream.
 	Fill() error
+	// Buffered is how many bytes were read and not returned.
+	Buffered() int
+	// Switch goes on with another stream. Nothing may be buffered.
+	Switch(r io.Reader)
 }
 
 // got is one message from a peer, or the error that ended its stream.
@@ -44,11 +54,40 @@ type got[T any] struct {
 
 // newPeer takes over conn and starts its pump, which tells done when it ends.
 func newPeer[T any](conn net.Conn, r reader[T], limit time.Duration, cuts *cuts, done *sync.WaitGroup) *peer[T] {
-	p := &peer[T]{conn: conn, reader: r, ask: make(chan struct{}, 1), in: make(chan error, 1), limit: limit, cuts: cuts}
+	p := &peer[T]{conn: conn, reader: r, limit: limit, cuts: cuts}
 	cuts.add(conn)
-	done.Add(1)
-	go pump(p.ask, r.Fill, p.in, done)
+	p.startPump(done)
 	return p
+}
+
+func (p *peer[T]) startPump(done *sync.WaitGroup) {
+	p.ask, p.in = make(chan struct{}, 1), make(chan error, 1)
+	done.Add(1)
+	go pump(p.ask, p.reader.Fill, p.in, done)
+}
+
+// quiet stops reading, and tells whether nothing has come that was not returned.
+// After it only upgrade makes the peer readable again.
+func (p *peer[T]) quiet() bool {
+	if p.asked && p.next == nil {
+		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
+		err := <-p.in
+		_ = p.conn.SetReadDeadline(time.Time{})
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return false
+		}
+	}
+	return p.next == nil && p.reader.Buffered() == 0
+}
+
+// upgrade goes on over conn, which is made of the connection so far.
+func (p *peer[T]) upgrade(conn net.Conn, done *sync.WaitGroup) {
+	close(p.ask)
+	p.cuts.remove(p.conn)
+	p.conn, p.asked, p.until = conn, false, time.Time{}
+	p.cuts.add(conn)
+	p.reader.Switch(conn)
+	p.startPump(done)
 }
 
 // pump fills the buffer once for each ask, so nobody reads while the session
@@ -125,8 +164,12 @@ func (p *peer[T]) flush() error {
 
 // write writes b at once.
 func (p *peer[T]) write(b []byte) error {
+	if p.broken {
+		return net.ErrClosed
+	}
 	p.limitWrite()
 	_, err := p.conn.Write(b)
+	p.broken = err != nil
 	return err
 }
 
@@ -153,12 +196,20 @@ func (p *peer[T]) limitWrite() {
 func (p *peer[T]) close() {
 	p.cuts.remove(p.conn)
 	close(p.ask)
+	if p.broken { // TLS would try to say goodbye.
+		_ = bare(p.conn).Close()
+		return
+	}
 	_ = p.conn.Close()
 }
 
 // halfClose sends our FIN; the peer's may still come.
 func (p *peer[T]) halfClose() {
-	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
+	if c, ok := p.conn.(*tls.Conn); ok {
+		p.limitWrite()
+		_ = c.CloseWrite() // Only close_notify.
+	}
+	if c, ok := bare(p.conn).(interface{ CloseWrite() error }); ok {
 		_ = c.CloseWrite()
 	}
 }

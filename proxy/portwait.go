@@ -35,7 +35,7 @@ func (s *session) leasePorts(st *setup) error {
 	s.dropData()
 	var public, inside *portpool.Request
 	if st.passiveClient() {
-		public = s.publicPort()
+		public = s.publicPort(st)
 	}
 	if !passiveVerb(st.attempts[0]) {
 		inside = s.insidePort()

@@ -43,6 +43,7 @@ type Process struct {
 	servers serverStates
 	names   names
 	paces   pace.Set
+	tickets ticketKeys
 
 	descriptors descriptors
 	workers     workers.Pool
@@ -67,7 +68,8 @@ type Process struct {
 	listeners listenerSet
 	counts    sessionCounts
 	draining  bool
-	applied   time.Time // when the runtime was put in force
+	applied   time.Time   // when the runtime was put in force
+	expiry    *time.Timer // to look at its certificates; nil: it has none
 }
 
 // New makes a process that listens nowhere yet: Apply gives it its rules.
@@ -135,6 +137,7 @@ func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
 	p.paces.SetLimits(rt.bandwidths)
 	p.runtime.Store(rt)
 	p.applied = time.Now()
+	p.tellCertificates(rt)
 	for _, fe := range rt.frontends {
 		p.metrics.Declare(fe.name, fe.backend.name, fe.passivePorts.String(), fe.backend.dataPorts.String())
 	}
@@ -202,6 +205,9 @@ func (p *Process) Shutdown(ctx context.Context) error {
 			_ = l.Close()
 		}
 		clear(p.listeners)
+		if p.expiry != nil {
+			p.expiry.Stop()
+		}
 	}
 	p.mu.Unlock()
 

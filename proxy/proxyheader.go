@@ -217,19 +217,6 @@ func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err err
 		Str("kind", kind).Str("reason", reason).Msg("connection without a usable PROXY header")
 }
 
-// identifyData tells whose data connection has arrived at a port of a session.
-func (s *session) identifyData(conn net.Conn) (net.Conn, netip.Addr, error) {
-	from, err := s.fe.identify(conn, s.rt.timeouts.ProxyHeader)
-	if err == nil && !from.proxy.IsValid() {
-		err = errHeaderLocal
-	}
-	if err != nil {
-		s.p.refuseHeader(conn, s.fe, "data", err)
-		return nil, netip.Addr{}, err
-	}
-	return proxiedConn{conn, net.TCPAddrFromAddrPort(from.client)}, from.client.Addr(), nil
-}
-
 // A proxiedConn is a connection whose far end a header has named.
 type proxiedConn struct {
 	net.Conn
@@ -241,8 +228,19 @@ func (c proxiedConn) RemoteAddr() net.Addr { return c.client }
 // NetConn is the connection itself.
 func (c proxiedConn) NetConn() net.Conn { return c.Conn }
 
-// bare is the connection that a header came by, or conn.
+// bare is the connection below TLS and below what a header has named, or conn.
 func bare(conn net.Conn) net.Conn {
+	for {
+		c, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = c.NetConn()
+	}
+}
+
+// unnamed is the connection that a header came by, or conn.
+func unnamed(conn net.Conn) net.Conn {
 	if c, ok := conn.(proxiedConn); ok {
 		return c.Conn
 	}

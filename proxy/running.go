@@ -27,6 +27,9 @@ type running struct {
 // 959 §3.2 has a default without one, the client's control port; through a
 // proxy that can reach nobody, so it is refused (H44).
 func (s *session) doTransfer(q *queued) error {
+	if err := s.mayTransfer(); err != nil {
+		return err
+	}
 	if s.data == nil {
 		return refuse(425, textSetupFirst, nil)
 	}
@@ -35,6 +38,9 @@ func (s *session) doTransfer(q *queued) error {
 		s.data = nil
 		s.timers.clear(timerUnused)
 		s.log.Warn().Err(r.err).Str("user", s.user).Str("verb", q.Verb).Msg("data connection lost before the command")
+		if errors.Is(r.err, errNotReused) {
+			return refuse(522, textNotReused, r.err)
+		}
 		return refuse(425, textNoConnect, r.err)
 	default:
 	}
@@ -189,6 +195,9 @@ func (t *running) verdict() (code int, text string) {
 	case !r.opened && !t.aborted:
 		// The client's leg did not come about. What the server says of its
 		// own is not the client's affair.
+		if errors.Is(r.err, errNotReused) {
+			return 522, textNotReused // RFC 4217 §10.
+		}
 		return 425, textNoConnect
 	}
 	return 426, textAborted // 226 would be a lie (H12).

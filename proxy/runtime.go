@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -37,6 +38,7 @@ type frontend struct {
 	proxyProtocol, dataProxyProtocol bool           // connections begin with a PROXY header
 	trustedProxies                   []netip.Prefix // whose
 
+	tls     *frontTLS // nil: none
 	banner  string
 	backend *backend
 }
@@ -48,6 +50,7 @@ type backend struct {
 	data      config.DataMode
 	dataPorts portpool.Range
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
+	tls       *backTLS       // nil: none
 
 	sendProxy     byte // the version of the PROXY header that servers are sent; 0: none
 	sendProxyData bool // on data connections, too
@@ -71,12 +74,17 @@ func (rt *Runtime) frontendAt(key netip.AddrPort, local netip.Addr) *frontend {
 // newRuntime builds the rules from a checked configuration.
 func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))
+	var failed []error
 	for _, b := range c.Backends {
+		back, err := newBackTLS(&b)
+		failed = append(failed, err)
 		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress,
-			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData}
+			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData, tls: back}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c)}
 	for _, f := range c.Frontends {
+		front, err := newFrontTLS(&f)
+		failed = append(failed, err)
 		fe := &frontend{
 			name:         f.Name,
 			public:       f.PublicAddress,
@@ -93,6 +101,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			dataProxyProtocol: f.DataProxyProtocol,
 			trustedProxies:    f.TrustedProxies,
 
+			tls:     front,
 			banner:  f.Banner,
 			backend: backends[f.Backend],
 		}
@@ -109,6 +118,9 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			}
 			rt.frontends[addr] = fe
 		}
+	}
+	if err := errors.Join(failed...); err != nil {
+		return nil, err
 	}
 	return rt, nil
 }

@@ -52,6 +52,7 @@ type session struct {
 	unasked int         // replies that nobody asked for
 	within  bool        // within a reply that nobody asked for
 
+	security  security
 	bandwidth bandwidth // of its transfers
 
 	wait     *portWait // for a data port
@@ -105,6 +106,13 @@ func (s *session) run() {
 	s.from.log(s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local)).Msg("session started")
 	ctx, abandon := context.WithCancel(s.p.cut)
 	s.abandon = abandon
+	if s.fe.tls.implicit() {
+		if err := s.secureFirst(); err != nil {
+			s.connecting = nil
+			s.end(err)
+			return
+		}
+	}
 	s.p.workers.Go(func() { s.connect(ctx) })
 	s.end(s.loop())
 }
@@ -129,6 +137,8 @@ func (s *session) loop() error {
 			err = s.onServer(err)
 		case c := <-s.connecting:
 			err = s.onConnected(c)
+		case u := <-s.upgraded():
+			err = s.onUpgraded(u)
 		case l := <-s.leased():
 			err = s.onLeased(l)
 		case r := <-s.transferResult():
@@ -153,7 +163,7 @@ const maxBatch = 16 << 10
 // flush writes what the client is owed, unless more of the same reply is
 // already at hand.
 func (s *session) flush() error {
-	if s.more && len(s.client.out) < maxBatch {
+	if s.more && len(s.client.out) < maxBatch || s.security.upgrading != nil {
 		return nil
 	}
 	if err := s.client.flush(); err != nil {
@@ -184,7 +194,7 @@ func (s *session) say(code int, text string) {
 // busy tells whether a command is under way: the next has to wait. So it does
 // for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.more
+	return s.stage == connecting || s.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.more
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -252,7 +262,7 @@ func (s *session) ask() {
 	if s.server != nil {
 		s.server.request()
 	}
-	if len(s.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.queue) >= maxQueued {
+	if len(s.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.queue) >= maxQueued || s.security.upgrading != nil {
 		return
 	}
 	size := 0
@@ -340,6 +350,7 @@ func (s *session) end(err error) {
 	if !errors.As(err, &e) {
 		e = &ending{reason: endInternal, text: "Service not available, closing control connection.", cause: err}
 	}
+	s.stopUpgrade()
 	s.abandonTransfer(e)
 	if e.text != "" {
 		s.say(421, e.text)

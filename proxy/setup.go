@@ -16,6 +16,7 @@ type setup struct {
 	target   netip.AddrPort // the client's, after PORT and EPRT
 	attempts []string       // the verbs to tell the server, first is out
 	ports    leased         // those that the legs which listen need
+	refused  chan error     // why a connection that may be the client's was refused; one, buffered
 }
 
 // passiveClient tells whether the client connects to us.
@@ -29,6 +30,7 @@ const (
 	textNoConnect  = "Can't open data connection."
 	textAborted    = "Connection closed; transfer aborted."
 	textEPSVAll    = "EPSV ALL is in force."
+	textNotReused  = "The data connection must resume the TLS session of the control connection."
 )
 
 // doPASV answers with an IPv4 address of ours, so it needs an IPv4 client.

@@ -70,18 +70,19 @@ type actor struct {
 	t    *testing.T
 	name string
 	conn *net.TCPConn
+	w    io.Writer // conn, or TLS over it
 	r    *bufio.Reader
 }
 
 func newActor(t *testing.T, name string, conn net.Conn) *actor {
 	t.Helper()
 	t.Cleanup(func() { conn.Close() })
-	return &actor{t: t, name: name, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn)}
+	return &actor{t: t, name: name, conn: conn.(*net.TCPConn), w: conn, r: bufio.NewReader(conn)}
 }
 
 func (a *actor) say(line string) {
 	a.t.Helper()
-	if _, err := a.conn.Write([]byte(line + "\r\n")); err != nil {
+	if _, err := a.w.Write([]byte(line + "\r\n")); err != nil {
 		a.t.Fatalf("%s says %q: %v", a.name, line, err)
 	}
 }
@@ -140,12 +141,35 @@ func playBeside(t *testing.T, change func(*config.Config)) *theatre {
 // playJoint is playBeside with peers of these families, and the backend's mode.
 func playJoint(t *testing.T, j joint, change func(*config.Config)) *theatre {
 	t.Helper()
+	th, serverAt := emptyStage(t, j, change)
+	for _, at := range th.process.Addrs() {
+		th.client = newActor(t, "client", dialLoopback(t, at.String()))
+	}
+	th.server = newActor(t, "server", acceptOne(t, serverAt))
+	th.server.say("220 ready")
+	th.client.hear("220")
+	th.logIn()
+	return th
+}
+
+// logIn plays a login without a password.
+func (th *theatre) logIn() {
+	th.t.Helper()
+	th.client.say("USER anna")
+	th.server.hear("USER anna")
+	th.server.say("230 in")
+	th.client.hear("230")
+}
+
+// emptyStage is a proxy in front of a server that nobody has connected to yet.
+func emptyStage(t *testing.T, j joint, change func(*config.Config)) (*theatre, *net.TCPListener) {
+	t.Helper()
 	serverAt := listenOn(t, j.server6)
 	addr := serverAt.Addr().(*net.TCPAddr).AddrPort()
 	c := &config.Config{
 		Timeouts: config.Timeouts{
 			Connect: never, Greeting: never, Login: never, Idle: never, Reply: never, FinalReply: never,
-			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, Linger: never, Drain: never,
+			PortWait: never, DataConnect: never, DataStall: never, ClientWrite: never, ProxyHeader: never, TLSHandshake: never, Linger: never, Drain: never,
 		},
 		Frontends: []config.Frontend{{
 			Name: "public", Listen: []netip.AddrPort{netip.AddrPortFrom(loopback(j.client6), 0)},
@@ -175,17 +199,7 @@ func playJoint(t *testing.T, j joint, change func(*config.Config)) *theatre {
 			t.Log(th.logs)
 		}
 	})
-	for _, at := range p.Addrs() {
-		th.client = newActor(t, "client", dialLoopback(t, at.String()))
-	}
-	th.server = newActor(t, "server", acceptOne(t, serverAt))
-	th.server.say("220 ready")
-	th.client.hear("220")
-	th.client.say("USER anna")
-	th.server.hear("USER anna")
-	th.server.say("230 in")
-	th.client.hear("230")
-	return th
+	return th, serverAt
 }
 
 // A witness is the network of the machine. It knows every socket that the proxy

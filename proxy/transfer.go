@@ -30,6 +30,8 @@ const (
 type transfer struct {
 	client, server leg
 	modes          modes
+	protection     map[side]*protection
+	mistaken       <-chan error // why a connection that may be the client's was refused
 	timeouts       *config.Timeouts
 	bandwidth      *bandwidth
 	spawn          func(func())
@@ -72,15 +74,17 @@ func endsOf(c net.Conn) ends { return ends{addrPort(c.LocalAddr()), addrPort(c.R
 
 var errDataConnect = errors.New("no data connection in time")
 
-// startTransfer begins to open the legs. It takes over both.
-func (s *session) startTransfer(client, server leg, m modes) *transfer {
+// startTransfer begins to open the legs. It takes over the server's and the ports of
+// the setup.
+func (s *session) startTransfer(st *setup, server leg, m modes) *transfer {
 	t := &transfer{
-		client: client, server: server, modes: m, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
-		spawn:    s.p.workers.Go,
-		accepted: make(chan struct{}),
-		finished: make(chan struct{}),
-		results:  make(chan *result, 1),
-		done:     s.p.sessions.Done,
+		client: s.clientLeg(st), server: server, modes: m, mistaken: st.refused, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
+		protection: map[side]*protection{clientSide: s.clientProtection(), serverSide: s.serverProtection()},
+		spawn:      s.p.workers.Go,
+		accepted:   make(chan struct{}),
+		finished:   make(chan struct{}),
+		results:    make(chan *result, 1),
+		done:       s.p.sessions.Done,
 	}
 	t.ctx, t.cancel = context.WithCancelCause(s.p.cut)
 	s.p.sessions.Add(1)
@@ -159,7 +163,7 @@ func (t *transfer) carry() result {
 	if r.err != nil || !r.opened {
 		return r
 	}
-	client, server := bare(conns[clientSide]), conns[serverSide]
+	client, server := unnamed(conns[clientSide]), conns[serverSide]
 	destination, source, sides := client, server, [...]side{splice.Source: serverSide, splice.Destination: clientSide}
 	if t.direction == upload {
 		destination, source, sides = server, client, [...]side{splice.Source: clientSide, splice.Destination: serverSide}

@@ -20,7 +20,7 @@ func (s *session) logTransfer(t *running, code int) {
 	if r.stray > 0 {
 		e = e.Int64("stray_bytes", r.stray)
 	}
-	if s.client.ended || finReceived(s.client.conn) { // An upload may be a part of a file.
+	if s.client.ended || finReceived(bare(s.client.conn)) { // An upload may be a part of a file.
 		e = e.Bool("client_gone", true)
 	}
 	e.AnErr("cause", r.err).Msg("transfer")

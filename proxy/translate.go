@@ -55,6 +55,9 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 
 // sendSetup tells the server of the data connection.
 func (s *session) sendSetup(st *setup) error {
+	if s.security.serverLevel != s.serverWants() {
+		return s.sendLevel(st)
+	}
 	c := ftp.Command{Verb: st.attempts[0]}
 	switch c.Verb {
 	case "PORT":
@@ -124,7 +127,7 @@ func (s *session) agreed(ex *exchange, server leg) {
 		s.last.unlinger()
 		s.last = nil
 	}
-	s.data = s.startTransfer(s.clientLeg(st), server, modes{st.client, ex.verb})
+	s.data = s.startTransfer(st, server, modes{st.client, ex.verb})
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
 	s.client.out = append(s.client.out, s.setupReply(ex)...)
 }

@@ -62,7 +62,7 @@ func init() { // The table names methods that use the table.
 		"USER": {class: classLogin, do: (*session).doUSER, noted: (*session).notedLogin},
 		"PASS": {class: classLogin, noted: (*session).notedLogin},
 		"ACCT": {class: classLogin, noted: (*session).notedLogin},
-		"REIN": {class: classLogin, noted: (*session).notedREIN},
+		"REIN": {class: classLogin, do: (*session).doREIN, noted: (*session).notedREIN},
 		"QUIT": {class: classLogin},
 
 		"PASV": {class: classSetup, from: loggedIn, do: (*session).doPASV, reply: (*session).replyPassive},
@@ -92,12 +92,12 @@ func init() { // The table names methods that use the table.
 		"MKD": {class: classFile}, "RMD": {class: classFile}, "SIZE": {class: classFile},
 		"MDTM": {class: classFile}, "MLST": {class: classFile}, "MFMT": {class: classFile},
 
-		// ftproxy has no TLS of its own yet, and a server's would make it
-		// blind to the addresses it has to rewrite (H69).
-		"AUTH": {class: classSecurity, do: refused(502, "AUTH is not available here.")},
-		"PBSZ": {class: classSecurity, do: refused(503, "AUTH comes first.")},
-		"PROT": {class: classSecurity, do: refused(503, "AUTH comes first.")},
-		"CCC":  {class: classSecurity, do: refused(533, "The control connection is not protected.")},
+		// These are between the client and ftproxy, which says its own to the
+		// server: behind a server's it would be blind to addresses (H69).
+		"AUTH": {class: classSecurity, do: (*session).doAUTH},
+		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyLevel},
+		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyLevel},
+		"CCC":  {class: classSecurity, do: (*session).doCCC},
 		// Commands within a protected channel cannot be rewritten (H80).
 		"ADAT": {class: classSecurity, do: refused(502, "Not available through a proxy.")},
 		"MIC":  {class: classSecurity, do: refused(502, "Not available through a proxy.")},
@@ -148,6 +148,8 @@ func (s *session) do(q *queued) error {
 	}
 	v, known := verbs[q.Verb]
 	switch {
+	case v.class == classLogin && q.Verb != "QUIT" && s.loginForbidden():
+		return refuse(530, "Use AUTH TLS first.", nil)
 	case known && s.stage < v.from:
 		return refuse(530, "Please log in with USER and PASS.", nil)
 	case v.do != nil:

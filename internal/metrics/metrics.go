@@ -63,6 +63,10 @@ type Metrics struct {
 	strangersClosed *prometheus.CounterVec
 
 	connectFailures *prometheus.CounterVec
+
+	tlsHandshakes, serverTLSHandshakes *prometheus.CounterVec
+	reuseRefused                       *prometheus.CounterVec
+	certificateExpiry, unverified      *prometheus.GaugeVec
 }
 
 // A Description says what one metric is called and what it means.
@@ -124,6 +128,17 @@ func New(version string) *Metrics {
 
 	m.connectFailures = m.counter("server_connect_failures_total",
 		"Failed attempts to open a control connection to a server.", "backend")
+
+	m.tlsHandshakes = m.counter("tls_handshakes_total",
+		"TLS handshakes with clients on control connections, by result: ok or failed.", "frontend", "result")
+	m.serverTLSHandshakes = m.counter("server_tls_handshakes_total",
+		"TLS handshakes with servers on control connections, by result: ok or failed.", "backend", "result")
+	m.reuseRefused = m.counter("data_reuse_refused_total",
+		"Clients' data connections refused because they did not resume the TLS session of a control connection.", "frontend")
+	m.certificateExpiry = m.gauge("certificate_expiry_timestamp_seconds",
+		"When a certificate that clients are shown ceases to be valid, in seconds since 1970.", "frontend", "certificate")
+	m.unverified = m.gauge("servers_unverified",
+		"1 if the certificates of a backend's servers are not verified (insecure_skip_verify), else 0.", "backend")
 
 	m.strangersClosed.WithLabelValues(Client)
 	m.strangersClosed.WithLabelValues(Server)

@@ -35,6 +35,11 @@ func exercised() *Metrics {
 	m.StrangerClosed(Client)
 	m.ServerConnectFailed("legacy")
 	m.LoginFailed("public")
+	m.TLSHandshake("public", true)
+	m.ServerTLSHandshake("legacy", false)
+	m.DataReuseRefused("public")
+	m.Certificates([]Certificate{{"public", "ftp.example.com", time.Unix(2_000_000_000, 0)}})
+	m.Unverified("legacy", true)
 	return m
 }
 
@@ -43,6 +48,7 @@ func exercised() *Metrics {
 func TestNames(t *testing.T) {
 	want := []string{
 		"ftproxy_build_info version,goversion",
+		"ftproxy_certificate_expiry_timestamp_seconds frontend,certificate",
 		"ftproxy_commands_refused_total code",
 		"ftproxy_commands_total class",
 		"ftproxy_config_last_reload_success_timestamp_seconds ",
@@ -51,14 +57,18 @@ func TestNames(t *testing.T) {
 		"ftproxy_data_port_leases_pending range",
 		"ftproxy_data_port_leases_total range",
 		"ftproxy_data_port_waits_total range",
+		"ftproxy_data_reuse_refused_total frontend",
 		"ftproxy_data_strangers_closed_total side",
 		"ftproxy_login_failures_total frontend",
 		"ftproxy_proxy_headers_refused_total frontend,reason",
 		"ftproxy_server_connect_failures_total backend",
+		"ftproxy_server_tls_handshakes_total backend,result",
+		"ftproxy_servers_unverified backend",
 		"ftproxy_sessions_active frontend",
 		"ftproxy_sessions_ended_total frontend,reason",
 		"ftproxy_sessions_refused_total frontend,reason",
 		"ftproxy_sessions_started_total frontend",
+		"ftproxy_tls_handshakes_total frontend,result",
 		"ftproxy_transfer_bytes_total direction",
 		"ftproxy_transfers_active direction",
 		"ftproxy_transfers_total direction,result",
@@ -118,6 +128,9 @@ func TestPromlint(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	const want = `
+# HELP ftproxy_certificate_expiry_timestamp_seconds When a certificate that clients are shown ceases to be valid, in seconds since 1970.
+# TYPE ftproxy_certificate_expiry_timestamp_seconds gauge
+ftproxy_certificate_expiry_timestamp_seconds{certificate="ftp.example.com",frontend="public"} 2e+09
 # HELP ftproxy_config_last_reload_success_timestamp_seconds When a configuration was last put in force, in seconds since 1970.
 # TYPE ftproxy_config_last_reload_success_timestamp_seconds gauge
 ftproxy_config_last_reload_success_timestamp_seconds 1.5
@@ -188,6 +201,18 @@ ftproxy_login_failures_total{frontend="public"} 1
 # HELP ftproxy_server_connect_failures_total Failed attempts to open a control connection to a server.
 # TYPE ftproxy_server_connect_failures_total counter
 ftproxy_server_connect_failures_total{backend="legacy"} 1
+# HELP ftproxy_tls_handshakes_total TLS handshakes with clients on control connections, by result: ok or failed.
+# TYPE ftproxy_tls_handshakes_total counter
+ftproxy_tls_handshakes_total{frontend="public",result="ok"} 1
+# HELP ftproxy_server_tls_handshakes_total TLS handshakes with servers on control connections, by result: ok or failed.
+# TYPE ftproxy_server_tls_handshakes_total counter
+ftproxy_server_tls_handshakes_total{backend="legacy",result="failed"} 1
+# HELP ftproxy_data_reuse_refused_total Clients' data connections refused because they did not resume the TLS session of a control connection.
+# TYPE ftproxy_data_reuse_refused_total counter
+ftproxy_data_reuse_refused_total{frontend="public"} 1
+# HELP ftproxy_servers_unverified 1 if the certificates of a backend's servers are not verified (insecure_skip_verify), else 0.
+# TYPE ftproxy_servers_unverified gauge
+ftproxy_servers_unverified{backend="legacy"} 1
 `
 	m := exercised()
 	var names []string

@@ -15,13 +15,13 @@ type named struct{ net.Conn }
 
 // by identifies connections as those of the peers sent, in their order; an invalid
 // one is an error.
-func by(peers <-chan netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
-	return func(conn net.Conn) (net.Conn, netip.Addr, error) {
+func by(peers <-chan netip.Addr) func(net.Conn) (net.Conn, Identity, error) {
+	return func(conn net.Conn) (net.Conn, Identity, error) {
 		peer := <-peers
 		if !peer.IsValid() {
-			return nil, peer, errors.New("unknown")
+			return nil, Identity{}, errors.New("unknown")
 		}
-		return named{conn}, peer, nil
+		return named{conn}, Identity{Peer: peer}, nil
 	}
 }
 
@@ -116,11 +116,11 @@ func TestIdentifiedBesideOthers(t *testing.T) {
 func TestPoolCloseWhileIdentifying(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		r := ask(one, alice, 1)
-		r.Identify = func(conn net.Conn) (net.Conn, netip.Addr, error) {
+		r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
 			for conn.(*fakeConn).closes() == 0 {
 				time.Sleep(time.Millisecond)
 			}
-			return nil, netip.Addr{}, net.ErrClosed
+			return nil, Identity{}, net.ErrClosed
 		}
 		l := t.must(r)
 		c := t.mustDial(proxy, l)
@@ -151,5 +151,67 @@ func TestLeasesTrustApart(t *testing.T) {
 		t.mustAccept(la, t.mustDial(proxy, la))
 		la.Close()
 		lb.Close()
+	})
+}
+
+// Connections that name their owner are told apart on one port, though they all
+// come from one address; those of nobody, or of an owner who waits for nothing,
+// get nothing.
+func TestConnectionsThatNameTheirOwner(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		owners := make(chan uint64, 1)
+		var leases []*Lease
+		for owner := uint64(1); owner <= 3; owner++ {
+			r := ask(one, alice, owner)
+			r.ByOwner, r.Through = true, []netip.Prefix{alice}
+			r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
+				return named{conn}, Identity{Peer: alice.Addr(), Owner: <-owners}, nil
+			}
+			leases = append(leases, t.must(r))
+		}
+		var told []error
+		refused := ask(one, alice, 9)
+		refused.ByOwner, refused.Through = true, []netip.Prefix{alice}
+		refused.Refused = func(err error) { told = append(told, err) }
+		refused.Identify = func(net.Conn) (net.Conn, Identity, error) { return nil, Identity{Peer: alice.Addr()}, errors.New("no") }
+		l := t.must(refused)
+		leases[0].port.leases[0], leases[0].port.leases[3] = l, leases[0] // The first one identifies.
+		t.mustDial(alice, l)
+		synctest.Wait()
+		if len(told) != 1 {
+			t.Errorf("told %v, want one refusal", told)
+		}
+		l.Close()
+		for _, thief := range []uint64{0, 4} {
+			owners <- thief
+			if c := t.mustDial(alice, leases[0]); c.closes() != 1 {
+				t.Errorf("a connection of owner %d is closed %d times", thief, c.closes())
+			}
+		}
+		for _, i := range []int{1, 2, 0} {
+			owners <- uint64(i + 1)
+			c := t.mustDial(alice, leases[0])
+			t.mustAccept(leases[i], c)
+		}
+		for _, l := range leases {
+			l.Close()
+		}
+		if n := t.events.get("stranger"); n != 2 {
+			t.Errorf("%d strangers, want 2", n)
+		}
+	})
+}
+
+// A lease by owner and one by address would both want the same connection.
+func TestOwnersAndAddressesDoNotShare(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		a, b := ask(one, alice, 1), ask(one, alice, 2)
+		a.ByOwner = true
+		t.must(a)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if l, err := t.pool.Lease(ctx, b); !errors.Is(err, ErrFull) {
+			t.Errorf("Lease = %v, %v; want ErrFull", l, err)
+		}
 	})
 }

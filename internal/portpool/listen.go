@@ -127,18 +127,21 @@ func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
 }
 
 // identify finds out whose a connection is and does what arrived does.
-func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (net.Conn, netip.Addr, error)) {
+func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (net.Conn, Identity, error)) {
 	defer p.running.Done()
 	through := peerOf(conn)
-	known, peer, err := identify(conn)
-	peer = peer.Unmap().WithZone("")
+	known, who, err := identify(conn)
+	who.Peer = who.Peer.Unmap().WithZone("")
 	p.mu.Lock()
 	_, ours := p.unknown[conn] // Otherwise Close was faster.
 	delete(p.unknown, conn)
 	var lease *Lease
 	if err == nil && ours {
-		lease = o.leaseThrough(through, peer)
-		p.hand(o, lease, known, peer)
+		lease = o.leaseThrough(through, who)
+		p.hand(o, lease, known, who.Peer)
+	}
+	if err != nil {
+		o.tellRefused(through, who.Peer, err)
 	}
 	p.mu.Unlock()
 	if lease == nil && ours {
@@ -176,14 +179,28 @@ func (o *listening) leaseFor(peer netip.Addr) *Lease {
 }
 
 // leaseThrough is the pending lease that a connection belongs to which was
-// identified as the peer's.
-func (o *listening) leaseThrough(through, peer netip.Addr) *Lease {
-	return o.find(func(r *Request) bool { return r.trusts(through) && r.admits(peer) })
+// identified as this.
+func (o *listening) leaseThrough(through netip.Addr, who Identity) *Lease {
+	return o.find(func(r *Request) bool {
+		return r.trusts(through) && r.admits(who.Peer) && (!r.ByOwner || r.Owner == who.Owner)
+	})
+}
+
+// tellRefused tells those for whom a connection of a peer may have been.
+func (o *listening) tellRefused(through, peer netip.Addr, why error) {
+	if o.closed {
+		return
+	}
+	for _, l := range o.port.leases {
+		if r := &l.request; l.state == pending && r.Refused != nil && r.trusts(through) && r.admits(peer) {
+			r.Refused(why)
+		}
+	}
 }
 
 // identifier is how a connection is identified: as by a lease that trusts where it
 // comes from, or, to be refused, as by any other. nil: no lease wants that.
-func (o *listening) identifier(through netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
+func (o *listening) identifier(through netip.Addr) func(net.Conn) (net.Conn, Identity, error) {
 	l := o.find(func(r *Request) bool { return r.trusts(through) })
 	if l == nil {
 		l = o.find(func(r *Request) bool { return r.Identify != nil })

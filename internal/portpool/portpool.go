@@ -3,7 +3,8 @@
 // A range of N ports serves N pending leases for each peer and any number of
 // peers: a listener is shared, and the connection that arrives is told apart by
 // its peer's address. (local address, port, peer) names one lease, and a peer
-// may be a prefix; two peers that overlap count as one.
+// may be a prefix; two peers that overlap count as one. Where connections name
+// their owner (Request.ByOwner), that is a part of the key, too.
 //
 // # The life of a lease
 //
@@ -100,6 +101,12 @@ func (r Range) String() string {
 	return first + "-" + strconv.Itoa(int(r.Last))
 }
 
+// An Identity is whose connection it is.
+type Identity struct {
+	Peer  netip.Addr
+	Owner uint64 // where the connection tells that itself; 0 is nobody
+}
+
 // A Request says what is wanted of a pool.
 type Request struct {
 	// Local is the address to listen on; it may be unspecified. A listener on
@@ -116,13 +123,20 @@ type Request struct {
 	// time itself, and returns the connection that Lease.Accept is to return.
 	// After an error the connection is closed and nobody is told of it. nil: the
 	// connection's remote address tells.
-	Identify func(conn net.Conn) (net.Conn, netip.Addr, error)
+	Identify func(conn net.Conn) (net.Conn, Identity, error)
 	// Through are the networks of those whose connections are identified for
 	// this lease. Leases of one port may trust others: each is given only what
 	// came through its own.
 	Through []netip.Prefix
 	// Owner is the session. It takes its own key out of quarantine. Zero is nobody.
 	Owner uint64
+	// ByOwner says that Identify names the owner of each connection, so that
+	// leases of the same port and peer can be told apart; two such leases of
+	// different owners may be pending at once.
+	ByOwner bool
+	// Refused is told why Identify has refused a connection of the peer, which may
+	// have been meant for this lease. It is called with the pool locked. nil: nobody.
+	Refused func(error)
 	// Hold keeps the key lent until the lease is closed, and takes the port
 	// that this peer used least recently: for servers that dial from a fixed
 	// port, where one port is one connection at a time. Without it the key is
@@ -166,6 +180,9 @@ func (r *Request) admits(addr netip.Addr) bool {
 
 // overlaps tells whether a connection may belong to both.
 func (r *Request) overlaps(o *Request) bool {
+	if r.ByOwner && o.ByOwner && r.Owner != o.Owner {
+		return false
+	}
 	return o.meets(r.Peer) || slices.ContainsFunc(r.Others, o.meets)
 }
 

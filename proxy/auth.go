@@ -1,0 +1,232 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"ftproxy/config"
+	"ftproxy/internal/ftp"
+)
+
+// FTPS towards the client (RFC 4217): AUTH, PBSZ, PROT.
+
+// security is what a session knows of TLS on its two control connections.
+type security struct {
+	// upgrading gives what came of the client's handshake. Nothing is read from
+	// the client or written to it meanwhile.
+	upgrading chan upgraded
+	stop      context.CancelFunc
+
+	client    bool              // the client's control connection is protected
+	certified *x509.Certificate // by this certificate of the client's, if it has one
+	buffer    bool              // PBSZ was said
+	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
+
+	server      *tls.Config // towards this server; nil: in the clear
+	serverSized bool        // the server was told PBSZ
+	serverLevel byte        // of its data connections; 0: it was told nothing
+}
+
+// upgraded is a control connection whose handshake is over, or why it failed.
+type upgraded struct {
+	conn *tls.Conn
+	err  error
+}
+
+// Why there is no TLS.
+var (
+	errBehindAUTH  = errors.New("commands came behind AUTH, in the clear")
+	errBehind234   = errors.New("something came behind the server's 234, in the clear")
+	errNoHandshake = errors.New("no TLS handshake in time")
+)
+
+// doAUTH begins the handshake. What lies behind AUTH was sent in the clear, by
+// whoever it was, and must not be taken for what the client says under TLS: it
+// ends the session (H68).
+func (s *session) doAUTH(q *queued) error {
+	switch mechanism := strings.ToUpper(string(q.Arg)); {
+	case s.fe.tls == nil:
+		return refuse(502, "AUTH is not available here.", nil)
+	case s.security.client:
+		return refuse(503, "The control connection is protected already.", nil)
+	case s.asked != "" || s.stage == loggedIn:
+		return refuse(503, "AUTH comes before USER.", nil)
+	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL" && mechanism != "TLS-P":
+		return refuse(504, "Use AUTH TLS.", nil)
+	}
+	if len(s.queue) > 0 || !s.client.quiet() {
+		return &ending{reason: endTLS, text: "Commands behind AUTH.", cause: errBehindAUTH}
+	}
+	s.say(234, "AUTH command successful.")
+	if err := s.client.flush(); err != nil {
+		return s.clientFailed(err)
+	}
+	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
+		s.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
+	}
+	ctx, stop := context.WithCancel(s.p.cut)
+	out := make(chan upgraded, 1)
+	s.security.upgrading, s.security.stop = out, stop
+	conn, config := s.client.conn, s.controlTLS()
+	s.p.workers.Go(func() { out <- s.handshake(ctx, conn, config) })
+	return nil
+}
+
+// handshake makes a client's control connection a protected one.
+func (s *session) handshake(ctx context.Context, conn net.Conn, c *tls.Config) upgraded {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
+	defer cancel()
+	secure := tls.Server(conn, c)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return upgraded{err: err}
+	}
+	return upgraded{conn: secure}
+}
+
+// onUpgraded goes on under TLS. All that was agreed on before counts no more.
+func (s *session) onUpgraded(u upgraded) error {
+	if s.security.stop != nil {
+		s.security.stop()
+	}
+	s.security.upgrading, s.security.stop = nil, nil
+	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
+	if u.err != nil {
+		s.client.broken = true
+		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", u.err)}
+	}
+	s.client.upgrade(u.conn, &s.pumps)
+	s.security.client = true
+	s.epsvAll, s.midway = false, false
+	cs := u.conn.ConnectionState()
+	if len(cs.PeerCertificates) > 0 {
+		s.security.certified = cs.PeerCertificates[0]
+	}
+	e := s.log.Info().Str("tls", tlsName(&cs)).Str("cipher", tls.CipherSuiteName(cs.CipherSuite)).Bool("resumed", cs.DidResume)
+	if cs.ServerName != "" {
+		e = e.Str("sni", ftp.Quote([]byte(cs.ServerName)))
+	}
+	if s.security.certified != nil {
+		e = e.Str("client_certificate", subject(&cs))
+	}
+	e.Msg("client protected")
+	return nil
+}
+
+// secureFirst is implicit TLS: the handshake comes before everything.
+func (s *session) secureFirst() error {
+	s.security.level = 'P' // Clients of implicit TLS seldom say PROT.
+	return s.onUpgraded(s.handshake(s.p.cut, s.client.conn, s.controlTLS()))
+}
+
+// upgraded is where the outcome of a handshake comes from.
+func (s *session) upgraded() <-chan upgraded { return s.security.upgrading }
+
+// stopUpgrade ends a handshake that is under way. The connection is of no use then.
+func (s *session) stopUpgrade() {
+	if s.security.upgrading == nil {
+		return
+	}
+	s.security.stop()
+	<-s.security.upgrading
+	s.security.upgrading = nil
+	s.client.broken = true
+}
+
+// loginForbidden tells whether a name or a password must not be said yet.
+func (s *session) loginForbidden() bool { return s.fe.tls.required() && !s.security.client }
+
+// doPBSZ takes the only size that TLS has (RFC 4217 §8).
+func (s *session) doPBSZ(q *queued) error {
+	switch {
+	case !s.security.client:
+		return refuse(503, "AUTH comes first.", nil)
+	case strings.Trim(string(q.Arg), "0123456789") != "" || len(q.Arg) == 0 || len(q.Arg) > 10:
+		return refuse(501, "Syntax: PBSZ 0.", nil)
+	}
+	s.security.buffer = true
+	s.say(200, "PBSZ=0")
+	return nil
+}
+
+// doPROT sets the level of the client's data connections, whatever the server's
+// are (RFC 4217 §9, H70).
+func (s *session) doPROT(q *queued) error {
+	level := strings.ToUpper(string(q.Arg))
+	switch {
+	case !s.security.client:
+		return refuse(503, "AUTH comes first.", nil)
+	case !s.security.buffer:
+		return refuse(503, "PBSZ comes first.", nil)
+	case level == "S", level == "E":
+		return refuse(536, "Use PROT P.", nil)
+	case level != "P" && level != "C":
+		return refuse(504, "Use PROT P.", nil)
+	case level == "C" && s.fe.tls.requireData:
+		return refuse(534, "Data connections must be protected.", nil)
+	}
+	if s.security.level != level[0] {
+		s.dropData() // It was agreed on at the other level.
+	}
+	s.security.level = level[0]
+	s.say(200, "Protection level set to "+level+".")
+	return nil
+}
+
+// doCCC keeps the control connection protected: who could read it could follow
+// the data connections (RFC 4217 §15.3, H76).
+func (s *session) doCCC(*queued) error {
+	if !s.security.client {
+		return refuse(533, "The control connection is not protected.", nil)
+	}
+	return refuse(534, "The control connection stays protected.", nil)
+}
+
+// doREIN is refused under TLS, which it would have to end (RFC 4217 §13, H36).
+func (s *session) doREIN(q *queued) error {
+	if s.security.client {
+		return refuse(502, "Not available under TLS.", nil)
+	}
+	return s.forward(q)
+}
+
+// protects tells whether the client's data connections are protected.
+func (s *session) protects() bool { return s.security.client && s.security.level == 'P' }
+
+// mayTransfer refuses a transfer in the clear where the frontend wants protection;
+// RFC 4217 §10 has that said at the transfer, not at PASV (H70).
+func (s *session) mayTransfer() error {
+	if s.fe.tls != nil && s.fe.tls.requireData && !s.protects() {
+		return refuse(521, "Data connections must be protected, use PROT P.", nil)
+	}
+	return nil
+}
+
+// features are what ftproxy itself adds to a server's FEAT.
+func (s *session) features() []string {
+	own := []string{"EPRT", "EPSV"}
+	if s.fe.tls != nil {
+		own = append(own, "AUTH TLS", "PBSZ", "PROT")
+	}
+	return own
+}
+
+// serverWants is the level that the server's data connections must have now.
+func (s *session) serverWants() byte {
+	switch back := s.fe.backend.tls; {
+	case back == nil:
+		return s.security.serverLevel
+	case back.data == config.DataPrivate:
+		return 'P'
+	case back.data == config.DataSameAsClient && s.protects():
+		return 'P'
+	}
+	return 'C'
+}

@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"ftproxy/config"
+	"ftproxy/internal/ftp"
+)
+
+// FTPS towards servers (RFC 4217): ftproxy is the client.
+
+// errServerTLS is a server that refuses what its backend wants protected. Nothing
+// goes on in the clear instead.
+var errServerTLS = errors.New("the server refuses protection")
+
+// A ticketCache is the TLS sessions of one session with its server. A server that
+// insists on resumption takes each TLS 1.3 ticket once, and gives new ones on every
+// connection, so the newest goes first and the last one is kept.
+type ticketCache struct {
+	mu    sync.Mutex
+	state []*tls.ClientSessionState
+}
+
+// maxTickets bounds what one server can make us keep.
+const maxTickets = 4
+
+// Get implements [tls.ClientSessionCache]; the session has one server, so one key.
+func (c *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.state)
+	if n == 0 {
+		return nil, false
+	}
+	newest := c.state[n-1]
+	if n > 1 {
+		c.state = c.state[:n-1]
+	}
+	return newest, true
+}
+
+// Put keeps a new one. crypto/tls says nil of one that a server did not take.
+func (c *ticketCache) Put(_ string, state *tls.ClientSessionState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == nil {
+		return
+	}
+	if len(c.state) == maxTickets {
+		c.state = append(c.state[:0], c.state[1:]...)
+	}
+	c.state = append(c.state, state)
+}
+
+// serverTLS is the configuration of a session's connections to a server, control
+// and data: one server name and one cache, or nothing would be resumed.
+func (b *backTLS) serverTLS(server config.Server) *tls.Config {
+	c := b.config.Clone()
+	if c.ServerName == "" {
+		c.ServerName = server.Host
+	}
+	c.ClientSessionCache = new(ticketCache)
+	return c
+}
+
+// converse brings a new control connection to where the client's commands can
+// follow: the greeting is read, and the connection protected where it is to be.
+func (s *session) converse(ctx context.Context, conn net.Conn, server config.Server) connection {
+	if err := s.introduce(conn); err != nil {
+		return connection{err: err}
+	}
+	back := s.fe.backend.tls
+	if back == nil {
+		return s.readGreeting(ctx, conn)
+	}
+	config := back.serverTLS(server)
+	var c connection
+	if back.implicit {
+		secured, err := s.shakeServer(ctx, conn, config)
+		if err != nil {
+			return connection{err: err}
+		}
+		c = s.readGreeting(ctx, secured)
+	} else if c = s.readGreeting(ctx, conn); c.err == nil {
+		c.level = 'C'
+		c.err = s.authenticate(ctx, &c, config)
+	}
+	if c.err == nil {
+		c.tls = config
+		c.err = s.setLevel(ctx, &c, back.data)
+	}
+	if c.err != nil {
+		return connection{err: c.err}
+	}
+	return c
+}
+
+// shakeServer makes the handshake with a server.
+func (s *session) shakeServer(ctx context.Context, conn net.Conn, c *tls.Config) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
+	defer cancel()
+	secured := tls.Client(conn, c)
+	err := secured.HandshakeContext(ctx)
+	s.p.metrics.ServerTLSHandshake(s.fe.backend.name, err == nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return secured, nil
+}
+
+// authenticate says AUTH TLS to a server that has greeted. What lies behind its 234
+// was sent in the clear, by whoever it was (H68).
+func (s *session) authenticate(ctx context.Context, c *connection, config *tls.Config) error {
+	reply, err := s.askServer(ctx, c, "AUTH TLS")
+	switch {
+	case err != nil:
+		return err
+	case reply.Code != 234:
+		return fmt.Errorf("%w: AUTH TLS: %s", errServerTLS, ftp.Quote([]byte(reply.Text())))
+	case c.replies.Buffered() > 0:
+		return errBehind234
+	}
+	secured, err := s.shakeServer(ctx, c.conn, config)
+	if err != nil {
+		return err
+	}
+	c.conn, c.replies = secured, ftp.NewReplyReader(secured)
+	return nil
+}
+
+// setLevel says PBSZ and PROT where the level is known and not what the server
+// begins with. Servers that want the login first are told again before the first
+// data connection.
+func (s *session) setLevel(ctx context.Context, c *connection, data config.TLSData) error {
+	want := byte('P')
+	switch data {
+	case config.DataSameAsClient:
+		return nil
+	case config.DataClear:
+		want = 'C'
+	}
+	if c.level == want {
+		return nil
+	}
+	for _, command := range []string{"PBSZ 0", "PROT " + string(want)} {
+		reply, err := s.askServer(ctx, c, command)
+		switch {
+		case err != nil:
+			return err
+		case reply.Code == 530:
+			return nil
+		case ftp.Class(reply.Code) != 2:
+			return fmt.Errorf("%w: %s: %s", errServerTLS, command, ftp.Quote([]byte(reply.Text())))
+		}
+		c.sized = true
+	}
+	c.level = want
+	return nil
+}
+
+// askServer says a command of our own before the client's, and waits for its reply.
+func (s *session) askServer(ctx context.Context, c *connection, command string) (ftp.Reply, error) {
+	_ = c.conn.SetDeadline(time.Now().Add(s.rt.timeouts.Greeting))
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	_, err := c.conn.Write([]byte(command + "\r\n"))
+	var reply ftp.Reply
+	if err == nil {
+		reply, err = gatherReply(c.replies)
+	}
+	if !stop() {
+		return reply, context.Cause(ctx)
+	}
+	_ = c.conn.SetDeadline(time.Time{})
+	if err != nil {
+		return reply, fmt.Errorf("%s: %w", command, err)
+	}
+	return reply, nil
+}
+
+// sendLevel tells the server what its data connections must be, before the setup
+// that is the first such.
+func (s *session) sendLevel(st *setup) error {
+	c := ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}
+	if s.security.serverSized {
+		c = ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}
+	}
+	if _, err := s.send(c, &exchange{owed: true, setup: st}); err != nil {
+		st.ports.close()
+		return err
+	}
+	return nil
+}
+
+// replyLevel goes on with the setup once the server has agreed.
+func (s *session) replyLevel(ex *exchange) error {
+	if ftp.Class(ex.reply.Code) != 2 {
+		ex.setup.ports.close()
+		s.log.Warn().Str("verb", ex.verb).Str("reply", ftp.Quote([]byte(ex.reply.Text()))).Msg("the server refuses protection")
+		return refuse(425, textNoConnect, errServerTLS)
+	}
+	if s.security.serverSized = true; ex.verb == "PROT" {
+		s.security.serverLevel = s.serverWants()
+	}
+	return s.sendSetup(ex.setup)
+}
