@@ -43,7 +43,9 @@ func changes(old, new *Config, secrets map[string]bool) []Change {
 	for path, before := range was {
 		after, kept := is[path]
 		if !kept {
-			all = append(all, Change{Key: path, Old: inline(path, before, secrets)})
+			if !isInner(path) {
+				all = append(all, Change{Key: path, Old: inline(was, path, secrets)})
+			}
 			continue
 		}
 		for i, a := range before { // both have the keys of schema, in its order
@@ -56,30 +58,52 @@ func changes(old, new *Config, secrets map[string]bool) []Change {
 			}
 		}
 	}
-	for path, after := range is {
-		if _, known := was[path]; !known {
-			all = append(all, Change{Key: path, New: inline(path, after, secrets)})
+	for path := range is {
+		if _, known := was[path]; !known && !isInner(path) {
+			all = append(all, Change{Key: path, New: inline(is, path, secrets)})
 		}
 	}
 	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 }
 
-// inline returns a frontend or a backend as one TOML value, without what has its default.
-func inline(path string, settings []setting, secrets map[string]bool) string {
-	f, b := NewFrontend(""), NewBackend("")
-	defaults := b.settings()
-	if kindOf(path) == "frontend.NAME" {
-		f.DataProxyProtocol = slices.Contains(settings, setting{"proxy_protocol", "true"})
-		defaults = f.settings()
-	}
+// inline returns the table at path, a frontend or a backend or what is in it, as
+// one TOML value, without what has its default.
+func inline(tables map[string][]setting, path string, secrets map[string]bool) string {
+	settings := tables[path]
 	var written []string
-	for i, s := range settings {
-		if s != defaults[i] {
-			written = append(written, s.key+" = "+shown(path, s, secrets))
+	for i, s := range defaults(path, settings) {
+		if s != settings[i] {
+			written = append(written, s.key+" = "+shown(path, settings[i], secrets))
+		}
+	}
+	if inner := path + ".tls"; tables[inner] != nil {
+		if value := inline(tables, inner, secrets); value != inlineTable(nil) {
+			written = append(written, "tls = "+value)
 		}
 	}
 	return inlineTable(written)
+}
+
+// defaults returns what the keys of the table at path have where they are not
+// written, which may depend on those that are.
+func defaults(path string, settings []setting) []setting {
+	has := func(key, value string) bool { return slices.Contains(settings, setting{key, value}) }
+	f, b := NewFrontend(""), NewBackend("")
+	switch kindOf(path) {
+	case "frontend.NAME":
+		f.DataProxyProtocol = has("proxy_protocol", "true")
+		return f.settings()
+	case "frontend.NAME.tls":
+		f.TLS.RequireData = has("mode", `"required"`) || has("mode", `"implicit"`)
+		if !has("client_ca", `""`) {
+			f.TLS.ClientCertificate = certificateRequired
+		}
+		return f.TLS.settings()
+	case "backend.NAME.tls":
+		return b.TLS.settings()
+	}
+	return b.settings()
 }
 
 // shown is a setting's value, unless it is secret.
@@ -90,10 +114,15 @@ func shown(path string, s setting, secrets map[string]bool) string {
 	return s.value
 }
 
+// isInner tells whether the table at path is one of those in a frontend or a
+// backend, which come and go with it.
+func isInner(path string) bool { return strings.Count(path, ".") > 1 }
+
 // kindOf returns the key in schema of the table at path.
 func kindOf(path string) string {
-	if kind, _, ok := strings.Cut(path, "."); ok {
-		return kind + ".NAME"
+	parts := strings.Split(path, ".")
+	if len(parts) > 1 {
+		parts[1] = "NAME"
 	}
-	return path
+	return strings.Join(parts, ".")
 }

@@ -21,6 +21,13 @@ var (
 		"backend.b.send_proxy":             `"v2"`,
 		"backend.b.send_proxy_data":        `true`,
 		"backend.c.servers":                `["10.0.0.6:21"]`,
+
+		"frontend.one.tls.mode":               `"required"`,
+		"frontend.one.tls.certificate":        `["/etc/one.pem"]`,
+		"frontend.one.tls.client_ca":          `"/etc/clients.pem"`,
+		"frontend.one.tls.client_certificate": `"optional"`,
+		"backend.b.tls.mode":                  `"explicit"`,
+		"backend.b.tls.certificate":           `"/etc/b.pem"`,
 	}
 	altered = map[string][2]string{ // the value that settled has, and another; as Changes writes them
 		"log.level":                           {`"info"`, `"debug"`},
@@ -67,6 +74,27 @@ var (
 		"backend.b.send_proxy":                {`"v2"`, `"v1"`},
 		"backend.b.send_proxy_data":           {`true`, `false`},
 		"backend.b.bandwidth":                 {`""`, `"2GB/s"`},
+
+		"frontend.one.tls.mode":                  {`"required"`, `"implicit"`},
+		"frontend.one.tls.certificate":           {`["/etc/one.pem"]`, `["/etc/ftp.pem"]`},
+		"frontend.one.tls.key":                   {`[]`, `["/etc/one.key"]`},
+		"frontend.one.tls.client_ca":             {`"/etc/clients.pem"`, `"/etc/ca.pem"`},
+		"frontend.one.tls.client_certificate":    {`"optional"`, `"required"`},
+		"frontend.one.tls.require_data":          {`true`, `false`},
+		"frontend.one.tls.require_session_reuse": {`false`, `true`},
+		"frontend.one.tls.strict_eof":            {`false`, `true`},
+		"frontend.one.tls.min_version":           {`"1.2"`, `"1.3"`},
+		"frontend.one.tls.max_version":           {`"1.3"`, `"1.2"`},
+		"backend.b.tls.mode":                     {`"explicit"`, `"implicit"`},
+		"backend.b.tls.data":                     {`"private"`, `"same-as-client"`},
+		"backend.b.tls.ca":                       {`""`, `"/etc/servers.pem"`},
+		"backend.b.tls.server_name":              {`""`, `"ftp.example.net"`},
+		"backend.b.tls.certificate":              {`"/etc/b.pem"`, `"/etc/c.pem"`},
+		"backend.b.tls.key":                      {`""`, `"/etc/b.key"`},
+		"backend.b.tls.insecure_skip_verify":     {`false`, `true`},
+		"backend.b.tls.strict_eof":               {`false`, `true`},
+		"backend.b.tls.min_version":              {`"1.2"`, `"1.0"`},
+		"backend.b.tls.max_version":              {`"1.3"`, `"1.2"`},
 	}
 )
 
@@ -210,6 +238,20 @@ passive_bind = ""
 	}
 }
 
+// What is written in the way of another is the same in the tables of TLS, too.
+func TestChangesOfNothingInTLS(t *testing.T) {
+	const front, back = "[frontend.public.tls]\nmode = 'required'\n", "[backend.legacy.tls]\nmode = 'explicit'\n"
+	a := mustParse(t, minimal+front+"certificate = '/etc/one.pem'\nclient_ca = '/etc/ca.pem'\n"+back+"certificate = '/etc/b.pem'\n")
+	b := mustParse(t, minimal+front+"certificate = ['/etc/one.pem']\nkey = '/etc/one.pem'\nclient_ca = '/etc/ca.pem'\nclient_certificate = 'required'\n"+
+		"require_data = true\nmin_version = '1.2'\n"+back+"certificate = '/etc/b.pem'\nkey = '/etc/b.pem'\ndata = 'private'\n")
+	if got := Changes(a, b); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	if got := Changes(mustParse(t, minimal), mustParse(t, minimal+"[frontend.public.tls]\nmode = 'off'\n[backend.legacy.tls]\n")); len(got) != 0 {
+		t.Errorf("off: %v", got)
+	}
+}
+
 // Where the order says what is tried first, it counts.
 func TestChangesOfOrder(t *testing.T) {
 	text := "[frontend.a]\nlisten = ':21'\nbackend = 'b'\nactive_source_ports = ['20', '40000']\n[backend.b]\nservers = ['10.0.0.5', '10.0.0.6']\n"
@@ -263,16 +305,53 @@ idle = "1m"
 	}
 }
 
+// The table of TLS comes and goes with the one that it is in, and shows in it.
+func TestChangesOfTablesWithTLS(t *testing.T) {
+	const more = `
+[frontend.two]
+listen = "192.0.2.1:990"
+backend = "tapes"
+[frontend.two.tls]
+mode = "implicit"
+certificate = ["/etc/a.pem", "/etc/b.pem"]
+key = ["/etc/a.key", "/etc/b.pem"]
+client_ca = "/etc/ca.pem"
+[frontend.three]
+listen = "192.0.2.2:2121"
+backend = "tapes"
+tls = { mode = "optional", certificate = "/etc/a.pem", require_data = true, client_ca = "/etc/ca.pem", client_certificate = "optional" }
+[backend.tapes]
+servers = "10.0.0.7:990"
+tls = { mode = "implicit", insecure_skip_verify = true }
+`
+	want := []Change{
+		{Key: "backend.tapes", New: `{ servers = ["10.0.0.7:990"], tls = { mode = "implicit", insecure_skip_verify = true } }`},
+		{Key: "frontend.three", New: `{ listen = ["192.0.2.2:2121"], backend = "tapes", tls = { mode = "optional", certificate = ["/etc/a.pem"], client_ca = "/etc/ca.pem", client_certificate = "optional", require_data = true } }`},
+		{Key: "frontend.two", New: `{ listen = ["192.0.2.1:990"], backend = "tapes", tls = { mode = "implicit", certificate = ["/etc/a.pem", "/etc/b.pem"], key = ["/etc/a.key", "/etc/b.pem"], client_ca = "/etc/ca.pem" } }`},
+	}
+	old, is := mustParse(t, minimal), mustParse(t, minimal+more)
+	if got := Changes(old, is); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	for i := range want {
+		want[i].Old, want[i].New = want[i].New, ""
+	}
+	if got := Changes(is, old); !reflect.DeepEqual(got, want) {
+		t.Errorf("back: got  %v\nwant %v", got, want)
+	}
+}
+
 func TestChangesHideSecrets(t *testing.T) {
-	fake := map[string]bool{"frontend.NAME.banner": true, "log.level": true}
+	fake := map[string]bool{"frontend.NAME.banner": true, "log.level": true, "frontend.NAME.tls.certificate": true}
 	with := func(keys string) *Config {
 		return mustParse(t, "log.level = '"+keys+"'\n"+minimal+"[frontend.two]\nlisten = '192.0.2.1:990'\nbackend = 'legacy'\nbanner = '"+keys+"'\n")
 	}
 	old, is := with("warn"), with("error")
 	is.Frontends = append(is.Frontends, is.Frontends[1])
 	is.Frontends[2].Name = "three"
+	is.Frontends[2].TLS.Certificates = []KeyPair{{"/etc/a.pem", "/etc/a.pem"}}
 	want := []Change{
-		{"frontend.three", "", `{ listen = ["192.0.2.1:990"], backend = "legacy", banner = "***" }`},
+		{"frontend.three", "", `{ listen = ["192.0.2.1:990"], backend = "legacy", banner = "***", tls = { certificate = "***" } }`},
 		{"frontend.two.banner", `"***"`, `"***"`},
 		{"log.level", `"***"`, `"***"`},
 	}

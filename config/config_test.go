@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -201,6 +202,18 @@ bandwidth = "1.5Gbit/s"
 session_bandwidth = "500kB/s"
 banner = "Grüße"
 
+[frontend.two.tls]
+mode = "implicit"
+certificate = ["/etc/tls/b.pem", "/etc/tls/a.pem"]
+key = ["/etc/tls/b.key", "/etc/tls/a.key"]
+client_ca = "/etc/tls/clients.pem"
+client_certificate = "optional"
+require_data = false
+require_session_reuse = true
+strict_eof = true
+min_version = "1.3"
+max_version = "1.3"
+
 [frontend.one]
 listen = ["[2001:db8::1]:21"]
 backend = "b"
@@ -215,6 +228,18 @@ trust_data_address = "10.9.0.0/16"
 send_proxy = "v2"
 send_proxy_data = true
 bandwidth = "80Mbit/s"
+
+[backend.b.tls]
+mode = "explicit"
+data = "same-as-client"
+ca = "/etc/tls/servers.pem"
+server_name = "ftp.example.net"
+certificate = "/etc/tls/me.pem"
+key = "/etc/tls/me.key"
+insecure_skip_verify = false
+strict_eof = true
+min_version = "1.0"
+max_version = "1.1"
 `))
 	want := Config{
 		Log:     Log{Level: "debug", Format: "console"},
@@ -255,7 +280,13 @@ bandwidth = "80Mbit/s"
 			SessionBandwidth:     500_000,
 			Backend:              "b",
 			Banner:               "Grüße",
-			TLS:                  newFrontendTLS(),
+			TLS: FrontendTLS{
+				Mode:         TLSImplicit,
+				Certificates: []KeyPair{{"/etc/tls/b.pem", "/etc/tls/b.key"}, {"/etc/tls/a.pem", "/etc/tls/a.key"}},
+				ClientCA:     "/etc/tls/clients.pem", ClientCertificate: "optional",
+				RequireData: false, RequireSessionReuse: true, StrictEOF: true,
+				MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS13,
+			},
 		}},
 		Backends: []Backend{{
 			Name: "b",
@@ -268,7 +299,13 @@ bandwidth = "80Mbit/s"
 
 			Bandwidth:        10_000_000,
 			TrustDataAddress: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
-			TLS:              newBackendTLS(),
+			TLS: BackendTLS{
+				Mode: TLSExplicit, Data: DataSameAsClient,
+				CA: "/etc/tls/servers.pem", ServerName: "ftp.example.net",
+				Certificate: KeyPair{"/etc/tls/me.pem", "/etc/tls/me.key"},
+				StrictEOF:   true,
+				MinVersion:  tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+			},
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(minimal)
 	f.Add(warned)
+	f.Add(warnedTLS)
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse("config.toml", []byte(text))
 		if err != nil {
@@ -47,6 +48,7 @@ func checkSound(t *testing.T, c *Config) {
 		if !isName(b.Name) || len(b.Servers) == 0 || b.DataPorts.First < 1024 || b.DataPorts.Last < b.DataPorts.First {
 			t.Errorf("backend %+v", b)
 		}
+		checkBackendTLS(t, b.TLS)
 		for _, s := range b.Servers {
 			if again, w := parseServer(s.String()); w != nil || again != s {
 				t.Errorf("server %v is read back as %v, %v", s, again, w)
@@ -60,6 +62,7 @@ func checkSound(t *testing.T, c *Config) {
 		if f.Proxied() != (len(f.TrustedProxies) > 0) {
 			t.Errorf("trusted proxies %+v", f)
 		}
+		checkFrontendTLS(t, f.TLS)
 		p := f.PublicAddress
 		if p.Auto == (p.IPv4.IsValid() || p.IPv6.IsValid()) || p.IPv4.IsValid() && !p.IPv4.Is4() || p.IPv6.IsValid() && !p.IPv6.Is6() {
 			t.Errorf("public address %+v", p)

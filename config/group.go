@@ -29,6 +29,7 @@ func (t table) frontend(k *checks) *Frontend {
 		k.ranges = append(k.ranges, t.portUse("passive_ports", f.PassivePorts))
 	}
 	t.addresses(f, k)
+	f.TLS = t.inner("tls").frontendTLS()
 	if s, ok := t.text("backend", "NAME"); ok {
 		f.Backend = s.value
 		k.routes = append(k.routes, route{name: s.value, key: t.entry.path + ".backend", line: s.line})
@@ -72,6 +73,7 @@ func (t table) backend(k *checks) Backend {
 		t.faultAt(t.line("send_proxy_data"), "send_proxy_data", wrongf(`write send_proxy = "v2", too, or remove this key`, "has no effect without send_proxy"))
 	}
 	b.Bandwidth = t.bandwidth("bandwidth")
+	b.TLS = t.inner("tls").backendTLS()
 	if t.portRange("data_ports", &b.DataPorts) {
 		if b.DataPorts.First < firstUnprivileged {
 			t.faultAt(t.line("data_ports"), "data_ports", wrongf(fmt.Sprintf("write ports from %d up", firstUnprivileged),

@@ -185,6 +185,7 @@ func TestFindControlSocket(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"[control]\nsocket = \"/run/c\"\n", "/run/c"}, // It has no frontend.
 		{"[timeouts]\nidle = 5\n[control]\nsocket = \"/run/c\"\n", "/run/c"},
+		{"[frontend.a.tls]\nmode = \"on\"\n[control]\nsocket = \"/run/c\"\n", "/run/c"},
 		{"[control]\nsocket = \"run/c\"\n", ""},
 		{"[control]\nsocket = 5\n", ""},
 		{"[frontend", ""},

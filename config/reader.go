@@ -19,6 +19,21 @@ var schema = map[string][]string{
 	"limits":        {"sessions", "sessions_per_client", "transfers"},
 	"frontend.NAME": {"listen", "proxy_protocol", "data_proxy_protocol", "trusted_proxies", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
 	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "send_proxy", "send_proxy_data", "bandwidth"},
+
+	"frontend.NAME.tls": {"mode", "certificate", "key", "client_ca", "client_certificate", "require_data", "require_session_reuse", "strict_eof", "min_version", "max_version"},
+	"backend.NAME.tls":  {"mode", "data", "ca", "server_name", "certificate", "key", "insecure_skip_verify", "strict_eof", "min_version", "max_version"},
+}
+
+// known returns what may stand in a table of kind: its keys, and the names of
+// the tables in it.
+func known(kind string) []string {
+	names := slices.Clone(schema[kind])
+	for _, other := range sortedKeys(schema) {
+		if parent, name := cutLast(other, "."); kind != "" && parent == kind {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // A reader turns the entries of a document into values and gathers what is
@@ -98,6 +113,21 @@ func (r *reader) named(kind string) []table {
 	return tables
 }
 
+// inner returns the table [NAME] inside of t, and reports the keys that it must
+// not have.
+func (t table) inner(name string) table {
+	path := joinPath(t.entry.path, name)
+	in := table{reader: t.reader, kind: t.kind + "." + name, entry: &entry{path: path, line: t.entry.line}}
+	if e := t.entry.table[name]; e != nil {
+		in.entry = e
+		if e.table == nil {
+			t.fault(e.line, e.path, "must be a table, is "+describe(e.value), fmt.Sprintf("write [%s] and its keys below", path))
+		}
+	}
+	in.refuseUnknown()
+	return in
+}
+
 // cleanName makes a name out of one that was refused.
 func cleanName(s string) string {
 	s = strings.Map(func(c rune) rune {
@@ -117,7 +147,7 @@ func (t table) refuseUnknown() {
 	for _, name := range sortedKeys(t.entry.table) {
 		child := t.entry.table[name]
 		t.lines[child.path] = child.line
-		if !slices.Contains(schema[t.kind], name) {
+		if !slices.Contains(known(t.kind), name) {
 			t.fault(child.line, child.path, "is not a key that ftproxy knows", suggest(t.kind, name))
 		}
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -55,9 +56,11 @@ func (c *Config) tables() map[string][]setting {
 	}
 	for i := range c.Frontends {
 		tables["frontend."+c.Frontends[i].Name] = c.Frontends[i].settings()
+		tables["frontend."+c.Frontends[i].Name+".tls"] = c.Frontends[i].TLS.settings()
 	}
 	for i := range c.Backends {
 		tables["backend."+c.Backends[i].Name] = c.Backends[i].settings()
+		tables["backend."+c.Backends[i].Name+".tls"] = c.Backends[i].TLS.settings()
 	}
 	return tables
 }
@@ -92,6 +95,50 @@ func (b *Backend) settings() []setting {
 		{"send_proxy", quote(b.SendProxy)},
 		{"send_proxy_data", strconv.FormatBool(b.SendProxyData)},
 		{"bandwidth", quote(b.Bandwidth.String())},
+	}
+}
+
+func (f *FrontendTLS) settings() []setting {
+	var certificates, keys []string
+	apart := false
+	for _, p := range f.Certificates {
+		certificates = append(certificates, quote(p.Certificate))
+		keys = append(keys, quote(p.Key))
+		apart = apart || p.Key != p.Certificate
+	}
+	if !apart {
+		keys = nil
+	}
+	return []setting{
+		{"mode", quote(string(cmp.Or(f.Mode, TLSOff)))},
+		{"certificate", list(certificates)},
+		{"key", list(keys)},
+		{"client_ca", quote(f.ClientCA)},
+		{"client_certificate", quote(f.ClientCertificate)},
+		{"require_data", strconv.FormatBool(f.RequireData)},
+		{"require_session_reuse", strconv.FormatBool(f.RequireSessionReuse)},
+		{"strict_eof", strconv.FormatBool(f.StrictEOF)},
+		{"min_version", quote(versionName(cmp.Or(f.MinVersion, tls.VersionTLS12)))},
+		{"max_version", quote(versionName(cmp.Or(f.MaxVersion, tls.VersionTLS13)))},
+	}
+}
+
+func (b *BackendTLS) settings() []setting {
+	key := b.Certificate.Key
+	if key == b.Certificate.Certificate {
+		key = ""
+	}
+	return []setting{
+		{"mode", quote(string(cmp.Or(b.Mode, TLSOff)))},
+		{"data", quote(string(cmp.Or(b.Data, DataPrivate)))},
+		{"ca", quote(b.CA)},
+		{"server_name", quote(b.ServerName)},
+		{"certificate", quote(b.Certificate.Certificate)},
+		{"key", quote(key)},
+		{"insecure_skip_verify", strconv.FormatBool(b.InsecureSkipVerify)},
+		{"strict_eof", strconv.FormatBool(b.StrictEOF)},
+		{"min_version", quote(versionName(cmp.Or(b.MinVersion, tls.VersionTLS12)))},
+		{"max_version", quote(versionName(cmp.Or(b.MaxVersion, tls.VersionTLS13)))},
 	}
 }
 

@@ -8,17 +8,30 @@ import (
 
 // suggest says what may have been meant by an unknown key in a table of kind.
 func suggest(kind, key string) string {
-	if near := nearest(key, schema[kind]); near != "" {
+	if near := nearest(key, known(kind)); near != "" {
 		if kind == "" && (near == "frontend" || near == "backend") {
 			return fmt.Sprintf("did you mean [%s.NAME]?", near)
 		}
 		return fmt.Sprintf("did you mean %s?", near)
 	}
-	var places []string
+	var places, near, same []string // near: the table around it, or one in it; same: those of this name
 	for _, other := range sortedKeys(schema) {
-		if other != "" && slices.Contains(schema[other], key) {
-			places = append(places, "["+other+"]")
+		if strings.HasSuffix(other, "."+key) {
+			same = append(same, "["+other+"]")
 		}
+		if other == "" || !slices.Contains(schema[other], key) {
+			continue
+		}
+		places = append(places, "["+other+"]")
+		if strings.HasPrefix(other, kind+".") || strings.HasPrefix(kind, other+".") {
+			near = append(near, "["+other+"]")
+		}
+	}
+	if len(same) > 0 {
+		return "did you mean " + strings.Join(same, " or ") + "?"
+	}
+	if len(near) > 0 {
+		places = near
 	}
 	if len(places) > 0 {
 		return "write it in " + strings.Join(places, " or ")
@@ -26,7 +39,7 @@ func suggest(kind, key string) string {
 	if kind == "" {
 		return "known at the top are " + strings.Join(schema[kind], ", ")
 	}
-	return fmt.Sprintf("known in [%s] are %s", kind, strings.Join(schema[kind], ", "))
+	return fmt.Sprintf("known in [%s] are %s", kind, strings.Join(known(kind), ", "))
 }
 
 // nearest returns the word that differs least from s, or "" if none is near.

@@ -1,6 +1,11 @@
 package config
 
-import "crypto/tls"
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"slices"
+)
 
 // A TLSMode is how TLS begins on control connections. Its zero value is TLSOff.
 type TLSMode string
@@ -17,6 +22,12 @@ const (
 
 // On tells whether there is TLS at all.
 func (m TLSMode) On() bool { return m != "" && m != TLSOff }
+
+// What clients must show of themselves.
+const (
+	certificateRequired = "required"
+	certificateOptional = "optional"
+)
 
 // A TLSData is how data connections to servers with TLS are protected.
 type TLSData string
@@ -69,4 +80,50 @@ func newFrontendTLS() FrontendTLS {
 // newBackendTLS returns that of a backend that says nothing of TLS.
 func newBackendTLS() BackendTLS {
 	return BackendTLS{Mode: TLSOff, Data: DataPrivate, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}
+}
+
+// versionNames are what versions of TLS are called in the file, from
+// tls.VersionTLS10 up.
+var versionNames = []string{"1.0", "1.1", "1.2", "1.3"}
+
+func versionName(v uint16) string { return versionNames[v-tls.VersionTLS10] }
+
+// The ports of control connections with and without implicit TLS.
+const (
+	ftpPort  = 21
+	ftpsPort = 990
+)
+
+// tlsWarnings warns of protection that is less than it seems, and of implicit
+// TLS where the other end does not expect it.
+func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
+	for _, f := range c.Frontends {
+		if f.TLS.Mode != TLSImplicit {
+			continue
+		}
+		for _, a := range f.Listen {
+			if a.Port() == ftpPort {
+				warn("frontend."+f.Name+".listen", fmt.Sprintf("%q has port %d, where clients expect AUTH TLS; implicit TLS is on port %d", a, ftpPort, ftpsPort),
+					fmt.Sprintf(`write port %d, or mode = "required" in [frontend.%s.tls]`, ftpsPort, f.Name))
+				break // ":21" is two addresses
+			}
+		}
+	}
+	for _, b := range c.Backends {
+		key := "backend." + b.Name
+		if i := slices.IndexFunc(b.Servers, func(s Server) bool { return s.Port == ftpPort }); i >= 0 && b.TLS.Mode == TLSImplicit {
+			warn(key+".servers", fmt.Sprintf("%q has port %d, where servers expect AUTH TLS; implicit TLS is on port %d", b.Servers[i], ftpPort, ftpsPort),
+				fmt.Sprintf(`write %q, or mode = "explicit" in [%s.tls]`, Server{b.Servers[i].Host, ftpsPort}, key))
+		}
+		if !b.TLS.Mode.On() {
+			continue
+		}
+		if b.TLS.InsecureSkipVerify {
+			warn(key+".tls.insecure_skip_verify", "whoever is between ftproxy and the servers can take their place, and read passwords",
+				`write ca = "/etc/ftproxy/ca.pem" with the certificate of their CA, or their own, instead`)
+		}
+		if v := cmp.Or(b.TLS.MinVersion, tls.VersionTLS12); v < tls.VersionTLS12 {
+			warn(key+".tls.min_version", fmt.Sprintf("TLS %s is deprecated (RFC 8996), because much of it is broken", versionName(v)), `write "1.2" as soon as all of the servers know it`)
+		}
+	}
 }

@@ -358,29 +358,53 @@ func parseSocket(s string) (string, *wrong) {
 	if s == "" {
 		return "", nil
 	}
-	for _, c := range s {
-		if unicode.IsControl(c) {
-			return "", wrongf(example, "the path holds the control character %U", c)
-		}
-	}
 	bare := strings.TrimSpace(s)
 	if rest, ok := strings.CutPrefix(bare, "unix:"); ok {
 		bare = rest
 	}
+	if w := checkPath(s, bare, example); w != nil {
+		return "", w
+	}
+	if len(s) > maxSocket {
+		return "", wrongf(fmt.Sprintf("write at most %d bytes", maxSocket), "the path has %d bytes, too many for a socket", len(s))
+	}
+	return s, nil
+}
+
+// parsePEM reads the path of a PEM file; usual is one to propose. A file's text
+// in its place is not repeated: it may be a private key.
+func parsePEM(s, usual string) (string, *wrong) {
+	example := fmt.Sprintf("write the whole path, for example %q", usual)
+	switch {
+	case s == "":
+		return "", wrongf(example, "the path is empty")
+	case strings.Contains(s, "-----BEGIN"):
+		return "", wrongf("write it into a file and the whole path of that file here", "is the text of a PEM file, not its path")
+	}
+	return s, checkPath(s, strings.TrimSpace(s), example)
+}
+
+// checkPath finds what is wrong with s as the path of a file; bare is s without
+// what is no part of one. A path must be absolute, because the service does not
+// run in the directory of its configuration.
+func checkPath(s, bare, example string) *wrong {
+	for _, c := range s {
+		if unicode.IsControl(c) {
+			return wrongf(example, "the path holds the control character %U", c)
+		}
+	}
 	clean := path.Clean(bare)
 	switch {
 	case !strings.HasPrefix(bare, "/"):
-		return "", wrongf(example, "%q is not an absolute path", s)
+		return wrongf(example, "%q is not an absolute path", s)
 	case clean == "/":
-		return "", wrongf(example, "%q is a directory", s)
-	case len(clean) > maxSocket:
-		return "", wrongf(fmt.Sprintf("write at most %d bytes", maxSocket), "the path has %d bytes, too many for a socket", len(clean))
+		return wrongf(example, "%q is a directory", s)
 	case bare != s:
-		return "", wrongf(fmt.Sprintf("write %q", clean), "%q is more than a path", s)
+		return wrongf(fmt.Sprintf("write %q", clean), "%q is more than a path", s)
 	case strings.HasSuffix(s, "/"):
-		return "", wrongf(fmt.Sprintf("write %q", clean), "%q ends with a slash, as a directory does", s)
+		return wrongf(fmt.Sprintf("write %q", clean), "%q ends with a slash, as a directory does", s)
 	case clean != s:
-		return "", wrongf(fmt.Sprintf("write %q", clean), "%q is not the shortest form of the path", s)
+		return wrongf(fmt.Sprintf("write %q", clean), "%q is not the shortest form of the path", s)
 	}
-	return s, nil
+	return nil
 }

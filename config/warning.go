@@ -42,8 +42,8 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 // Warnings returns what is allowed in c and likely a mistake, sorted by line:
 // data ports that the kernel may give to other connections, data ports below
 // 1024, bandwidths that cannot be kept, a listening port of 0, data that reaches
-// proxies which do not say whose it is, a backend that no frontend names, and
-// what no firewall should be asked to let through.
+// proxies which do not say whose it is, a backend that no frontend names, what
+// no firewall should be asked to let through, and TLS that protects little.
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
@@ -92,6 +92,7 @@ func Warnings(c *Config, s Sysctl) []Problem {
 		}
 	}
 	c.exposure(warn)
+	c.tlsWarnings(warn)
 	sortProblems(problems)
 	return problems
 }
