@@ -144,10 +144,14 @@ func cleanName(s string) string {
 
 // refuseUnknown reports every key that the schema does not have.
 func (t table) refuseUnknown() {
+	if len(t.entry.table) == 0 {
+		return
+	}
+	names := known(t.kind)
 	for _, name := range sortedKeys(t.entry.table) {
 		child := t.entry.table[name]
 		t.lines[child.path] = child.line
-		if !slices.Contains(known(t.kind), name) {
+		if !slices.Contains(names, name) {
 			t.fault(child.line, child.path, "is not a key that ftproxy knows", suggest(t.kind, name))
 		}
 	}

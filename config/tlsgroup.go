@@ -12,6 +12,9 @@ import (
 // frontendTLS reads [frontend.NAME.tls].
 func (t table) frontendTLS() FrontendTLS {
 	f := newFrontendTLS()
+	if len(t.entry.table) == 0 {
+		return f // as most are
+	}
 	known := t.tlsMode(&f.Mode, "required", map[string]string{
 		"explicit": `write "required" where every client must send AUTH TLS, or "optional"`,
 	}, TLSOff, TLSOptional, TLSRequired, TLSImplicit)
@@ -46,6 +49,9 @@ func (t table) frontendTLS() FrontendTLS {
 // backendTLS reads [backend.NAME.tls].
 func (t table) backendTLS() BackendTLS {
 	b := newBackendTLS()
+	if len(t.entry.table) == 0 {
+		return b
+	}
 	known := t.tlsMode(&b.Mode, "explicit", map[string]string{
 		"required": `write "explicit" for AUTH TLS, without which ftproxy does not log in`,
 		"optional": `write "explicit" for AUTH TLS, without which ftproxy does not log in`,
