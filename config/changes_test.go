@@ -45,6 +45,7 @@ var (
 		"timeouts.data_stall":                 {`"5m"`, `"5m1s"`},
 		"timeouts.client_write":               {`"1m"`, `"1m30s"`},
 		"timeouts.proxy_header":               {`"5s"`, `"2s"`},
+		"timeouts.tls_handshake":              {`"10s"`, `"15s"`},
 		"timeouts.linger":                     {`"5s"`, `"1.5s"`},
 		"timeouts.shutdown_delay":             {`"0s"`, `"10s"`},
 		"timeouts.drain":                      {`"10m"`, `"9m"`},

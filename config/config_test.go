@@ -71,7 +71,7 @@ func TestDefaults(t *testing.T) {
 			Connect: 5 * time.Second, Greeting: 30 * time.Second, Login: time.Minute, Idle: 10 * time.Minute,
 			Reply: 5 * time.Minute, FinalReply: 10 * time.Minute, PortWait: 6 * time.Second,
 			DataConnect: 30 * time.Second, DataStall: 5 * time.Minute, ClientWrite: time.Minute,
-			ProxyHeader: 5 * time.Second, Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
+			ProxyHeader: 5 * time.Second, TLSHandshake: 10 * time.Second, Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
 		},
 		Limits: Limits{Sessions: 2500},
 	}
@@ -175,6 +175,7 @@ data_connect = "8s"
 data_stall = "9s"
 client_write = "10s"
 proxy_header = "10.5s"
+tls_handshake = "10.7s"
 linger = "11s"
 shutdown_delay = "0s"
 drain = "1h30m"
@@ -249,7 +250,7 @@ max_version = "1.1"
 			Connect: 1 * time.Second, Greeting: 2 * time.Second, Login: 3 * time.Second, Idle: 4 * time.Second,
 			Reply: 5 * time.Second, FinalReply: 6 * time.Second, PortWait: 7 * time.Second,
 			DataConnect: 8 * time.Second, DataStall: 9 * time.Second, ClientWrite: 10 * time.Second,
-			ProxyHeader: 10500 * time.Millisecond, Linger: 11 * time.Second, ShutdownDelay: 0, Drain: 90 * time.Minute,
+			ProxyHeader: 10500 * time.Millisecond, TLSHandshake: 10700 * time.Millisecond, Linger: 11 * time.Second, ShutdownDelay: 0, Drain: 90 * time.Minute,
 		},
 		Limits: Limits{Sessions: 7, SessionsPerClient: 3, Transfers: 2},
 		Frontends: []Frontend{{
