@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func newBackTLS(b *config.Backend) (*backTLS, error) {
 		return nil, nil
 	}
 	key := "backend." + b.Name + ".tls."
-	back := &backTLS{implicit: t.Mode == config.TLSImplicit, data: t.Data, strictEOF: t.StrictEOF,
+	back := &backTLS{implicit: t.Mode == config.TLSImplicit, data: cmp.Or(t.Data, config.DataPrivate), strictEOF: t.StrictEOF,
 		config: &tls.Config{
 			MinVersion:                  t.MinVersion,
 			MaxVersion:                  t.MaxVersion,
@@ -99,7 +100,7 @@ func newBackTLS(b *config.Backend) (*backTLS, error) {
 			InsecureSkipVerify:          t.InsecureSkipVerify,
 			DynamicRecordSizingDisabled: true,
 		}}
-	if t.MinVersion < tls.VersionTLS12 {
+	if t.MinVersion != 0 && t.MinVersion < tls.VersionTLS12 {
 		back.config.CipherSuites = oldSuites()
 	}
 	var failed []error

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ftproxy/config"
+	"ftproxy/proxy"
 )
 
 // defaultConfig is where serve and check look.
@@ -17,9 +18,10 @@ var checkCommand = command{
 	name:    "check",
 	summary: "check a configuration and say what it amounts to",
 	usage:   "[-config FILE]",
-	help: `Check reads a configuration as serve would and opens nothing. It prints every
-fault with its line and what to write instead, and exits 1; or warnings, a
-summary and "ok", and exits 0.
+	help: `Check reads a configuration, and the certificates and keys that it names, as
+serve would, and opens nothing else. It prints every fault with its line and
+what to write instead, and exits 1; or warnings, a summary and "ok", and
+exits 0.
 
 Example:
 
@@ -36,6 +38,10 @@ func (p *program) check(_ context.Context, c *command, args []string) int {
 	}
 	conf, ok := p.load(*path)
 	if !ok {
+		return exitFailed
+	}
+	if _, err := proxy.Check(conf); err != nil {
+		fmt.Fprintln(p.stderr, explain(conf, err))
 		return exitFailed
 	}
 	for _, w := range p.warnings(conf) {
@@ -63,6 +69,7 @@ func summarise(w io.Writer, c *config.Config) {
 	for _, f := range c.Frontends {
 		fmt.Fprintf(&b, "frontend %s: listens on %s; clients are told %s; backend %s\n",
 			f.Name, join(f.Listen), publicAddress(f.PublicAddress), f.Backend)
+		frontTLS(&b, f.TLS)
 		if f.Proxied() {
 			fmt.Fprintf(&b, "  clients come through proxies in %s (PROXY protocol on %s)\n", join(f.TrustedProxies), proxiedSides(f))
 		}
@@ -91,12 +98,47 @@ func summarise(w io.Writer, c *config.Config) {
 			}
 			fmt.Fprintf(&b, "  send_proxy %s: servers are told who the client is, on %s\n", s.SendProxy, on)
 		}
+		backTLS(&b, s.TLS)
 		limit(&b, "bandwidth", s.Bandwidth)
 	}
 	if c.Admin.Listen.IsValid() {
 		fmt.Fprintf(&b, "admin: http://%s/metrics, /healthz, /readyz\n", c.Admin.Listen)
 	}
 	_, _ = w.Write(b.Bytes())
+}
+
+// frontTLS says how clients are protected.
+func frontTLS(b *bytes.Buffer, t config.FrontendTLS) {
+	if t.Mode == "" || t.Mode == config.TLSOff {
+		return
+	}
+	how := map[config.TLSMode]string{
+		config.TLSOptional: "offered (AUTH TLS)", config.TLSRequired: "required (AUTH TLS)", config.TLSImplicit: "implicit",
+	}[t.Mode]
+	data := "PROT P or C"
+	if t.RequireData {
+		data = "PROT P only"
+	}
+	fmt.Fprintf(b, "  TLS %s, data %s", how, data)
+	if t.RequireSessionReuse {
+		b.WriteString(", data connections must resume the session")
+	}
+	if t.ClientCA != "" {
+		fmt.Fprintf(b, ", client certificates %s", t.ClientCertificate)
+	}
+	b.WriteByte('\n')
+}
+
+// backTLS says how servers are reached.
+func backTLS(b *bytes.Buffer, t config.BackendTLS) {
+	if t.Mode == "" || t.Mode == config.TLSOff {
+		return
+	}
+	verified := "verified"
+	if t.InsecureSkipVerify {
+		verified = "NOT verified"
+	}
+	fmt.Fprintf(b, "  TLS %s towards servers, data %s, certificates %s\n", t.Mode, t.Data, verified)
 }
 
 // proxiedSides are the connections that begin with a PROXY header.

@@ -34,6 +34,7 @@ then what happens, one line per event. Files live in memory. Ctrl-C ends it.
 
 The server behaves like one on an inside network: the address in its replies to
 PASV is one that no client can reach. Through ftproxy it works all the same.
+It has no TLS either; ftproxy offers it, with a certificate made at the start.
 
 Example:
 
@@ -59,13 +60,19 @@ func (p *program) demo(ctx context.Context, c *command, args []string) int {
 	}
 	defer server.Close()
 
+	certificate, err := newDemoCertificate(address.Addr())
+	if err != nil {
+		return p.failed(fmt.Errorf("demo: %w", err))
+	}
+	defer certificate.remove()
+
 	log := zerolog.New(&eventWriter{out: p.stdout}).Level(zerolog.InfoLevel)
 	s := newService(log)
-	err = s.start(demoConfig(address, server.Addr()))
+	err = s.start(demoConfig(address, server.Addr(), certificate))
 	if errors.Is(err, syscall.EADDRINUSE) && *listen == "" {
 		address = netip.AddrPortFrom(address.Addr(), 0)
 		s = newService(log)
-		err = s.start(demoConfig(address, server.Addr()))
+		err = s.start(demoConfig(address, server.Addr(), certificate))
 	}
 	if err != nil {
 		var failed *listenError
@@ -78,7 +85,7 @@ func (p *program) demo(ctx context.Context, c *command, args []string) int {
 	if err != nil {
 		return p.failed(err)
 	}
-	printDemo(p.stdout, open, server.Addr(), uploadFile())
+	printDemo(p.stdout, open, server.Addr(), uploadFile(), certificate.certificate)
 	if _, err := s.untilStopped(ctx, p.signals); err != nil {
 		return p.failed(err)
 	}
@@ -101,12 +108,14 @@ func demoAddress(listen string) (netip.AddrPort, error) {
 	return address, nil
 }
 
-func demoConfig(listen, server netip.AddrPort) *config.Config {
+func demoConfig(listen, server netip.AddrPort, certificate *demoCertificate) *config.Config {
 	c := config.Defaults()
 	c.Timeouts.Drain = demoDrain
 	frontend := config.NewFrontend("demo")
 	frontend.Listen = []netip.AddrPort{listen}
 	frontend.Backend = "demo"
+	frontend.TLS.Mode = config.TLSOptional
+	frontend.TLS.Certificates = []config.KeyPair{{Certificate: certificate.certificate, Key: certificate.key}}
 	backend := config.NewBackend("demo")
 	backend.Servers = []config.Server{{Host: server.Addr().String(), Port: server.Port()}}
 	c.Frontends = []config.Frontend{frontend}
@@ -127,7 +136,7 @@ func uploadFile() string {
 
 // printDemo prints the box and what to paste. The URLs hold an address and no
 // name, so that nothing depends on how this machine resolves localhost.
-func printDemo(w io.Writer, listen, server netip.AddrPort, upload string) {
+func printDemo(w io.Writer, listen, server netip.AddrPort, upload, certificate string) {
 	var b strings.Builder
 	box(&b,
 		"ftproxy demo",
@@ -150,6 +159,11 @@ func printDemo(w io.Writer, listen, server netip.AddrPort, upload string) {
 		{"Upload, passive mode:", fmt.Sprintf("curl -sS -T %s %s", file, url("/upload/passive.txt"))},
 		{"Download, active mode (the server connects to ftproxy, ftproxy to curl):", fmt.Sprintf("curl -sS -P %s %s", client, url("/pub/hello.txt"))},
 		{"Upload, active mode:", fmt.Sprintf("curl -sS -P %s -T %s %s", client, file, url("/upload/active.txt"))},
+		{"Download with TLS (FTPS; the server has none, and ftproxy a certificate of its own):",
+			fmt.Sprintf("curl -sS --ssl-reqd --cacert %s %s", shellQuote(certificate), url("/pub/hello.txt"))},
+		{"The same with lftp, if you have it:", fmt.Sprintf("lftp -e %s -u %s,%s %s",
+			shellQuote(fmt.Sprintf("set ssl:ca-file %s; set ftp:ssl-force yes; set ftp:ssl-protect-data yes; cat /pub/hello.txt; bye", certificate)),
+			demoUser, demoPassword, shellQuote("ftp://"+listen.String()))},
 		{"See what was uploaded:", "curl -sS " + url("/upload/")},
 	} {
 		fmt.Fprintf(&b, "\n%s\n%s\n", try.what, try.line)

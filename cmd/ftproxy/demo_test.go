@@ -163,7 +163,7 @@ func TestPrintDemo(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:2121", "[::1]:2121"} {
 		var b strings.Builder
 		address := must(demoAddress(listen))
-		printDemo(&b, address, must(demoAddress("127.0.0.1:45678")), "/tmp/a file's name")
+		printDemo(&b, address, must(demoAddress("127.0.0.1:45678")), "/tmp/a file's name", "/tmp/certificate.pem")
 		for _, line := range linesWith(b.String(), "curl ") {
 			if _, err := exec.LookPath("sh"); err == nil {
 				if out, err := exec.Command("sh", "-nc", line).CombinedOutput(); err != nil {

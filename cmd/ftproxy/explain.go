@@ -10,23 +10,25 @@ import (
 	"strings"
 	"syscall"
 
+	"ftproxy/config"
+	"ftproxy/internal/certs"
 	"ftproxy/proxy"
 )
 
 // explain turns what Apply returned into what to do about it, one line for each
-// listener that failed.
-func explain(err error) error {
-	failures := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		failures = joined.Unwrap()
-	}
+// listener and each file that failed.
+func explain(c *config.Config, err error) error {
 	var lines []error
-	for _, one := range failures {
+	for _, one := range flatten(err) {
 		var failed *proxy.ListenError
 		var source *proxy.SourceError
+		var secret *proxy.TLSError
+		var file *certs.FileError
 		switch {
 		case errors.As(one, &failed):
 			one = &listenError{"frontend " + failed.Frontend, failed.Addr, "frontend." + failed.Frontend + ".listen", failed.Err}
+		case errors.As(one, &secret) && errors.As(one, &file):
+			one = c.Problem(secret.Key, file.Path+": "+file.Message, file.Hint)
 		case errors.As(one, &source):
 			one = fmt.Errorf("frontend %s: cannot connect from port %d: %w: %s", source.Frontend, source.Port, source.Err,
 				needsCapability("frontend."+source.Frontend+".active_source_ports"))
@@ -35,6 +37,18 @@ func explain(err error) error {
 	}
 	slices.SortFunc(lines, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(lines...)
+}
+
+// flatten lists the errors that err joins, at any depth.
+func flatten(err error) (all []error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	for _, one := range joined.Unwrap() {
+		all = append(all, flatten(one)...)
+	}
+	return all
 }
 
 // A listenError says why an address cannot be listened on, and what to do.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"ftproxy/config"
 	"ftproxy/proxy"
 )
 
@@ -198,7 +199,7 @@ func TestExplain(t *testing.T) {
 		{"another error", io.ErrUnexpectedEOF, io.ErrUnexpectedEOF, []string{"unexpected EOF"}},
 	}
 	for _, tt := range tests {
-		err := explain(tt.err)
+		err := explain(&config.Config{}, tt.err)
 		lines := strings.Split(err.Error(), "\n")
 		if len(lines) != len(tt.parts) || !errors.Is(err, tt.is) {
 			t.Errorf("%s: %q; want %d lines, and is %v", tt.name, lines, len(tt.parts), tt.is)

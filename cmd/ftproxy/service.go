@@ -85,7 +85,7 @@ func (s *service) enforce(conf *config.Config) error {
 	}
 	if err := s.process.Apply(conf); err != nil {
 		opened.close()
-		return explain(err)
+		return explain(conf, err)
 	}
 	closing := s.swap(conf, opened)
 	s.conf.Store(conf)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ftproxy/config"
+	"ftproxy/proxy"
 )
 
 // readSysctl reads which ports the kernel gives to outgoing connections. root
@@ -66,5 +67,10 @@ func (p *program) warnings(c *config.Config) []config.Problem {
 	if err != nil {
 		s = config.Sysctl{}
 	}
-	return config.Warnings(c, s)
+	all := config.Warnings(c, s)
+	secrets, _ := proxy.Check(c) // Its faults are told where they are no warnings.
+	for _, w := range secrets {
+		all = append(all, c.Problem(w.Key, w.Message, w.Hint))
+	}
+	return all
 }
