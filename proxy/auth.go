@@ -109,12 +109,12 @@ func (s *session) onUpgraded(u upgraded) error {
 	if len(cs.PeerCertificates) > 0 {
 		s.security.certified = cs.PeerCertificates[0]
 	}
-	e := s.log.Info().Str("tls", tlsName(&cs)).Str("cipher", tls.CipherSuiteName(cs.CipherSuite)).Bool("resumed", cs.DidResume)
+	e := s.log.Info().Str("tls", tls.VersionName(cs.Version)).Str("cipher", tls.CipherSuiteName(cs.CipherSuite)).Bool("resumed", cs.DidResume)
 	if cs.ServerName != "" {
 		e = e.Str("sni", ftp.Quote([]byte(cs.ServerName)))
 	}
 	if s.security.certified != nil {
-		e = e.Str("client_certificate", subject(&cs))
+		e = e.Str("client_certificate", s.security.certified.Subject.String())
 	}
 	e.Msg("client protected")
 	return nil

@@ -55,6 +55,13 @@ func TestTLSCombinations(t *testing.T) {
 								}
 								s.transfer(upload, content)
 							}
+							fields := []string{}
+							for key, level := range map[string]string{"client": front.data, "server": back.data} {
+								if level == "P" {
+									fields = append(fields, fmt.Sprintf(`"%s_data_tls":"%s"`, key, tls.VersionName(version)))
+								}
+							}
+							s.wantLog(fields...)
 						})
 					}
 				})

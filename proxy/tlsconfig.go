@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"slices"
 
 	"ftproxy/config"
@@ -142,20 +141,4 @@ func oldSuites() []uint16 {
 		}
 	}
 	return ids
-}
-
-// tlsName is a version for the log, "TLS 1.3".
-func tlsName(cs *tls.ConnectionState) string {
-	if cs == nil {
-		return ""
-	}
-	return tls.VersionName(cs.Version)
-}
-
-// subject is the name in a client's certificate, empty where there is none.
-func subject(cs *tls.ConnectionState) string {
-	if cs == nil || len(cs.PeerCertificates) == 0 {
-		return ""
-	}
-	return fmt.Sprint(cs.PeerCertificates[0].Subject)
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -67,10 +68,19 @@ type result struct {
 	stray          int64 // bytes that the receiver sent
 }
 
-// ends are the two addresses of a leg's connection.
-type ends struct{ local, remote netip.AddrPort }
+// ends are the two addresses of a leg's connection, and how it is protected.
+type ends struct {
+	local, remote netip.AddrPort
+	tls           string // the version; empty: not at all
+}
 
-func endsOf(c net.Conn) ends { return ends{addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())} }
+func endsOf(c net.Conn) ends {
+	e := ends{local: addrPort(c.LocalAddr()), remote: addrPort(c.RemoteAddr())}
+	if secured, ok := c.(*tls.Conn); ok {
+		e.tls = tls.VersionName(secured.ConnectionState().Version)
+	}
+	return e
+}
 
 var errDataConnect = errors.New("no data connection in time")
 

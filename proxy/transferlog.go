@@ -31,6 +31,9 @@ func logEnds(e *zerolog.Event, key string, at ends) {
 	if at.remote.IsValid() {
 		e.Stringer(key, at.remote).Stringer(key+"_local", at.local)
 	}
+	if at.tls != "" {
+		e.Str(key+"_tls", at.tls)
+	}
 }
 
 // outcome is the result for the log: ok, refused by the server before any data,
