@@ -22,6 +22,7 @@ type security struct {
 	upgrading chan upgraded
 	stop      context.CancelFunc
 
+	late      bool              // it is too late for AUTH: the server has heard more in the clear than beforeAUTH
 	client    bool              // the client's control connection is protected
 	certified *x509.Certificate // by this certificate of the client's, if it has one
 	buffer    bool              // PBSZ was said
@@ -30,6 +31,15 @@ type security struct {
 	server      *tls.Config // towards this server; nil: in the clear
 	serverSized bool        // the server was told PBSZ
 	serverLevel byte        // of its data connections; 0: it was told nothing
+}
+
+// beforeAUTH are the verbs that a client may say in the clear and then AUTH. Others
+// may leave something with the server that somebody on the path has said, and that
+// would count behind AUTH, which is to begin anew (RFC 4217 §4).
+var beforeAUTH = map[string]bool{
+	"AUTH": true, "PBSZ": true, "PROT": true, "CCC": true, "ADAT": true, "MIC": true, "CONF": true, "ENC": true,
+	"FEAT": true, "HELP": true, "NOOP": true, "SYST": true, "STAT": true, "QUIT": true, "ABOR": true,
+	"OPTS": true, "CLNT": true, "CSID": true, "LANG": true, "HOST": true,
 }
 
 // upgraded is a control connection whose handshake is over, or why it failed.
@@ -54,8 +64,8 @@ func (s *session) doAUTH(q *queued) error {
 		return refuse(502, "AUTH is not available here.", nil)
 	case s.security.client:
 		return refuse(503, "The control connection is protected already.", nil)
-	case s.asked != "" || s.stage == loggedIn:
-		return refuse(503, "AUTH comes before USER.", nil)
+	case s.security.late:
+		return refuse(503, "AUTH comes before USER and all else.", nil)
 	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL" && mechanism != "TLS-P":
 		return refuse(504, "Use AUTH TLS.", nil)
 	}
@@ -139,9 +149,6 @@ func (s *session) stopUpgrade() {
 	s.security.upgrading = nil
 	s.client.broken = true
 }
-
-// loginForbidden tells whether a name or a password must not be said yet.
-func (s *session) loginForbidden() bool { return s.fe.tls.required() && !s.security.client }
 
 // doPBSZ takes the only size that TLS has (RFC 4217 §8).
 func (s *session) doPBSZ(q *queued) error {

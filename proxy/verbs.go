@@ -148,8 +148,13 @@ func (s *session) do(q *queued) error {
 	}
 	v, known := verbs[q.Verb]
 	switch {
-	case v.class == classLogin && q.Verb != "QUIT" && s.loginForbidden():
-		return refuse(530, "Use AUTH TLS first.", nil)
+	case s.fe.tls != nil && !s.security.client && !beforeAUTH[q.Verb]:
+		if s.fe.tls.required() {
+			return refuse(530, "Use AUTH TLS first.", nil)
+		}
+		s.security.late = true
+	}
+	switch {
 	case known && s.stage < v.from:
 		return refuse(530, "Please log in with USER and PASS.", nil)
 	case v.do != nil:
