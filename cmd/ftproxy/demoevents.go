@@ -47,6 +47,8 @@ func (e event) String() string {
 	case "session ended":
 		return fmt.Sprintf("%-12s ended (%s) after %s%s", e.text("session"), e.text("reason"),
 			e.milliseconds("duration"), e.optional(", ", "cause"))
+	case "client protected":
+		return fmt.Sprintf("%-12s protected by %s", e.text("session"), e.text("tls"))
 	case "transfer":
 		return e.transfer()
 	case "stopping":
@@ -118,9 +120,10 @@ func clean(text string) string {
 // transfer tells what moved which way, how each side agreed on its data
 // connection, and how it ended.
 func (e event) transfer() string {
-	return fmt.Sprintf("%-12s %s: %s%s, %s bytes in %s; client said %s, server was told %s; %s %s%s",
+	return fmt.Sprintf("%-12s %s: %s%s, %s bytes in %s; client said %s%s, server was told %s%s; %s %s%s",
 		e.text("session"), e.text("direction"), e.text("verb"), e.optional(" ", "path"),
 		e.text("bytes"), e.milliseconds("duration"),
-		e.text("client_mode"), e.text("server_mode"),
+		e.text("client_mode"), e.optional(" with ", "client_data_tls"),
+		e.text("server_mode"), e.optional(" with ", "server_data_tls"),
 		e.text("code"), e.text("result"), e.optional(": ", "cause"))
 }

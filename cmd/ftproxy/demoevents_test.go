@@ -29,6 +29,14 @@ func TestEventWriter(t *testing.T) {
 				Int64("bytes", 5_000_000_000).Dur("duration", 2*time.Second).Str("client_mode", "EPSV").Str("server_mode", "PASV").
 				Int("code", 226).Str("result", "ok").Msg("transfer")
 		}, "a1-1         download: RETR hello.txt, 5000000000 bytes in 2000.0 ms; client said EPSV, server was told PASV; 226 ok"},
+		{"client protected", func(l zerolog.Logger) {
+			l.Info().Str("session", "a1-1").Str("tls", "TLS 1.3").Str("cipher", "x").Msg("client protected")
+		}, "a1-1         protected by TLS 1.3"},
+		{"protected download", func(l zerolog.Logger) {
+			l.Info().Str("session", "a1-1").Str("direction", "download").Str("verb", "NLST").
+				Int64("bytes", 5).Dur("duration", 0).Str("client_mode", "EPSV").Str("server_mode", "PASV").
+				Str("client_data_tls", "TLS 1.3").Int("code", 226).Str("result", "ok").Msg("transfer")
+		}, "a1-1         download: NLST, 5 bytes in 0.0 ms; client said EPSV with TLS 1.3, server was told PASV; 226 ok"},
 		{"failed upload without a path", func(l zerolog.Logger) {
 			l.Info().Str("session", "a1-1").Str("direction", "upload").Str("verb", "STOU").Str("path", "").
 				Int64("bytes", 0).Dur("duration", 0).Str("client_mode", "PORT").Str("server_mode", "PORT").
