@@ -22,6 +22,13 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(childSource); address != "" {
 		os.Exit(child(address, os.Getenv(childDestination)))
 	}
+	if order := os.Getenv(peersProcess); order != "" {
+		if err := peers(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if code == 0 {
 		if err := leaked(); err != nil {

@@ -39,17 +39,3 @@ func setRate(c net.Conn, bytesPerSecond int64) error {
 	})
 	return errors.Join(cerr, err)
 }
-
-// socket returns the TCP connection that c is, or that it is made on, as TLS is.
-func socket(c net.Conn) (*net.TCPConn, bool) {
-	for {
-		switch conn := c.(type) {
-		case *net.TCPConn:
-			return conn, true
-		case interface{ NetConn() net.Conn }:
-			c = conn.NetConn()
-		default:
-			return nil, false
-		}
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -18,6 +19,9 @@ const (
 	// answers the bytes in flight with a reset, well before that; one that has
 	// only half-closed acknowledges them.
 	finGrace = time.Second
+
+	// farewell is how long a destination's close_notify is waited for.
+	farewell = 2 * time.Second
 )
 
 // fail records the first failure and resets both conns, which ends whatever
@@ -51,15 +55,11 @@ func (c *Copy) settle() Result {
 func (c *Copy) deliver() (Side, error) {
 	c.ended.Store(true)
 	early := c.fin.Load()
-	shutdown := closeWrite(c.destination.conn)
-	c.source.conn.Close() // its FIN goes out; proftpd lingers for it
+	// Our FIN takes one number of the sequence, unless a reset came before it.
+	own, shutdown := c.destination.closeWrite()
+	c.source.close() // its FIN goes out; proftpd lingers for it
 	if !c.destination.kernel() {
 		return Destination, shutdown
-	}
-	// Our FIN takes one number of the sequence, unless a reset came before it.
-	var own int
-	if shutdown == nil {
-		own = 1
 	}
 	var (
 		delay  = ackPollFirst
@@ -151,6 +151,27 @@ func (c *Copy) awaitHangup(ctx context.Context, linger time.Duration) {
 	}
 }
 
+// sourceEnd decides what the error is with which reading from the source ended:
+// nil if it was its EOF.
+func (c *Copy) sourceEnd(err error) error {
+	overTLS := c.source.tls != nil
+	cut := overTLS && err == io.ErrUnexpectedEOF // in the middle of a record
+	if err != io.EOF && !cut {
+		return resetError(err)
+	}
+	if err := c.sourceEOF(); err != nil {
+		return err
+	}
+	if !cut && (c.source.batch == nil || !c.source.batch.eof) {
+		return nil
+	}
+	c.truncated.Store(true)
+	if cut || c.options.StrictEOF {
+		return ErrTruncated
+	}
+	return nil
+}
+
 // sourceEOF decides whether an EOF that was read from the source is one: after
 // watchSource took the error of a reset, a read reports EOF instead.
 func (c *Copy) sourceEOF() error {
@@ -170,10 +191,8 @@ func resetError(err error) error {
 	return err
 }
 
-// closeWrite half-closes a conn; one that cannot is closed.
-func closeWrite(c net.Conn) error {
-	if w, ok := c.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return c.Close()
+// ofSocket tells the errors of the connection below TLS from its own.
+func ofSocket(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) || errors.Is(err, net.ErrClosed)
 }

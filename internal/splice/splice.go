@@ -6,6 +6,10 @@
 // themselves: wrappers, which may hold bytes of their own, are not looked into.
 // Any other [net.Conn] is copied through a buffer.
 //
+// A [tls.Conn] on TCP is copied, too, but watched and asked like TCP, by the socket
+// below it. Its handshake is done before, and it is made on [Batch]. Its EOF is
+// close_notify, which goes out before each FIN of ours (RFC 8446 §6.1).
+//
 // # States of a Copy
 //
 //	moving     from Run on: bytes flow. Both conns are watched, also in the
@@ -14,9 +18,12 @@
 //	           destination's kernel: the destination is half-closed, the source
 //	           is closed, and Run waits for the destination's acknowledgement.
 //	succeeded  every payload byte is acknowledged. Run returns without error;
-//	           Finish waits for the destination's FIN and closes it.
-//	failed     an abort. Both conns were reset (SO_LINGER 0), so that neither
-//	           peer mistakes a part for the whole (RFC 959 §3.3 cannot tell).
+//	           Finish waits for the destination's close_notify or FIN and
+//	           closes it.
+//	failed     an abort: also a fatal alert, a record that cannot be read, or an
+//	           end in the middle of one. Both conns were reset (SO_LINGER 0,
+//	           no close_notify), so that neither peer mistakes a part for the
+//	           whole (RFC 959 §3.3 cannot tell).
 //
 // moving leads to delivering or failed, delivering to succeeded or failed.
 // The first failure counts; what it breaks elsewhere is not looked at.
@@ -59,6 +66,9 @@ var (
 	ErrReset = errors.New("connection aborted")
 	// ErrStalled means that no byte moved for Options.Stall.
 	ErrStalled = errors.New("transfer stalled")
+	// ErrTruncated means that a TLS source sent FIN without close_notify: in the
+	// middle of a record, or anywhere if Options.StrictEOF asks for close_notify.
+	ErrTruncated = errors.New("connection closed without close_notify")
 )
 
 // Options of a [Copy]. The zero value is usable.
@@ -68,6 +78,10 @@ type Options struct {
 	// A stall is noticed between 1 and 1.25 times Stall, later if SetRate set
 	// so low a rate that packets are further apart. 0 means never.
 	Stall time.Duration
+	// StrictEOF makes a source that is TLS end with close_notify: a FIN alone is
+	// an abort. Otherwise it counts as EOF, because servers exist that never
+	// send close_notify (IIS).
+	StrictEOF bool
 	// Go runs a function on a goroutine of its own and does not wait for it.
 	// nil is a new goroutine.
 	Go func(func())
@@ -80,9 +94,10 @@ type Result struct {
 	// Failed is the conn whose own read, write or state failed. It is None on
 	// success and when the context ended.
 	Failed Side
-	// Err is nil when every payload byte was delivered and, to a TCP
-	// destination, acknowledged. Otherwise it wraps ErrReset or ErrStalled, is
-	// the context's cause, or wraps another error of the system.
+	// Err is nil when every payload byte was delivered and, to a destination that
+	// is TCP or TLS on TCP, acknowledged. Otherwise it wraps ErrReset, ErrStalled
+	// or ErrTruncated, is the context's cause, or wraps another error of the
+	// system or of TLS.
 	Err error
 }
 
@@ -93,6 +108,7 @@ type Copy struct {
 	destination, source leg
 	options             Options
 	grace               time.Duration // finGrace, but for tests
+	farewell            time.Duration // farewell, but for tests
 
 	read, written   atomic.Int64  // payload bytes taken from the source, handed to the destination
 	spliced         atomic.Int64  // the part of written that never was in user space
@@ -100,6 +116,7 @@ type Copy struct {
 	rate            atomic.Int64  // of SetRate
 	stray           atomic.Int64  // bytes the destination sent, discarded
 	ended           atomic.Bool   // EOF of the source was read and everything handed over
+	truncated       atomic.Bool   // the source's EOF was a FIN without close_notify
 	fin, gone       atomic.Bool   // the destination sent FIN; it hung up altogether
 	changed         chan struct{} // holds one token after fin or gone changed
 	watched         chan struct{} // closed when watchDestination has ended
@@ -131,6 +148,7 @@ func New(destination, source net.Conn, o Options) *Copy {
 		source:      newLeg(source),
 		options:     o,
 		grace:       finGrace,
+		farewell:    farewell,
 		changed:     make(chan struct{}, 1),
 		watched:     make(chan struct{}),
 		aborted:     make(chan struct{}),
@@ -148,6 +166,10 @@ func (c *Copy) Spliced() int64 { return c.spliced.Load() }
 // waits in its kernel's receive queue behind the rest. The source may then be
 // gone without loss.
 func (c *Copy) Ended() bool { return c.ended.Load() || c.source.finReceived() }
+
+// Truncated reports whether the source is TLS and sent FIN without close_notify, so
+// that nobody knows whether it sent all (RFC 8446 §6.1).
+func (c *Copy) Truncated() bool { return c.truncated.Load() }
 
 // Stray returns the bytes that the destination sent against the direction of
 // the transfer. They were discarded.
@@ -195,8 +217,8 @@ func (c *Copy) Run(ctx context.Context) Result {
 // Finish ends a copy that succeeded: it waits for the destination's FIN, at
 // most linger and no longer than ctx, discarding what else arrives (bytes left
 // unread would turn the close into a reset and destroy the tail), and closes the
-// destination. After a failure it does nothing. Without it a success leaks the
-// destination.
+// destination. TLS says close_notify, which is waited for no longer than 2 s.
+// After a failure it does nothing. Without it a success leaks the destination.
 func (c *Copy) Finish(ctx context.Context, linger time.Duration) {
 	c.mu.Lock()
 	running, failed := c.running, c.err != nil
@@ -208,6 +230,9 @@ func (c *Copy) Finish(ctx context.Context, linger time.Duration) {
 		c.source.conn.Close()
 		c.destination.conn.Close()
 		return
+	}
+	if c.destination.tls != nil {
+		linger = min(linger, c.farewell)
 	}
 	c.awaitHangup(ctx, linger)
 	c.destination.conn.Close()

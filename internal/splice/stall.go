@@ -110,11 +110,14 @@ func (a *alarm) cancel() {
 	}
 }
 
+// wait waits for a running call, and for a pending one.
+func (a *alarm) wait() { a.calls.Wait() }
+
 // stop ends the alarm for good and waits for a running call.
 func (a *alarm) stop() {
 	a.mu.Lock()
 	a.stopped = true
 	a.mu.Unlock()
 	a.cancel()
-	a.calls.Wait()
+	a.wait()
 }

@@ -8,24 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A leg is one conn of a copy and, if it is TCP, the way to its socket.
-type leg struct {
-	conn net.Conn
-	raw  syscall.RawConn // nil if it is not
-}
-
-func newLeg(c net.Conn) leg {
-	l := leg{conn: c}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			l.raw = raw
-		}
+func rawConn(c *net.TCPConn) syscall.RawConn {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
 	}
-	return l
+	return raw
 }
-
-// kernel reports whether the state of the connection in the kernel is known.
-func (l leg) kernel() bool { return l.raw != nil }
 
 // outq returns how much of what was handed to the kernel the peer has not
 // acknowledged, our FIN counted as one. After a reset it keeps its value.
@@ -92,6 +81,35 @@ func discard(fd uintptr) (int, error) {
 	}
 }
 
+// drain discards what has arrived, but for a peer that sends without end.
+func (l leg) drain() {
+	_ = l.raw.Control(func(fd uintptr) {
+		for range 16 {
+			if n, err := discard(fd); n == 0 || err != nil {
+				return
+			}
+		}
+	})
+}
+
+// awaitRoom waits until the kernel has room for some bytes, or the connection is
+// over.
+func (l leg) awaitRoom() {
+	if l.raw != nil {
+		_ = l.raw.Write(room)
+	}
+}
+
+// hasRoom is awaitRoom for those who do not wait.
+func (l leg) hasRoom() (has bool) {
+	_ = l.raw.Control(func(fd uintptr) { has = room(fd) })
+	return has
+}
+
+func room(fd uintptr) bool {
+	return poll(fd, unix.POLLOUT)&(unix.POLLOUT|unix.POLLHUP|unix.POLLERR) != 0
+}
+
 // poll returns which of the events, or hang-up and error, are pending. It does
 // not consume the socket's error as SO_ERROR does.
 func poll(fd uintptr, events int16) int16 {
@@ -114,11 +132,11 @@ func closed(fd uintptr) bool {
 
 // watchDestination discards what the destination sends, which keeps its
 // receive queue empty, and wakes on its FIN and on its reset. It ends when the
-// destination hung up or was closed.
+// destination hung up or was closed. TLS reads its records itself, because there
+// are session tickets among them; after its end only the socket is watched.
 func (c *Copy) watchDestination() {
 	defer close(c.watched)
-	if !c.destination.kernel() {
-		c.watchConn()
+	if !c.destination.plain() && (!c.watchConn() || !c.destination.kernel()) {
 		return
 	}
 	var (
@@ -153,7 +171,7 @@ func (c *Copy) watchDestination() {
 
 // watchSource parks on the outgoing direction of the source, which carries
 // nothing, while the copy is blocked writing: a reset wakes it, and so do
-// arriving bytes, which it ignores.
+// arriving bytes, which it ignores. Nobody else can write meanwhile.
 func (c *Copy) watchSource() (again bool) {
 	c.mu.Lock()
 	if c.parked || !c.blocked {
@@ -209,7 +227,7 @@ func (c *Copy) takeSourceError() error {
 
 // move picks the way for the payload.
 func (c *Copy) move() (Side, error) {
-	if !c.source.kernel() || !c.destination.kernel() {
+	if !c.source.plain() || !c.destination.plain() {
 		return c.moveBuffered()
 	}
 	side, err := c.moveSpliced()

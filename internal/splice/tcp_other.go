@@ -2,22 +2,25 @@
 
 package splice
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
-// A leg is one conn of a copy. Its kernel state is known on Linux only.
-type leg struct {
-	conn net.Conn
-}
-
-func newLeg(c net.Conn) leg { return leg{conn: c} }
-
-func (l leg) kernel() bool { return false }
+// The kernel's state of a connection is known on Linux only.
+func rawConn(*net.TCPConn) syscall.RawConn { return nil }
 
 func (l leg) finReceived() bool { return false }
 
 func (l leg) outq() (int, error) { return 0, nil }
 
 func (l leg) packet() int { return 0 }
+
+func (l leg) drain() {}
+
+func (l leg) awaitRoom() {}
+
+func (l leg) hasRoom() bool { return true }
 
 func (c *Copy) watchDestination() {
 	defer close(c.watched)

@@ -1,0 +1,140 @@
+package splice
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// A leg is one conn of a copy and, if it is TCP or TLS on TCP, the way to its
+// socket.
+type leg struct {
+	conn  net.Conn
+	tls   *tls.Conn       // conn, if it is TLS
+	batch *batch          // what tls was made on, if that is one
+	tcp   *net.TCPConn    // conn, or what tls was made on; nil if that is not TCP
+	raw   syscall.RawConn // of tcp; nil where the kernel cannot be asked
+}
+
+func newLeg(c net.Conn) leg {
+	l := leg{conn: c}
+	switch c := c.(type) {
+	case *net.TCPConn:
+		l.tcp = c
+	case *tls.Conn:
+		l.tls = c
+		l.batch, _ = c.NetConn().(*batch)
+		l.tcp, _ = socket(c)
+	}
+	if l.tcp != nil {
+		l.raw = rawConn(l.tcp)
+	}
+	return l
+}
+
+// socket returns the TCP connection that c is, or that it is made on, as TLS is.
+func socket(c net.Conn) (*net.TCPConn, bool) {
+	for {
+		switch conn := c.(type) {
+		case *net.TCPConn:
+			return conn, true
+		case interface{ NetConn() net.Conn }:
+			c = conn.NetConn()
+		default:
+			return nil, false
+		}
+	}
+}
+
+// kernel reports whether the state of the connection in the kernel is known.
+func (l leg) kernel() bool { return l.raw != nil }
+
+// plain reports whether the payload itself is in the kernel's queues.
+func (l leg) plain() bool { return l.kernel() && l.tls == nil }
+
+// read waits for payload and returns as much as is here: TLS returns no more than
+// one record at a time.
+func (l leg) read(buf []byte) (int, error) {
+	n, err := l.conn.Read(buf)
+	if l.batch == nil {
+		return n, err
+	}
+	l.batch.here = true
+	for err == nil && n < len(buf) && len(l.batch.ahead) > 0 {
+		var more int
+		more, err = l.conn.Read(buf[n:])
+		n += more
+	}
+	l.batch.here = false
+	if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	return n, err
+}
+
+// write sends a piece of payload, with one system call if the kernel has room.
+// When that fails it is not known how much of it was sent.
+func (l leg) write(piece []byte) (int, error) {
+	if l.batch == nil {
+		return l.conn.Write(piece)
+	}
+	l.batch.hold()
+	n, err := l.conn.Write(piece)
+	if sent := l.batch.release(); err == nil && sent != nil {
+		return 0, sent
+	}
+	return n, err
+}
+
+// closeWrite half-closes the leg; a conn that cannot is closed. TLS says
+// close_notify before its FIN. It returns how many numbers of the sequence that
+// takes, behind the payload.
+func (l leg) closeWrite() (own int, err error) {
+	if l.tls == nil {
+		if err = closeWrite(l.conn); err == nil {
+			own = 1
+		}
+		return own, err
+	}
+	// crypto/tls gives up after 5 s, a receiver may take longer to make room.
+	l.awaitRoom()
+	var before int64
+	if l.batch != nil {
+		before = l.batch.total()
+	}
+	err = l.tls.CloseWrite()
+	if l.batch != nil {
+		own = int(l.batch.total() - before)
+	}
+	if w, ok := l.tls.NetConn().(interface{ CloseWrite() error }); ok {
+		fin := w.CloseWrite()
+		if fin == nil {
+			own++
+		}
+		err = errors.Join(err, fin)
+	}
+	return own, err
+}
+
+// close ends a leg whose EOF was read. With TLS nothing may be left unread, as the
+// close would be a reset, and close_notify is not waited with for a peer that
+// takes nothing.
+func (l leg) close() {
+	if l.tls != nil && l.kernel() {
+		l.drain()
+		if !l.hasRoom() {
+			l.tcp.Close()
+		}
+	}
+	l.conn.Close()
+}
+
+// closeWrite half-closes a conn; one that cannot is closed.
+func closeWrite(c net.Conn) error {
+	if w, ok := c.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return c.Close()
+}
