@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -30,11 +31,15 @@ func Batch(c net.Conn) net.Conn { return &batch{Conn: c} }
 type batch struct {
 	net.Conn
 
+	received atomic.Int64 // bytes read from Conn
+
 	// What follows belongs to the goroutine that reads from the tls.Conn.
-	buffer *[batchSize]byte // nil unless reading ahead
-	ahead  []byte           // the part of buffer that TLS has not taken
-	here   bool             // only what is ahead may be read
-	eof    bool             // the peer's FIN was read, and TLS told so
+	reading bool             // ahead of TLS
+	buffer  *[batchSize]byte // nil if nothing is ahead
+	ahead   []byte           // the part of buffer that TLS has not taken
+	here    bool             // only what is ahead may be read
+	dry     bool             // TLS, too, has nothing left that it could return
+	eof     bool             // the peer's FIN was read, and TLS told so
 
 	mu       sync.Mutex // guards what follows, and the order of writes
 	held     bool       // records are gathered
@@ -50,15 +55,14 @@ func (b *batch) Read(p []byte) (int, error) {
 		if b.here {
 			return 0, os.ErrDeadlineExceeded // TLS can go on reading after it
 		}
-		if b.buffer == nil {
-			n, err := b.Conn.Read(p)
-			b.eof = b.eof || err == io.EOF
-			return n, err
+		if !b.reading {
+			return b.receive(p)
 		}
-		n, err := b.Conn.Read(b.buffer[:])
-		b.ahead = b.buffer[:n]
-		if n == 0 {
-			b.eof = b.eof || err == io.EOF
+		if b.buffer == nil {
+			b.buffer = batches.Get().(*[batchSize]byte)
+		}
+		n, err := b.receive(b.buffer[:])
+		if b.ahead = b.buffer[:n]; n == 0 {
 			return 0, err
 		}
 	}
@@ -67,13 +71,28 @@ func (b *batch) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readAhead begins to read as much as there is. It is for the goroutine that reads.
-func (b *batch) readAhead() { b.buffer = batches.Get().(*[batchSize]byte) }
+func (b *batch) receive(p []byte) (int, error) {
+	n, err := b.Conn.Read(p)
+	b.received.Add(int64(n))
+	b.eof = b.eof || err == io.EOF && n == 0
+	return n, err
+}
 
-// stopAhead gives the buffer back, and what is in it up.
+// readAhead begins to read as much as there is. It is for the goroutine that reads.
+func (b *batch) readAhead() { b.reading = true }
+
+// stopAhead ends that, and gives up what is ahead.
 func (b *batch) stopAhead() {
-	batches.Put(b.buffer)
-	b.buffer, b.ahead = nil, nil
+	b.reading, b.ahead = false, nil
+	b.giveBack()
+}
+
+// giveBack gives the buffer back if nothing is in it.
+func (b *batch) giveBack() {
+	if len(b.ahead) == 0 && b.buffer != nil {
+		batches.Put(b.buffer)
+		b.buffer, b.ahead = nil, nil
+	}
 }
 
 // Write sends a record, or keeps it for release.

@@ -124,7 +124,12 @@ func TestBatchReads(t *testing.T) {
 	}
 	b.readAhead()
 	want("t", nil)
+	b.giveBack()
+	if b.buffer != nil {
+		t.Error("it keeps a buffer with nothing in it")
+	}
 	want("seco", nil)
+	b.giveBack() // it is in use
 	b.here = true
 	want("nd", nil)
 	want("", os.ErrDeadlineExceeded)

@@ -25,24 +25,33 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 // moveBuffered copies through user space until the source's EOF, for conns that
 // are not both TCP.
 func (c *Copy) moveBuffered() (Side, error) {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
 	if b := c.source.batch; b != nil {
 		b.readAhead()
 		defer b.stopAhead()
 	}
 	for {
-		n, err := c.source.read(buf[:])
-		if n > 0 {
-			c.read.Add(int64(n))
-			if err := c.writeBuffered(buf[:n]); err != nil {
-				return Destination, resetError(err)
-			}
-		}
-		if err != nil {
-			return Source, c.sourceEnd(err)
+		if done, side, err := c.moveBuffer(); done {
+			return side, err
 		}
 	}
+}
+
+// moveBuffer moves what one buffer holds.
+func (c *Copy) moveBuffer() (done bool, side Side, err error) {
+	c.source.await()
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	n, err := c.source.read(buf[:])
+	if n > 0 {
+		c.read.Add(int64(n))
+		if err := c.writeBuffered(buf[:n]); err != nil {
+			return true, Destination, resetError(err)
+		}
+	}
+	if err != nil {
+		return true, Source, c.sourceEnd(err)
+	}
+	return false, None, nil
 }
 
 func (c *Copy) writeBuffered(b []byte) error {

@@ -54,6 +54,14 @@ func (l leg) kernel() bool { return l.raw != nil }
 // plain reports whether the payload itself is in the kernel's queues.
 func (l leg) plain() bool { return l.kernel() && l.tls == nil }
 
+// await waits until there is something to read, so that meanwhile nobody holds a
+// buffer for it.
+func (l leg) await() {
+	if l.plain() || l.kernel() && l.batch != nil && l.batch.dry {
+		l.awaitData()
+	}
+}
+
 // read waits for payload and returns as much as is here: TLS returns no more than
 // one record at a time.
 func (l leg) read(buf []byte) (int, error) {
@@ -62,16 +70,26 @@ func (l leg) read(buf []byte) (int, error) {
 		return n, err
 	}
 	l.batch.here = true
-	for err == nil && n < len(buf) && len(l.batch.ahead) > 0 {
+	for err == nil && n < len(buf) {
 		var more int
 		more, err = l.conn.Read(buf[n:])
 		n += more
 	}
 	l.batch.here = false
-	if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+	l.batch.giveBack()
+	if l.batch.dry = errors.Is(err, os.ErrDeadlineExceeded); l.batch.dry && n > 0 {
 		err = nil
 	}
 	return n, err
+}
+
+// ciphertext returns how much TLS has read from its connection, records that are not
+// whole yet included.
+func (l leg) ciphertext() int64 {
+	if l.batch == nil {
+		return 0
+	}
+	return l.batch.received.Load()
 }
 
 // write sends a piece of payload, with one system call if the kernel has room.

@@ -55,9 +55,9 @@ func (c *Copy) settle() Result {
 func (c *Copy) deliver() (Side, error) {
 	c.ended.Store(true)
 	early := c.fin.Load()
+	c.source.close() // its FIN goes out; proftpd lingers for it
 	// Our FIN takes one number of the sequence, unless a reset came before it.
 	own, shutdown := c.destination.closeWrite()
-	c.source.close() // its FIN goes out; proftpd lingers for it
 	if !c.destination.kernel() {
 		return Destination, shutdown
 	}

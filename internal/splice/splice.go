@@ -235,7 +235,7 @@ func (c *Copy) Finish(ctx context.Context, linger time.Duration) {
 		linger = min(linger, c.farewell)
 	}
 	c.awaitHangup(ctx, linger)
-	c.destination.conn.Close()
+	c.destination.close()
 	<-c.watched
 }
 

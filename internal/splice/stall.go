@@ -13,6 +13,7 @@ const stallTicks = 8
 // progress is what changes as long as a transfer lives.
 type progress struct {
 	read, written int64
+	ciphertext    int64 // read by the TLS of the source
 	outq          int
 }
 
@@ -57,7 +58,7 @@ func (c *Copy) lull() time.Duration {
 }
 
 func (c *Copy) progress() progress {
-	p := progress{read: c.read.Load(), written: c.written.Load()}
+	p := progress{read: c.read.Load(), written: c.written.Load(), ciphertext: c.source.ciphertext()}
 	if c.destination.kernel() {
 		p.outq, _ = c.destination.outq()
 	}

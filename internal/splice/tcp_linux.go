@@ -92,6 +92,11 @@ func (l leg) drain() {
 	})
 }
 
+// awaitData waits until there is something to read, or the connection is over.
+func (l leg) awaitData() {
+	_ = l.raw.Read(func(fd uintptr) bool { return poll(fd, unix.POLLIN) != 0 })
+}
+
 // awaitRoom waits until the kernel has room for some bytes, or the connection is
 // over.
 func (l leg) awaitRoom() {
@@ -111,15 +116,20 @@ func room(fd uintptr) bool {
 }
 
 // poll returns which of the events, or hang-up and error, are pending. It does
-// not consume the socket's error as SO_ERROR does.
+// not consume the socket's error as SO_ERROR does. Where poll(2) itself is refused,
+// as without any descriptor left, all of them are said to be: what they allow finds
+// out.
 func poll(fd uintptr, events int16) int16 {
 	p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
 	for {
 		_, err := unix.Poll(p[:], 0)
-		if err == unix.EINTR {
-			continue
+		switch err {
+		case nil:
+			return p[0].Revents
+		case unix.EINTR:
+		default:
+			return events
 		}
-		return p[0].Revents
 	}
 }
 

@@ -18,6 +18,8 @@ func (l leg) packet() int { return 0 }
 
 func (l leg) drain() {}
 
+func (l leg) awaitData() {}
+
 func (l leg) awaitRoom() {}
 
 func (l leg) hasRoom() bool { return true }

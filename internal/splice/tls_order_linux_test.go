@@ -254,6 +254,28 @@ func TestTLSStall(t *testing.T) {
 		t.Parallel()
 		joinTLS(t, w, Options{Stall: stall}, 0).mustFail(Source, ErrStalled)
 	})
+	// A record is nothing until it is whole.
+	t.Run("slow sender", func(t *testing.T) {
+		t.Parallel()
+		j := joinTLS(t, w, Options{Stall: stall}, 0)
+		tick := time.NewTicker(stall / 16)
+		defer tick.Stop()
+		start := time.Now()
+		for _, b := range append([]byte("\x17\x03\x03\x40\x00"), make([]byte, 24)...) {
+			j.sender.tcp.Write([]byte{b})
+			<-tick.C
+		}
+		if time.Since(start) < stall*3/2 {
+			t.Error("the sender was not slow")
+		}
+		select {
+		case r := <-j.results:
+			t.Fatalf("Run = %+v", r)
+		default:
+		}
+		j.cancel(errCancel)
+		j.mustFail(None, errCancel)
+	})
 	t.Run("destination", func(t *testing.T) {
 		t.Parallel()
 		j := joinTLS(t, w, Options{Stall: stall}, smallBuffer)
