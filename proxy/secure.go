@@ -20,6 +20,8 @@ type protection struct {
 	shake func(net.Conn) *tls.Conn
 	check func(*tls.Conn) error // that the peer is the right one; nil: it is
 	limit time.Duration         // for the handshake, once the server has accepted the transfer
+	// strictEOF: what ends without close_notify is aborted.
+	strictEOF bool
 }
 
 // Why a protected data connection is not the session's.
@@ -33,12 +35,12 @@ func (s *session) clientProtection() *protection {
 	if !s.protects() {
 		return nil
 	}
-	p := &protection{limit: s.rt.timeouts.TLSHandshake}
+	p := &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: s.fe.tls.strictEOF}
 	var owner *uint64
 	p.shake = func(conn net.Conn) *tls.Conn {
 		var c *tls.Config
 		c, owner = s.dataConfig()
-		return tls.Server(conn, c)
+		return tls.Server(splice.Batch(conn), c)
 	}
 	reuses, id, certified := s.fe.tls.requireReuse, s.id, s.security.certified
 	p.check = func(conn *tls.Conn) error {
@@ -62,7 +64,7 @@ func (s *session) serverProtection() *protection {
 		return nil
 	}
 	c := s.security.server
-	return &protection{limit: s.rt.timeouts.TLSHandshake, shake: func(conn net.Conn) *tls.Conn { return tls.Client(conn, c) }}
+	return &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: s.fe.backend.tls.strictEOF, shake: func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(conn), c) }}
 }
 
 // secure makes the connection of a leg a protected one, where it is to be one. The
@@ -161,7 +163,7 @@ func (s *session) identifyTLS(conn net.Conn) (*tls.Conn, uint64, error) {
 	ctx, cancel := context.WithTimeoutCause(s.p.cut, s.rt.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
 	c, owner := s.dataConfig()
-	secured := tls.Server(conn, c)
+	secured := tls.Server(splice.Batch(conn), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, 0, fmt.Errorf("TLS handshake: %w", err)
 	}

@@ -66,6 +66,7 @@ type result struct {
 	ended          time.Time
 	client, server ends
 	stray          int64 // bytes that the receiver sent
+	truncated      bool  // the sender's TLS ended without close_notify
 }
 
 // ends are the two addresses of a leg's connection, and how it is protected.
@@ -178,12 +179,14 @@ func (t *transfer) carry() result {
 	if t.direction == upload {
 		destination, source, sides = server, client, [...]side{splice.Source: clientSide, splice.Destination: serverSide}
 	}
-	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall, Go: t.spawn})
+	sender := t.protection[sides[splice.Source]]
+	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall, Go: t.spawn, StrictEOF: sender != nil && sender.strictEOF})
 	t.copying.Store(c)
 	leave := t.bandwidth.join(t.ctx, c, t.direction)
 	got := c.Run(t.ctx)
 	leave()
 	r.bytes, r.err, r.stray = got.Bytes, got.Err, c.Stray()
+	r.truncated = c.Truncated()
 	if got.Err != nil {
 		if r.failed = sides[got.Failed]; r.failed == noSide {
 			r.failed = blame(got.Err)

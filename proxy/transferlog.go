@@ -20,6 +20,9 @@ func (s *session) logTransfer(t *running, code int) {
 	if r.stray > 0 {
 		e = e.Int64("stray_bytes", r.stray)
 	}
+	if r.truncated {
+		e = e.Bool("no_close_notify", true)
+	}
 	if s.client.ended || finReceived(bare(s.client.conn)) { // An upload may be a part of a file.
 		e = e.Bool("client_gone", true)
 	}
