@@ -225,6 +225,22 @@ type proxiedConn struct {
 
 func (c proxiedConn) RemoteAddr() net.Addr { return c.client }
 
+// CloseWrite sends our FIN, where the connection can.
+func (c proxiedConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SetLinger says whether Close is a reset, where the connection can.
+func (c proxiedConn) SetLinger(seconds int) error {
+	if l, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
+		return l.SetLinger(seconds)
+	}
+	return errors.ErrUnsupported
+}
+
 // NetConn is the connection itself.
 func (c proxiedConn) NetConn() net.Conn { return c.Conn }
 
