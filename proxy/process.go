@@ -55,7 +55,9 @@ type Process struct {
 	transfers     atomic.Int64   // being agreed on, agreed on or running: one for each session at most
 	sessions      sync.WaitGroup // sessions and their lingering transfers
 
-	drain     chan struct{} // closed when no new work is wanted
+	serving   context.Context // until no new work is wanted
+	leave     context.CancelFunc
+	drain     <-chan struct{} // closed then
 	cut       context.Context
 	cutNow    context.CancelCauseFunc
 	cuts      cuts
@@ -81,12 +83,13 @@ func New(o Options) *Process {
 		log:           o.Log,
 		metrics:       o.Metrics,
 		sessionPrefix: hex.EncodeToString(prefix),
-		drain:         make(chan struct{}),
 		listeners:     make(listenerSet),
 		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
 	}
 	p.descriptors.init(o.Descriptors)
 	p.ports = portpool.New(o.Network.ListenData, poolEvents{p: p}, p.workers.Go)
+	p.serving, p.leave = context.WithCancel(context.Background())
+	p.drain = p.serving.Done()
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
 	return p
 }
@@ -200,7 +203,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.draining {
 		p.draining = true
-		close(p.drain)
+		p.leave()
 		for _, l := range p.listeners {
 			_ = l.Close()
 		}

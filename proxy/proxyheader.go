@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,6 +56,8 @@ func headerReason(err error) string {
 		return "untrusted"
 	case errors.Is(err, errHeaderLocal):
 		return "local"
+	case errors.Is(err, ErrShutdown):
+		return "shutdown"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
 	case errors.Is(err, errHeaderMissing):
@@ -63,16 +66,21 @@ func headerReason(err error) string {
 	return "invalid"
 }
 
-// identify reads the header of a connection, at most for the time given. A
+// identify reads the header of a connection, at most for the time given and until
+// ctx ends, which is ErrShutdown. A
 // connection that the proxy makes for itself (LOCAL, UNKNOWN: a health check) is
 // the proxy's.
-func (f *frontend) identify(conn net.Conn, limit time.Duration) (origin, error) {
+func (f *frontend) identify(ctx context.Context, conn net.Conn, limit time.Duration) (origin, error) {
 	from := direct(conn)
 	if !contains(f.trustedProxies, from.client.Addr().WithZone("")) {
 		return from, fmt.Errorf("%s is %w", from.client.Addr(), errUntrusted)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(limit))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	raw, err := readHeader(conn)
+	if !stop() {
+		return from, ErrShutdown
+	}
 	if err != nil {
 		return from, err
 	}
@@ -200,7 +208,7 @@ func incomplete(err, what error) error {
 // goroutine of its own: a slow header delays nobody else's.
 func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 	defer p.accepting.Done()
-	from, err := fe.identify(conn, rt.timeouts.ProxyHeader)
+	from, err := fe.identify(p.serving, conn, rt.timeouts.ProxyHeader)
 	if err != nil {
 		p.refuseHeader(conn, fe, "control", err)
 		splice.Reset(conn)

@@ -129,7 +129,7 @@ func (s *session) identifyData(conn net.Conn) (net.Conn, portpool.Identity, erro
 	from := direct(conn)
 	if s.fe.dataProxyProtocol {
 		var err error
-		if from, err = s.fe.identify(conn, s.rt.timeouts.ProxyHeader); err == nil && !from.proxy.IsValid() {
+		if from, err = s.fe.identify(s.p.cut, conn, s.rt.timeouts.ProxyHeader); err == nil && !from.proxy.IsValid() {
 			err = errHeaderLocal
 		}
 		if err != nil {
