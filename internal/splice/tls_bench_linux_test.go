@@ -81,8 +81,8 @@ func cpu(b *testing.B) float64 {
 // AES-128-GCM, and TLS made on Batch or on the bare connection.
 func BenchmarkTLS(b *testing.B) {
 	const size = 256 << 20
-	certificate, _ := ftptest.Certificate(b, "127.0.0.1")
-	config := &tls.Config{Certificates: []tls.Certificate{certificate}, DynamicRecordSizingDisabled: true, SessionTicketsDisabled: true}
+	certificate := ftptest.Certificate(b, "127.0.0.1")
+	config := &tls.Config{Certificates: []tls.Certificate{certificate.Certificate}, DynamicRecordSizingDisabled: true, SessionTicketsDisabled: true}
 	for _, way := range []struct {
 		name   string
 		secure [2]bool // source, destination

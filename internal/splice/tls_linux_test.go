@@ -77,14 +77,14 @@ func (j *protectedJoint) protect(w way, secure, client bool, ours, peer *net.TCP
 	if !secure {
 		return ours, &end{Conn: peer, tcp: peer, eof: func() bool { return false }}
 	}
-	certificate, pool := ftptest.Certificate(j.t, "127.0.0.1")
+	certificate := ftptest.Certificate(j.t, "127.0.0.1")
 	server := &tls.Config{
-		Certificates: []tls.Certificate{certificate}, MinVersion: w.version, MaxVersion: w.version,
+		Certificates: []tls.Certificate{certificate.Certificate}, MinVersion: w.version, MaxVersion: w.version,
 		DynamicRecordSizingDisabled: true,
 		SessionTicketsDisabled:      !client, // of the copy's own server: see TestUploadNeverReads
 	}
 	clients := &tls.Config{
-		RootCAs: pool, ServerName: "127.0.0.1", MinVersion: w.version, MaxVersion: w.version,
+		RootCAs: certificate.Pool, ServerName: "127.0.0.1", MinVersion: w.version, MaxVersion: w.version,
 		DynamicRecordSizingDisabled: true,
 		ClientSessionCache:          j.cache,
 	}

@@ -41,20 +41,27 @@ func TestTLSDestinationHalfCloses(t *testing.T) {
 	})
 }
 
+// writeBelow writes what is no record, though crypto/tls lets nothing follow
+// close_notify.
+func (e *end) writeBelow(n int) {
+	e.tcp.SetWriteDeadline(time.Time{})
+	e.tcp.Write(make([]byte, n))
+}
+
 func (e *end) halfCloseBoth() {
 	e.halfClose()
 	e.tcp.CloseWrite()
 }
 
-// The source's peer sends FIN behind close_notify, before it or with all it sent
-// unread, and closes at once or never.
+// After the source's close_notify come FIN, a close, nothing or what nobody may send.
+// Our end reaches its peer in each case, and never as a reset.
 func TestTLSSourceEnds(t *testing.T) {
 	everyWay(t, fromTLS, func(t *testing.T, w way) {
 		for name, end := range map[string]func(*end){
 			"close_notify":            (*end).halfClose,
 			"close_notify, then FIN":  (*end).halfCloseBoth,
 			"close":                   func(e *end) { e.Close() },
-			"close_notify, then more": func(e *end) { e.halfClose(); e.tcp.Write(make([]byte, 64<<10)) },
+			"close_notify, then more": func(e *end) { e.halfClose(); e.writeBelow(30 << 10) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				j := prepareTLS(t, w, Options{StrictEOF: true}, 0)
@@ -77,6 +84,27 @@ func TestTLSSourceEnds(t *testing.T) {
 				j.Finish(context.Background(), patience)
 			})
 		}
+	})
+}
+
+// What the kernel has behind close_notify is thrown away: our close would be a reset.
+func TestCloseLeavesNothingUnread(t *testing.T) {
+	everyWay(t, fromTLS, func(t *testing.T, w way) {
+		j := prepareTLS(t, w, Options{}, 0)
+		j.sender.halfClose()
+		const more = 30 << 10
+		j.sender.writeBelow(more)
+		eventually(t, "everything has reached the source", func() bool { return j.source.queued(t) > more })
+		if n, err := j.source.conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Fatalf("Read = %d, %v", n, err)
+		}
+		if j.source.queued(t) == 0 {
+			t.Fatal("nothing is unread: the test shows nothing")
+		}
+		j.source.close()
+		j.sender.mustEnd(t)
+		mustEnd(t, j.sender.tcp)
+		j.destination.conn.Close()
 	})
 }
 
@@ -355,12 +383,12 @@ func TestTLSEnded(t *testing.T) {
 
 // TLS on a conn that is not TCP is copied, and its end is told as truly.
 func TestTLSOnPipe(t *testing.T) {
-	certificate, pool := ftptest.Certificate(t, "127.0.0.1")
+	certificate := ftptest.Certificate(t, "127.0.0.1")
 	for _, strict := range []bool{false, true} {
 		source, sender := net.Pipe()
 		destination, taker := net.Pipe()
-		server := tls.Server(Batch(source), &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true})
-		client := tls.Client(sender, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
+		server := tls.Server(Batch(source), &tls.Config{Certificates: []tls.Certificate{certificate.Certificate}, SessionTicketsDisabled: true})
+		client := tls.Client(sender, &tls.Config{RootCAs: certificate.Pool, ServerName: "127.0.0.1"})
 		go client.Handshake()
 		if err := server.Handshake(); err != nil {
 			t.Fatal(err)
