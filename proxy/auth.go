@@ -91,13 +91,14 @@ func (s *session) doAUTH(q *queued) error {
 func (s *session) handshake(ctx context.Context, conn net.Conn, c *tls.Config) upgraded {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
-	secure := tls.Server(conn, c)
+	secure := tls.Server(prompt(conn), c)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		return upgraded{err: err}
 	}
+	settle(secure)
 	return upgraded{conn: secure}
 }
 

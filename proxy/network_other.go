@@ -21,6 +21,8 @@ func (TCP) MayBind(uint16) error { return nil }
 
 func tuneControl(net.Conn) {}
 
+func acknowledgeAtOnce(*net.TCPConn) {}
+
 // finReceived cannot tell.
 func finReceived(net.Conn) bool { return false }
 

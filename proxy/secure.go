@@ -40,7 +40,7 @@ func (s *session) clientProtection() *protection {
 	p.shake = func(conn net.Conn) *tls.Conn {
 		var c *tls.Config
 		c, owner = s.dataConfig()
-		return tls.Server(splice.Batch(conn), c)
+		return tls.Server(splice.Batch(prompt(conn)), c)
 	}
 	reuses, id, certified := s.fe.tls.requireReuse, s.id, s.security.certified
 	p.check = func(conn *tls.Conn) error {
@@ -64,7 +64,7 @@ func (s *session) serverProtection() *protection {
 		return nil
 	}
 	c := s.security.server
-	return &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: s.fe.backend.tls.strictEOF, shake: func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(conn), c) }}
+	return &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: s.fe.backend.tls.strictEOF, shake: func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(prompt(conn)), c) }}
 }
 
 // secure makes the connection of a leg a protected one, where it is to be one. The
@@ -92,6 +92,7 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 			}
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
+		settle(secured)
 	}
 	if p.check != nil {
 		if err := p.check(secured); err != nil {
@@ -163,10 +164,11 @@ func (s *session) identifyTLS(conn net.Conn) (*tls.Conn, uint64, error) {
 	ctx, cancel := context.WithTimeoutCause(s.p.cut, s.rt.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
 	c, owner := s.dataConfig()
-	secured := tls.Server(splice.Batch(conn), c)
+	secured := tls.Server(splice.Batch(prompt(conn)), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, 0, fmt.Errorf("TLS handshake: %w", err)
 	}
+	settle(secured)
 	if !secured.ConnectionState().DidResume || *owner == 0 {
 		return nil, 0, errNotReused
 	}
