@@ -130,8 +130,14 @@ func (t table) passiveBind(f *Frontend, k *checks) {
 	if len(given) == 1 && given[0].value == "" {
 		given = nil
 	}
+	t.ownAddresses(key, given, &f.PassiveBind.IPv4, &f.PassiveBind.IPv6, parseIP)
+	k.binds = append(k.binds, bindUse{frontend: f, key: t.entry.path + "." + key, line: t.line(key)})
+}
+
+// ownAddresses reads addresses of this machine, one of each family at most.
+func (t table) ownAddresses(key string, given []text, ipv4, ipv6 *netip.Addr, parse func(string) (netip.Addr, *wrong)) {
 	for _, s := range given {
-		ip, w := parseIP(s.value)
+		ip, w := parse(s.value)
 		if w == nil && (ip.IsMulticast() || ip == broadcast) {
 			w = wrongf("write an address of this machine", "%q is not the address of one machine", s.value)
 		}
@@ -139,9 +145,9 @@ func (t table) passiveBind(f *Frontend, k *checks) {
 			t.faultAt(s.line, key, w)
 			continue
 		}
-		family, place := "IPv6", &f.PassiveBind.IPv6
+		family, place := "IPv6", ipv6
 		if ip.Is4() {
-			family, place = "IPv4", &f.PassiveBind.IPv4
+			family, place = "IPv4", ipv4
 		}
 		if place.IsValid() {
 			t.faultAt(s.line, key, wrongf(fmt.Sprintf("write one of %q and %q", *place, ip), "%q is a second %s address", s.value, family))
@@ -149,7 +155,6 @@ func (t table) passiveBind(f *Frontend, k *checks) {
 		}
 		*place = ip
 	}
-	k.binds = append(k.binds, bindUse{frontend: f, key: t.entry.path + "." + key, line: t.line(key)})
 }
 
 // dataPeer reads data_peer: "exact", or prefix lengths.

@@ -126,13 +126,34 @@ type Backend struct {
 	Data          DataMode
 	DataPorts     PortRange
 	Bandwidth     Bandwidth // of all its transfers
-	SendProxy     string    // version of the PROXY header that servers are sent: "v1", "v2", or "" for none
-	SendProxyData bool      // also on passive data connections; only with SendProxy
+	Source        Source
+	SendProxy     string // version of the PROXY header that servers are sent: "v1", "v2", or "" for none
+	SendProxyData bool   // also on passive data connections; only with SendProxy
 	// TrustDataAddress are networks whose addresses are believed where a
 	// server's 227 names one, and may connect in active mode.
 	TrustDataAddress []netip.Prefix
 	TLS              BackendTLS
 }
+
+// A Source is where connections to servers come from. The zero value leaves it to
+// the kernel.
+type Source struct {
+	Client     bool // the client's own address; then neither of the two is set
+	Own        bool // with Client: ftproxy's own address where the families differ, rather than none
+	IPv4, IPv6 netip.Addr
+}
+
+// Of is the fixed address towards servers of a family, 4 or 6; none is the zero value.
+func (s Source) Of(family int) netip.Addr {
+	if family == 4 {
+		return s.IPv4
+	}
+	return s.IPv6
+}
+
+// Fixed tells whether connections come from addresses that the file names, and so
+// only from those.
+func (s Source) Fixed() bool { return s.IPv4.IsValid() || s.IPv6.IsValid() }
 
 // A DataMode is how a backend's servers are told of data connections, whatever
 // the client said.

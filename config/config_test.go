@@ -226,6 +226,8 @@ servers = ["ftp.example.net", "ftp_2.example.net:2121", "2001:db8::5", "[2001:DB
 data = "eprt"
 data_ports = "50000-50001"
 trust_data_address = "10.9.0.0/16"
+source = "client"
+source_other_family = "own"
 send_proxy = "v2"
 send_proxy_data = true
 bandwidth = "80Mbit/s"
@@ -294,8 +296,8 @@ max_version = "1.1"
 			Servers: []Server{
 				{"ftp.example.net", 21}, {"ftp_2.example.net", 2121}, {"2001:db8::5", 21}, {"2001:db8::6", 2121}, {"10.0.0.5", 21},
 			},
-			Data:      DataEPRT,
-			SendProxy: "v2", SendProxyData: true,
+			Data:   DataEPRT,
+			Source: Source{Client: true, Own: true}, SendProxy: "v2", SendProxyData: true,
 			DataPorts: PortRange{50000, 50001},
 
 			Bandwidth:        10_000_000,

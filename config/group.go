@@ -67,6 +67,7 @@ func (t table) backend(k *checks) Backend {
 	}
 	t.dataMode(&b)
 	b.TrustDataAddress = t.networks("trust_data_address")
+	t.source(&b)
 	t.choice("send_proxy", &b.SendProxy, "", "v1", "v2")
 	version := t.entry.table["send_proxy"]
 	if t.boolean("send_proxy_data", &b.SendProxyData) && b.SendProxyData && (version == nil || version.value == "") {

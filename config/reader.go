@@ -18,7 +18,7 @@ var schema = map[string][]string{
 	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "proxy_header", "tls_handshake", "linger", "shutdown_delay", "drain"},
 	"limits":        {"sessions", "sessions_per_client", "transfers"},
 	"frontend.NAME": {"listen", "proxy_protocol", "data_proxy_protocol", "trusted_proxies", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
-	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "send_proxy", "send_proxy_data", "bandwidth"},
+	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "source", "source_other_family", "send_proxy", "send_proxy_data", "bandwidth"},
 
 	"frontend.NAME.tls": {"mode", "certificate", "key", "client_ca", "client_certificate", "require_data", "require_session_reuse", "strict_eof", "min_version", "max_version"},
 	"backend.NAME.tls":  {"mode", "data", "ca", "server_name", "certificate", "key", "insecure_skip_verify", "strict_eof", "min_version", "max_version"},

@@ -92,6 +92,8 @@ func (b *Backend) settings() []setting {
 		{"data", quote(string(cmp.Or(b.Data, DataClient)))},
 		{"data_ports", quote(b.DataPorts.String())},
 		{"trust_data_address", quoteNetworks(b.TrustDataAddress)},
+		{"source", b.Source.quote()},
+		{"source_other_family", quote(b.Source.otherFamily())},
 		{"send_proxy", quote(b.SendProxy)},
 		{"send_proxy_data", strconv.FormatBool(b.SendProxyData)},
 		{"bandwidth", quote(b.Bandwidth.String())},
@@ -252,6 +254,20 @@ func (p PublicAddress) quote() string {
 }
 
 func (b PassiveBind) quote() string { return quoteAny(valid(b.IPv4, b.IPv6), "") }
+
+func (s Source) quote() string {
+	if s.Client {
+		return quote(sourceClient)
+	}
+	return quoteAny(valid(s.IPv4, s.IPv6), "")
+}
+
+func (s Source) otherFamily() string {
+	if s.Own {
+		return sourceOwn
+	}
+	return sourceRefuse
+}
 
 func (d DataPeer) quote() string {
 	var lengths []string

@@ -42,8 +42,9 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 // Warnings returns what is allowed in c and likely a mistake, sorted by line:
 // data ports that the kernel may give to other connections, data ports below
 // 1024, bandwidths that cannot be kept, a listening port of 0, data that reaches
-// proxies which do not say whose it is, a backend that no frontend names, what
-// no firewall should be asked to let through, and TLS that protects little.
+// proxies which do not say whose it is, clients of a family that no server of
+// theirs has where it must, a backend that no frontend names, what no firewall
+// should be asked to let through, and TLS that protects little.
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
@@ -77,6 +78,7 @@ func Warnings(c *Config, s Sysctl) []Problem {
 			warn(key+".data_proxy_protocol", `is false, but with public_address = "auto" clients connect to the proxy for data, too, and what comes from there without a PROXY header is refused`,
 				"write data_proxy_protocol = true, or the address where clients reach ftproxy itself as public_address")
 		}
+		c.sourceFamilies(&f, warn)
 		for _, a := range f.Listen {
 			if a.Port() == 0 {
 				warn(key+".listen", fmt.Sprintf("%q has port 0, so the port differs at every start", a), "write port 21")

@@ -144,3 +144,30 @@ bandwidth = "100kbit/s"
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// With source = "client" a client needs a server of its family.
+func TestWarningsOfSource(t *testing.T) {
+	const refused = `config.toml:2: frontend.a.listen: IPv6 clients get 421: no server of backend legacy has an IPv6 address, and source = "client" shows servers the client's own; listen on IPv4 only, or write source_other_family = "own" in [backend.legacy]`
+	for _, tt := range []struct {
+		name, frontend, servers, backend string
+		want                             []string
+	}{
+		{"both families, one server", `listen = ":21"`, `"10.0.0.5"`, `source = "client"`, []string{refused}},
+		{"IPv6 only", `listen = "[::]:21"`, `"10.0.0.5"`, `source = "client"`, []string{refused}},
+		{"one family", `listen = "0.0.0.0:21"`, `"10.0.0.5"`, `source = "client"`, nil},
+		{"both families of servers", `listen = ":21"`, `["10.0.0.5", "fd00::5"]`, `source = "client"`, nil},
+		{"a name", `listen = ":21"`, `["10.0.0.5", "ftp.example.net"]`, `source = "client"`, nil},
+		{"own", `listen = ":21"`, `"10.0.0.5"`, "source = \"client\"\nsource_other_family = \"own\"", nil},
+		{"fixed", `listen = ":21"`, `"10.0.0.5"`, `source = "10.0.0.1"`, nil},
+		{"behind proxies", "listen = \"0.0.0.0:21\"\nproxy_protocol = true\ntrusted_proxies = \"10.0.0.2\"", `"fd00::5"`, `source = "client"`, nil},
+	} {
+		c := mustParse(t, "[frontend.a]\n"+tt.frontend+"\nbackend = \"legacy\"\n[backend.legacy]\nservers = "+tt.servers+"\n"+tt.backend+"\n")
+		var got []string
+		for _, p := range Warnings(c, Sysctl{}) {
+			got = append(got, p.Error())
+		}
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+		}
+	}
+}

@@ -98,12 +98,13 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 func (s *session) insidePort() *portpool.Request {
 	server := s.serverAddr.Addr()
 	return &portpool.Request{
-		Local:  addrPort(s.server.conn.LocalAddr()).Addr(),
-		Ports:  s.fe.backend.dataPorts,
-		Peer:   netip.PrefixFrom(server, server.BitLen()),
-		Others: s.fe.backend.trusted,
-		Owner:  s.id,
-		Hold:   true, // Servers dial from port 20: one 4-tuple for each of our ports.
+		Local:       s.inside.Addr(),
+		Transparent: s.inside.Transparent,
+		Ports:       s.fe.backend.dataPorts,
+		Peer:        netip.PrefixFrom(server, server.BitLen()),
+		Others:      s.fe.backend.trusted,
+		Owner:       s.id,
+		Hold:        true, // Servers dial from port 20: one 4-tuple for each of our ports.
 	}
 }
 
@@ -112,12 +113,12 @@ func (s *session) clientLeg(st *setup) leg {
 	if st.passiveClient() {
 		return listenLeg{st.ports.public}
 	}
-	return dialLeg{network: s.p.network, local: s.dialFrom(st.target.Addr()), ports: s.fe.sources, remote: st.target, late: true}
+	return dialLeg{network: s.p.network, local: localAddr(s.dialFrom(st.target.Addr())), ports: s.fe.sources, remote: st.target, late: true}
 }
 
 // serverLeg is the side of a server that listens at addr.
 func (s *session) serverLeg(addr netip.AddrPort) leg {
-	l := dialLeg{network: s.p.network, local: addrPort(s.server.conn.LocalAddr()).Addr(), remote: addr}
+	l := dialLeg{network: s.p.network, local: s.inside, remote: addr}
 	if s.fe.backend.sendProxyData {
 		l.header, l.limit = s.ownHeader(), s.rt.timeouts.Connect
 	}

@@ -20,6 +20,7 @@ type connection struct {
 	replies  *ftp.ReplyReader
 	greeting ftp.Reply
 	addr     netip.AddrPort
+	local    Local // our end, with any port
 	err      error
 
 	tls   *tls.Config // of it and of the session's data connections to this server; nil: none
@@ -61,8 +62,13 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 	var failed []error
 	for _, addr := range addrs {
 		remote := netip.AddrPortFrom(addr, server.Port)
+		local, err := s.fe.backend.source.towards(addr, s.clientAddr.Addr())
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", remote, err))
+			continue
+		}
 		dialling, cancel := context.WithTimeout(ctx, s.rt.timeouts.Connect)
-		conn, err := s.p.network.Dial(dialling, netip.AddrPort{}, remote)
+		conn, err := s.p.network.Dial(dialling, local, remote)
 		cancel()
 		if err != nil {
 			failed = append(failed, err)
@@ -71,6 +77,8 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 		tuneControl(conn)
 		c := s.converse(ctx, conn, server)
 		if c.err == nil {
+			c.local = localAddr(addrPort(conn.LocalAddr()).Addr())
+			c.local.Transparent = local.Transparent
 			return c
 		}
 		_ = conn.Close()
@@ -156,7 +164,7 @@ func (s *session) onConnected(c *connection) error {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: c.err}
 	}
 	s.server = newPeer(c.conn, c.replies, s.rt.timeouts.ClientWrite, &s.p.cuts, &s.pumps)
-	s.serverAddr = c.addr
+	s.serverAddr, s.inside = c.addr, c.local
 	s.security.server, s.security.serverSized, s.security.serverLevel = c.tls, c.sized, c.level
 	s.stage = greeted
 	if banner := s.fe.banner; banner != "" {

@@ -41,7 +41,7 @@ func TestDataPortIsOursAlone(t *testing.T) {
 	loopback := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 	for _, one := range []bool{false, true} {
 		asFirst(t, one)
-		l, err := TCP{}.ListenData(loopback)
+		l, err := TCP{}.ListenData(Local{AddrPort: loopback})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestDataPortIsOursAlone(t *testing.T) {
 			t.Errorf("first %t: SO_REUSEPORT %t", one, !one)
 		}
 		asFirst(t, !one)
-		if other, err := (TCP{}).ListenData(addrPort(l.Addr())); !errors.Is(err, syscall.EADDRINUSE) {
+		if other, err := (TCP{}).ListenData(Local{AddrPort: addrPort(l.Addr())}); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("first %t: another ftproxy has %v, %v", one, other, err)
 		}
 		if other, err := net.Listen("tcp4", l.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
@@ -68,12 +68,12 @@ func TestDataPortIsOursAlone(t *testing.T) {
 		}
 		defer accepted.Close()
 		l.Close()
-		next, err := TCP{}.ListenData(addrPort(l.Addr()))
+		next, err := TCP{}.ListenData(Local{AddrPort: addrPort(l.Addr())})
 		if err != nil {
 			t.Fatal(err)
 		}
 		asFirst(t, one)
-		if other, err := (TCP{}).ListenData(addrPort(l.Addr())); !errors.Is(err, syscall.EADDRINUSE) {
+		if other, err := (TCP{}).ListenData(Local{AddrPort: addrPort(l.Addr())}); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("first %t, after another: both have %v, %v", one, other, err)
 		}
 		next.Close()

@@ -53,7 +53,7 @@ func startDialogue(base string) ftptest.Start { return startUntil(base, nil) }
 func startUntil(base string, want error) ftptest.Start {
 	return func(t testing.TB, host *ftptest.Host, extra string, logs io.Writer) ftptest.Proxy {
 		p := New(Options{
-			Network: host,
+			Network: fakeNetwork{host},
 			Log:     zerolog.New(logs).Level(zerolog.DebugLevel),
 			Metrics: metrics.New("test"),
 		})

@@ -29,7 +29,7 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 		return conn
 	}
 	dialled := func(t *testing.T) net.Conn {
-		conn, err := TCP{}.Dial(t.Context(), netip.AddrPort{}, addrPort(listenLoopback(t).Addr()))
+		conn, err := TCP{}.Dial(t.Context(), Local{}, addrPort(listenLoopback(t).Addr()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,9 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 			tuneControl(conn)
 			return conn
 		}, 90_000},
-		{"data accepted", func(t *testing.T) net.Conn { return accepted(t, TCP{}.ListenData) }, 0},
+		{"data accepted", func(t *testing.T) net.Conn {
+			return accepted(t, func(a netip.AddrPort) (net.Listener, error) { return TCP{}.ListenData(Local{AddrPort: a}) })
+		}, 0},
 		{"data dialled", dialled, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -194,7 +194,7 @@ func (w *fuzzWorld) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.metrics = metrics.New("test")
-	w.process = New(Options{Network: w.proxy, Log: zerolog.New(io.Discard), Metrics: w.metrics})
+	w.process = New(Options{Network: fakeNetwork{w.proxy}, Log: zerolog.New(io.Discard), Metrics: w.metrics})
 	if err := w.process.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +410,7 @@ func (w *fuzzWorld) wire(conn net.Conn, lazy bool) *fuzzWire {
 }
 
 func (w *fuzzWorld) listen(at *ftptest.Host, addr string) net.Listener {
-	l, err := at.ListenData(netip.AddrPortFrom(netip.MustParseAddr(addr), 0))
+	l, err := at.Listen(netip.AddrPortFrom(netip.MustParseAddr(addr), 0))
 	if err != nil {
 		panic(err)
 	}

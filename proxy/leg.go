@@ -35,7 +35,7 @@ func (l listenLeg) patient() bool                              { return false }
 // A dialLeg connects to its peer.
 type dialLeg struct {
 	network Network
-	local   netip.Addr         // as on the control connection: peers compare the two
+	local   Local              // as on the control connection: peers compare the two
 	ports   []config.PortRange // to come from, in the order to try; none: any
 	remote  netip.AddrPort
 	// late: to a client nothing is dialled before its server has accepted the
@@ -48,7 +48,7 @@ type dialLeg struct {
 
 func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
 	if len(l.ports) == 0 {
-		conn, err := l.network.Dial(ctx, netip.AddrPortFrom(l.local, 0), l.remote)
+		conn, err := l.network.Dial(ctx, l.local, l.remote)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
 		for i := range r.Len() {
 			port := r.First + uint16((first+i)%r.Len())
 			var conn net.Conn
-			conn, err = l.network.Dial(ctx, netip.AddrPortFrom(l.local, port), l.remote)
+			conn, err = l.network.Dial(ctx, l.local.with(port), l.remote)
 			if err == nil || !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 				return conn, err
 			}

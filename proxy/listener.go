@@ -136,7 +136,7 @@ func (p *Process) probe(addr netip.AddrPort, open listenerSet) error {
 	if open[addr] != nil {
 		return nil
 	}
-	l, err := p.network.ListenData(netip.AddrPortFrom(addr.Addr(), 0))
+	l, err := p.network.ListenData(localAddr(addr.Addr()))
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ servers = "10.0.0.5"
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := New(Options{Network: host, Log: zerolog.New(io.Discard), Metrics: metrics.New("test")})
+		p := New(Options{Network: fakeNetwork{host}, Log: zerolog.New(io.Discard), Metrics: metrics.New("test")})
 		if err := p.Apply(c); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -17,16 +18,32 @@ type Network interface {
 	// addresses at that port, which go on serving theirs.
 	Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error)
 	// ListenData opens a data listener.
-	ListenData(addr netip.AddrPort) (net.Listener, error)
+	ListenData(at Local) (net.Listener, error)
 	// Dial connects to remote. It comes from the address of local where that
 	// is valid, and from its port where that is not 0; a port may have many
 	// connections, but the error wraps EADDRINUSE or EADDRNOTAVAIL where it
 	// cannot have this one. The context bounds the attempt.
-	Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
-	// MayBind tells whether this process may dial from a port.
-	MayBind(port uint16) error
+	Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error)
+	// MayBind tells whether this process may dial from local, of which the
+	// address or the port may be missing.
+	MayBind(local Local) error
 	// Resolve gives the addresses of a host name.
 	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// A Local is our end of connections. One that is transparent may have an address
+// that is not this machine's: a client's (IP_TRANSPARENT).
+type Local struct {
+	netip.AddrPort
+	Transparent bool
+}
+
+// localAddr is an address of ours with any port.
+func localAddr(addr netip.Addr) Local { return Local{AddrPort: netip.AddrPortFrom(addr, 0)} }
+
+// with is the same address with a port.
+func (l Local) with(port uint16) Local {
+	return Local{netip.AddrPortFrom(l.Addr(), port), l.Transparent}
 }
 
 // TCP is the network of the machine.
@@ -46,8 +63,22 @@ func (TCP) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, er
 }
 
 // ListenData opens a data listener.
-func (TCP) ListenData(addr netip.AddrPort) (net.Listener, error) {
-	return listenTCP(addr, dataListener)
+func (TCP) ListenData(at Local) (net.Listener, error) {
+	if at.Transparent {
+		return listenTCP(at.AddrPort, transparently(dataListener))
+	}
+	return listenTCP(at.AddrPort, dataListener)
+}
+
+// transparently sets IP_TRANSPARENT, before a socket is bound, and then what
+// control sets.
+func transparently(control controlFunc) controlFunc {
+	return func(network, address string, c syscall.RawConn) error {
+		if err := setTransparent(network, c); err != nil {
+			return err
+		}
+		return control(network, address, c)
+	}
 }
 
 func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
@@ -60,17 +91,20 @@ func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
 	return config.Listen(context.Background(), network, addr.String())
 }
 
-// Dial connects by TCP. From an address that is given, it connects for data: a
+// Dial connects by TCP. From an address that is given, it may connect for data: a
 // connection that came about while ctx ended is reset, because after a clean close
 // the server would take an upload that was given up for an empty file (H56).
-func (TCP) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+func (TCP) Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	dialer.SetMultipathTCP(false)
 	if !local.Addr().IsValid() {
 		return dialer.DialContext(ctx, "tcp", remote.String())
 	}
 	dialer.Control = dialled(local.Port())
-	conn, err := dialer.DialTCP(ctx, "tcp", local, remote)
+	if local.Transparent {
+		dialer.Control = transparently(dialer.Control)
+	}
+	conn, err := dialer.DialTCP(ctx, "tcp", local.AddrPort, remote)
 	if err != nil {
 		return nil, err
 	}

@@ -151,15 +151,39 @@ func dialled(port uint16) controlFunc {
 	}
 }
 
-// MayBind tries the port on no address in particular. That something listens
-// there says nothing of another address.
-func (TCP) MayBind(port uint16) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// setTransparent needs CAP_NET_RAW or CAP_NET_ADMIN.
+func setTransparent(network string, c syscall.RawConn) error {
+	level, option := unix.SOL_IP, unix.IP_TRANSPARENT
+	if network == "tcp6" {
+		level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+	}
+	return os.NewSyscallError("setsockopt IP_TRANSPARENT", setInt(c, level, option, 1))
+}
+
+// MayBind tries it. That something listens on a port says nothing of another
+// address.
+func (TCP) MayBind(local Local) error {
+	family, at := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(local.Port())})
+	switch addr := local.Addr(); {
+	case addr.Is4():
+		at = &unix.SockaddrInet4{Port: int(local.Port()), Addr: addr.As4()}
+	case addr.Is6():
+		family, at = unix.AF_INET6, &unix.SockaddrInet6{Port: int(local.Port()), Addr: addr.As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil && local.Addr().IsValid() {
+		return os.NewSyscallError("socket", err)
+	}
 	if err != nil {
 		return nil // Without IPv4 there is nothing to be learned.
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)}); err == unix.EACCES {
+	if local.Transparent {
+		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1); err != nil {
+			return os.NewSyscallError("setsockopt IP_TRANSPARENT", err)
+		}
+	}
+	if err := unix.Bind(fd, at); err == unix.EACCES || err != nil && local.Port() == 0 {
 		return os.NewSyscallError("bind", err)
 	}
 	return nil

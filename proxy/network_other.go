@@ -3,6 +3,8 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -14,10 +16,22 @@ type controlFunc = func(network, address string, c syscall.RawConn) error
 func controlListener(_, _ string, _ syscall.RawConn) error { return nil }
 
 // dialled leaves a socket as it is.
-func dialled(uint16) controlFunc { return nil }
+func dialled(uint16) controlFunc {
+	return func(string, string, syscall.RawConn) error { return nil }
+}
 
-// MayBind leaves it to the first connection.
-func (TCP) MayBind(uint16) error { return nil }
+// errTransparent tells what another system lacks.
+var errTransparent = fmt.Errorf("an address that is not this machine's needs Linux: %w", errors.ErrUnsupported)
+
+func setTransparent(string, syscall.RawConn) error { return errTransparent }
+
+// MayBind leaves it to the first connection what addresses and ports there are.
+func (TCP) MayBind(local Local) error {
+	if local.Transparent {
+		return errTransparent
+	}
+	return nil
+}
 
 func tuneControl(net.Conn) {}
 

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -87,7 +87,7 @@ func New(o Options) *Process {
 		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
 	}
 	p.descriptors.init(o.Descriptors)
-	p.ports = portpool.New(o.Network.ListenData, poolEvents{p: p}, p.workers.Go)
+	p.ports = portpool.New(p.listenData, poolEvents{p: p}, p.workers.Go)
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
@@ -158,32 +158,10 @@ func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
 	return true
 }
 
-// checkSources finds source ports that the process may not use.
-func (p *Process) checkSources(c *config.Config) error {
-	var failed []error
-	for _, f := range c.Frontends {
-		for _, r := range f.ActiveSourcePorts {
-			if err := p.network.MayBind(r.First); err != nil {
-				failed = append(failed, &SourceError{Frontend: f.Name, Port: r.First, Err: err})
-			}
-		}
-	}
-	return errors.Join(failed...)
+// listenData opens a listener for the port pool.
+func (p *Process) listenData(addr netip.AddrPort, transparent bool) (net.Listener, error) {
+	return p.network.ListenData(Local{addr, transparent})
 }
-
-// A SourceError says which of a frontend's active_source_ports this process may
-// not use.
-type SourceError struct {
-	Frontend string
-	Port     uint16
-	Err      error
-}
-
-func (e *SourceError) Error() string {
-	return fmt.Sprintf("frontend %s: connecting from port %d: %v", e.Frontend, e.Port, e.Err)
-}
-
-func (e *SourceError) Unwrap() error { return e.Err }
 
 // Draining tells whether the process is leaving service.
 func (p *Process) Draining() bool {

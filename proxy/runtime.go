@@ -50,6 +50,7 @@ type backend struct {
 	data      config.DataMode
 	dataPorts portpool.Range
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
+	source    source         // of connections to them
 	tls       *backTLS       // nil: none
 
 	sendProxy     byte // the version of the PROXY header that servers are sent; 0: none
@@ -78,7 +79,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	for _, b := range c.Backends {
 		back, err := newBackTLS(&b)
 		failed = append(failed, err)
-		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress,
+		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress, source: source{b.Source},
 			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData, tls: back}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c)}

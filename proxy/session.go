@@ -37,7 +37,8 @@ type session struct {
 	abandon    func()           // the attempt to make it
 	server     *peer[ftp.ReplyLine]
 	serverAddr netip.AddrPort
-	serverGone bool // its stream ended; what it owed is settled first
+	inside     Local // our address towards the server, with any port
+	serverGone bool  // its stream ended; what it owed is settled first
 
 	stage    stage
 	asked    string // the name that USER gave; user once the server has let it in

@@ -234,8 +234,8 @@ func (w *witness) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Liste
 	return w.listens(w.TCP.Listen(addr, beside...))
 }
 
-func (w *witness) ListenData(addr netip.AddrPort) (net.Listener, error) {
-	return w.listens(w.TCP.ListenData(addr))
+func (w *witness) ListenData(at Local) (net.Listener, error) {
+	return w.listens(w.TCP.ListenData(at))
 }
 
 func (w *witness) listens(l net.Listener, err error) (net.Listener, error) {
@@ -246,7 +246,7 @@ func (w *witness) listens(l net.Listener, err error) (net.Listener, error) {
 	return witnessed{l, w}, nil
 }
 
-func (w *witness) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+func (w *witness) Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error) {
 	conn, err := w.TCP.Dial(ctx, local, remote)
 	if err == nil {
 		w.saw(conn)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"ftproxy/config"
@@ -88,8 +89,15 @@ func summarise(w io.Writer, c *config.Config) {
 			fmt.Fprintf(&b, "  data %s: servers are told %s, whatever clients say\n", s.Data, told[s.Data])
 		}
 		if n := s.DataPorts.Len(); !passive[s.Data] {
-			fmt.Fprintf(&b, "  data_ports %s: %s = %s per server\n",
-				s.DataPorts, count(n, "data port"), count(n, "simultaneous active transfer"))
+			per := "server"
+			if s.Source.Client {
+				per = "client address and server"
+			}
+			fmt.Fprintf(&b, "  data_ports %s: %s = %s per %s\n",
+				s.DataPorts, count(n, "data port"), count(n, "simultaneous active transfer"), per)
+		}
+		if seen := seenAs(s.Source); seen != "" {
+			fmt.Fprintf(&b, "  source %s\n", seen)
 		}
 		if s.SendProxy != "" {
 			on := "control"
@@ -139,6 +147,26 @@ func backTLS(b *bytes.Buffer, t config.BackendTLS) {
 		verified = "NOT verified"
 	}
 	fmt.Fprintf(b, "  TLS %s towards servers, data %s, certificates %s\n", t.Mode, t.Data, verified)
+}
+
+// seenAs is what the servers of a backend see as their client; "" where the kernel
+// chooses.
+func seenAs(s config.Source) string {
+	var fixed []string
+	for _, a := range []netip.Addr{s.IPv4, s.IPv6} {
+		if a.IsValid() {
+			fixed = append(fixed, a.String())
+		}
+	}
+	switch {
+	case s.Client && s.Own:
+		return "client: servers see the client's own address, or this machine's where the client's is of another family; needs CAP_NET_RAW and routes (docs/transparent.md)"
+	case s.Client:
+		return "client: servers see the client's own address, and clients of another family are refused; needs CAP_NET_RAW and routes (docs/transparent.md)"
+	case len(fixed) > 0:
+		return strings.Join(fixed, ", ") + ": servers see this address"
+	}
+	return ""
 }
 
 // proxiedSides are the connections that begin with a PROXY header.

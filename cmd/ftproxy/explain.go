@@ -30,8 +30,7 @@ func explain(c *config.Config, err error) error {
 		case errors.As(one, &secret) && errors.As(one, &file):
 			one = c.Problem(secret.Key, file.Path+": "+file.Message, file.Hint)
 		case errors.As(one, &source):
-			one = fmt.Errorf("frontend %s: cannot connect from port %d: %w: %s", source.Frontend, source.Port, source.Err,
-				needsCapability("frontend."+source.Frontend+".active_source_ports"))
+			one = explainSource(source)
 		}
 		lines = append(lines, one)
 	}
@@ -49,6 +48,27 @@ func flatten(err error) (all []error) {
 		all = append(all, flatten(one)...)
 	}
 	return all
+}
+
+// explainSource says what a process lacks that may not connect from somewhere.
+func explainSource(e *proxy.SourceError) error {
+	key := "backend." + e.Backend + ".source"
+	switch {
+	case e.Frontend != "":
+		return fmt.Errorf("frontend %s: cannot connect from port %d: %w: %s", e.Frontend, e.Port, e.Err,
+			needsCapability("frontend."+e.Frontend+".active_source_ports"))
+	case errors.Is(e.Err, syscall.EPERM):
+		return fmt.Errorf("backend %s: cannot connect from clients' addresses: %w: this needs CAP_NET_RAW: "+
+			"`setcap cap_net_raw,cap_net_bind_service=+ep %s`, or AmbientCapabilities=CAP_NET_RAW CAP_NET_BIND_SERVICE and the same "+
+			"CapabilityBoundingSet in the systemd unit, or another %s", e.Backend, e.Err, executable(), key)
+	case errors.Is(e.Err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("backend %s: cannot connect from %s: %w: this machine does not have the address; `ip address` lists those it has: "+
+			"change %s, or set net.%s.ip_nonlocal_bind = 1 where the address comes later", e.Backend, e.Addr, e.Err, key, strings.ToLower(family(e.Addr)))
+	case errors.Is(e.Err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("backend %s: cannot connect from %s: %w: this machine has no %s; take the address out of %s",
+			e.Backend, e.Addr, e.Err, family(e.Addr), key)
+	}
+	return e
 }
 
 // A listenError says why an address cannot be listened on, and what to do.

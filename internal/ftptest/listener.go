@@ -12,9 +12,10 @@ import (
 
 // A Listener is what Host.Listen returns.
 type Listener struct {
-	host *Host
-	addr netip.AddrPort
-	wake *sync.Cond // on the network's mutex
+	host    *Host
+	addr    netip.AddrPort
+	foreign bool       // opened by ListenForeign
+	wake    *sync.Cond // on the network's mutex
 
 	queue    []*Conn // established, not yet accepted
 	closed   bool

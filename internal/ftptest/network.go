@@ -130,6 +130,17 @@ func (h *Host) Open() []string {
 // be opened beside listeners for single addresses; connections to theirs are
 // theirs.
 func (h *Host) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
+	return h.listen(addr, false, beside)
+}
+
+// ListenForeign listens on an address that may be another host's, as
+// IP_TRANSPARENT lets: every host's dials to it come here rather than there, for
+// h is on their way.
+func (h *Host) ListenForeign(addr netip.AddrPort) (net.Listener, error) {
+	return h.listen(addr, true, nil)
+}
+
+func (h *Host) listen(addr netip.AddrPort, foreign bool, beside []net.Listener) (net.Listener, error) {
 	n := h.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -137,7 +148,7 @@ func (h *Host) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener
 	failed := func(err error) (net.Listener, error) {
 		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.NewSyscallError("bind", err)}
 	}
-	if !addr.Addr().IsUnspecified() && !slices.Contains(h.addrs, addr.Addr()) {
+	if !foreign && !addr.Addr().IsUnspecified() && !slices.Contains(h.addrs, addr.Addr()) {
 		return failed(syscall.EADDRNOTAVAIL)
 	}
 	if addr.Port() == 0 {
@@ -153,15 +164,10 @@ func (h *Host) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener
 			return failed(syscall.EADDRINUSE)
 		}
 	}
-	l := &Listener{host: h, addr: addr, wake: sync.NewCond(&n.mu)}
+	l := &Listener{host: h, addr: addr, foreign: foreign, wake: sync.NewCond(&n.mu)}
 	h.listeners = append(h.listeners, l)
 	h.open[l] = struct{}{}
 	return l, nil
-}
-
-// ListenData is Listen: data and control do not differ here.
-func (h *Host) ListenData(addr netip.AddrPort) (net.Listener, error) {
-	return h.Listen(addr)
 }
 
 // Dial connects to remote from local, or when local has no address from the
@@ -172,6 +178,16 @@ func (h *Host) ListenData(addr netip.AddrPort) (net.Listener, error) {
 // local or has such a connection already, and ctx's error when the host drops
 // dials or ctx has ended.
 func (h *Host) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+	return h.dial(ctx, local, remote, false)
+}
+
+// DialForeign is Dial from an address that may be another host's. What is sent
+// there goes to h.
+func (h *Host) DialForeign(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+	return h.dial(ctx, local, remote, true)
+}
+
+func (h *Host) dial(ctx context.Context, local, remote netip.AddrPort, foreign bool) (net.Conn, error) {
 	remote = unmap(remote)
 	failed := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
@@ -179,7 +195,7 @@ func (h *Host) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn
 	if err := ctx.Err(); err != nil {
 		return failed(err)
 	}
-	c, dropped, err := h.connect(unmap(local), remote)
+	c, dropped, err := h.connect(unmap(local), remote, foreign)
 	if dropped {
 		<-ctx.Done()
 		return failed(ctx.Err())
@@ -190,12 +206,9 @@ func (h *Host) Dial(ctx context.Context, local, remote netip.AddrPort) (net.Conn
 	return c, nil
 }
 
-// MayBind allows every port.
-func (h *Host) MayBind(uint16) error { return nil }
-
 // connect is the part of Dial that does not wait. It reports dropped if the
 // remote host never answers.
-func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err error) {
+func (h *Host) connect(local, remote netip.AddrPort, foreign bool) (c *Conn, dropped bool, err error) {
 	n := h.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -206,7 +219,7 @@ func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err
 		}
 		local = netip.AddrPortFrom(a, local.Port())
 	}
-	if !slices.Contains(h.addrs, local.Addr()) || local.Addr().Is4() != remote.Addr().Is4() {
+	if !foreign && !slices.Contains(h.addrs, local.Addr()) || local.Addr().Is4() != remote.Addr().Is4() {
 		return nil, false, syscall.EADDRNOTAVAIL
 	}
 	if local.Port() == 0 {
@@ -222,6 +235,9 @@ func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err
 		}
 	}
 	peer := n.hosts[remote.Addr()]
+	if l := n.interceptor(h, remote); l != nil {
+		peer = l.host
+	}
 	if peer == nil {
 		return nil, false, syscall.EHOSTUNREACH
 	}
@@ -238,6 +254,19 @@ func (h *Host) connect(local, remote netip.AddrPort) (c *Conn, dropped bool, err
 		}
 	}
 	return nil, false, syscall.ECONNREFUSED
+}
+
+// interceptor is the listener of another host that takes the dials of h to an
+// address which is not its own.
+func (n *Network) interceptor(h *Host, remote netip.AddrPort) *Listener {
+	for _, host := range n.hosts {
+		for _, l := range host.listeners {
+			if l.foreign && host != h && l.addr == remote {
+				return l
+			}
+		}
+	}
+	return nil
 }
 
 // Resolve returns the addresses that Name gave the host name, or host itself

@@ -74,7 +74,7 @@ func TestListen(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			proxy, _ := twoHosts()
 			first := listen(t, proxy, tt.first)
-			l, err := proxy.ListenData(netip.MustParseAddrPort(tt.second))
+			l, err := proxy.Listen(netip.MustParseAddrPort(tt.second))
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error %v, want %v", err, tt.want)
 			}

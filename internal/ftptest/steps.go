@@ -213,7 +213,7 @@ func (r *run) login(s *step) {
 func (r *run) connect(s *step) {
 	r.tb.Helper()
 	source, target := r.route(s)
-	c, dropped, err := r.network.Host(source).connect(netip.AddrPortFrom(source, 0), target)
+	c, dropped, err := r.network.Host(source).connect(netip.AddrPortFrom(source, 0), target, false)
 	switch {
 	case dropped:
 		r.fail(s, "%v does not answer", target)

@@ -194,7 +194,7 @@ func (p *Pool) lend(addr netip.AddrPort, r *Request, now time.Time) (*Lease, err
 		p.ports[addr] = pt
 	}
 	if pt.open == nil {
-		if err := p.openPort(pt, r.Hold); err != nil {
+		if err := p.openPort(pt, r); err != nil {
 			if concernsPort(err) {
 				p.setBusy(pt, err, now)
 			}

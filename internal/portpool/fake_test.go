@@ -27,7 +27,7 @@ func newFakeNetwork() *fakeNetwork {
 	return &fakeNetwork{open: make(map[netip.AddrPort]*fakeListener), fail: make(map[uint16]error)}
 }
 
-func (n *fakeNetwork) listen(addr netip.AddrPort) (net.Listener, error) {
+func (n *fakeNetwork) listen(addr netip.AddrPort, _ bool) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.listens = append(n.listens, addr)

@@ -25,17 +25,17 @@ type listening struct {
 	quit   chan struct{} // closed with it, for a loop that pauses
 }
 
-// openPort begins to listen.
-func (p *Pool) openPort(pt *port, hold bool) error {
+// openPort begins to listen for a request, which others may join.
+func (p *Pool) openPort(pt *port, r *Request) error {
 	if o := p.overlapping(pt.addr); o.IsValid() {
 		// The kernel may let both listen, and then prefers the single address.
 		return fmt.Errorf("%w: %s: %w", errOverlap, o, syscall.EADDRINUSE)
 	}
-	ln, err := p.listen(pt.addr)
+	ln, err := p.listen(pt.addr, r.Transparent)
 	if err != nil {
 		return err
 	}
-	o := &listening{port: pt, ln: ln, hold: hold, quit: make(chan struct{})}
+	o := &listening{port: pt, ln: ln, hold: r.Hold, quit: make(chan struct{})}
 	pt.open = o
 	p.running.Add(1)
 	p.spawn(func() { p.acceptLoop(o) })

@@ -405,8 +405,8 @@ func (l slowListener) Accept() (net.Conn, error) {
 
 func TestPoolCloseWaitsForItsGoroutines(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		p := New(func(addr netip.AddrPort) (net.Listener, error) {
-			ln, err := t.net.listen(addr)
+		p := New(func(addr netip.AddrPort, _ bool) (net.Listener, error) {
+			ln, err := t.net.listen(addr, false)
 			return slowListener{ln}, err
 		}, nil, nil)
 		if _, err := p.Lease(context.Background(), ask(one, alice, 1)); err != nil {
@@ -432,6 +432,31 @@ func TestConnectionOfAClosedListener(t *testing.T) {
 		}
 		if l.state != pending || c.closes() != 1 {
 			t.Errorf("delivered %v, closed %d times; want it closed", l.state == delivered, c.closes())
+		}
+	})
+}
+
+// Whoever opens a port knows whose address it is.
+func TestTransparent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := newFakeNetwork()
+		var got []bool
+		p := New(func(addr netip.AddrPort, transparent bool) (net.Listener, error) {
+			got = append(got, transparent)
+			return network.listen(addr, transparent)
+		}, nil, nil)
+		defer p.Close()
+		for _, transparent := range []bool{true, false} {
+			r := ask(one, alice, 1)
+			r.Transparent = transparent
+			l, err := p.Lease(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+		}
+		if want := []bool{true, false}; !slices.Equal(got, want) {
+			t.Errorf("listened with %v, want %v", got, want)
 		}
 	})
 }

@@ -30,7 +30,7 @@ var (
 	peerB    = netip.MustParsePrefix("127.0.0.3/32")
 )
 
-func listenTCP(addr netip.AddrPort) (net.Listener, error) {
+func listenTCP(addr netip.AddrPort, _ bool) (net.Listener, error) {
 	return net.Listen("tcp", addr.String())
 }
 
@@ -386,7 +386,7 @@ func (n nowhere) Addr() net.Addr            { return nil }
 func BenchmarkCrowded(b *testing.B) {
 	for _, clients := range []int{1, 100, 10000} {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
-			p := New(func(netip.AddrPort) (net.Listener, error) { return make(nowhere), nil }, nil, nil)
+			p := New(func(netip.AddrPort, bool) (net.Listener, error) { return make(nowhere), nil }, nil, nil)
 			defer p.Close()
 			ports := Range{30000, 30099}
 			addr := netip.MustParseAddr("10.0.0.0")

@@ -71,9 +71,10 @@ var (
 	ErrRequest = errors.New("portpool: invalid request")
 )
 
-// Listen opens a listener. It is called with the pool locked, so it must not
-// block, and it must not call the pool.
-type Listen func(addr netip.AddrPort) (net.Listener, error)
+// Listen opens a listener, a transparent one on an address that need not be this
+// machine's. It is called with the pool locked, so it must not block, and it must
+// not call the pool.
+type Listen func(addr netip.AddrPort, transparent bool) (net.Listener, error)
 
 // Spawn runs a function on a goroutine of its own and does not wait for it.
 type Spawn func(func())
@@ -112,7 +113,9 @@ type Request struct {
 	// Local is the address to listen on; it may be unspecified. A listener on
 	// "::" serves IPv4 peers, too.
 	Local netip.Addr
-	Ports Range
+	// Transparent says that Local is an address of somebody else.
+	Transparent bool
+	Ports       Range
 	// Peer is whose connection belongs to the lease: a single address, or a
 	// prefix for clients whose data comes from a neighbouring address.
 	Peer netip.Prefix

@@ -1,0 +1,36 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"ftproxy/internal/ftptest"
+)
+
+// fakeNetwork is a host of the fake network.
+type fakeNetwork struct{ *ftptest.Host }
+
+func (n fakeNetwork) ListenData(at Local) (net.Listener, error) {
+	if at.Transparent {
+		return n.ListenForeign(at.AddrPort)
+	}
+	return n.Listen(at.AddrPort)
+}
+
+func (n fakeNetwork) Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error) {
+	if local.Transparent {
+		return n.DialForeign(ctx, local.AddrPort, remote)
+	}
+	return n.Host.Dial(ctx, local.AddrPort, remote)
+}
+
+// MayBind allows every port, and the addresses that the host has.
+func (n fakeNetwork) MayBind(local Local) error {
+	if a := local.Addr(); a.IsValid() && !slices.Contains(n.Addrs(), a) {
+		return syscall.EADDRNOTAVAIL
+	}
+	return nil
+}
