@@ -21,6 +21,7 @@ type walledLab struct {
 	*lab
 	outside, inside *netns // the firewalls
 	config          string // the file
+	sourced         bool   // it says itself where connections to servers come from
 }
 
 // The links of the firewalls and of ftproxy; the outer two have labLink.
@@ -118,6 +119,7 @@ type wallKeys struct{ timeouts, frontend, backend string }
 func (w *walledLab) configure(t *testing.T, server netip.AddrPort, keys wallKeys) {
 	t.Helper()
 	w.config = filepath.Join(t.TempDir(), "config.toml")
+	w.sourced = strings.Contains(keys.backend, "source")
 	var listen []netip.AddrPort
 	for _, e := range w.ends {
 		listen = append(listen, netip.AddrPortFrom(e.outside, 21))
@@ -143,14 +145,21 @@ data_ports = "%s"
 // rules returns what ftproxy firewall prints for a place.
 func (w *walledLab) rules(t *testing.T, place string, args ...string) string {
 	t.Helper()
-	args = append([]string{"firewall", "-config", w.config, "-for", place}, args...)
-	if place == "inside" {
+	args = append([]string{"-for", place}, args...)
+	if place == "inside" && !w.sourced {
 		var own []string
 		for _, e := range w.ends {
 			own = append(own, e.inside.String())
 		}
 		args = append(args, "-inside", strings.Join(own, ","))
 	}
+	return w.firewall(t, args...)
+}
+
+// firewall returns what ftproxy firewall prints.
+func (w *walledLab) firewall(t *testing.T, args ...string) string {
+	t.Helper()
+	args = append([]string{"firewall", "-config", w.config}, args...)
 	cmd := ftproxyCommand(append([]string{binary}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -191,12 +200,15 @@ func (w *walledLab) forget(t *testing.T) {
 	}
 }
 
-// start runs ftproxy behind its walls until the end of the test.
-func (w *walledLab) start(t *testing.T) *process {
+// start runs ftproxy behind its walls until the end of the test. before is a
+// program to run it with.
+func (w *walledLab) start(t *testing.T, before ...string) *process {
 	t.Helper()
 	throughProxy(t)
 	var p *process
-	w.proxy.do(t, func() { p = start(t, "ftproxy", ftproxyCommand(binary, "serve", "-config", w.config)) })
+	w.proxy.do(t, func() {
+		p = start(t, "ftproxy", ftproxyCommand(append(before, binary, "serve", "-config", w.config)...))
+	})
 	t.Cleanup(func() { // before start's own
 		if code := p.stop(t, syscall.SIGTERM); code != 0 {
 			t.Errorf("ftproxy: exit code %d after SIGTERM, want 0", code)

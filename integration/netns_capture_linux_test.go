@@ -181,7 +181,9 @@ func (c *capture) end(t *testing.T, at *netns, ends map[string]labEnds) *traces 
 	if err != nil {
 		t.Fatalf("%s: %v", c.file, err)
 	}
-	if len(tr.streams) < 20 { // three runs, two connections each, both ways, and four modes at least
+	// Three runs of two verbs at least, both ways; and their data, where that of
+	// a server's port 20 to the same port of ours looks like one stream.
+	if len(tr.streams) < 16 {
 		t.Errorf("%d TCP streams captured", len(tr.streams))
 	}
 	return tr

@@ -28,14 +28,18 @@ Where clients come through proxies (proxy_protocol), connections are let in from
 these (trusted_proxies) rather than from anyone.
 
 Rules hold addresses. Those that the configuration does not have are asked for:
--outside where a frontend listens on every address, -inside always for the
-firewall inside, -resolve where servers are host names.
+-outside where a frontend listens on every address, -inside for the firewall
+inside where a backend has no source, -resolve where servers are host names.
+
+Servers with source = "client" answer the addresses of clients. The rules for
+ftproxy's own machine mark these packets, and -routes prints what takes them in.
 
 Example:
 
   ftproxy firewall -config /etc/ftproxy/config.toml
   ftproxy firewall -nftables -for proxy > proxy.nft
   ftproxy firewall -nftables -for inside -inside 10.0.0.1 > inside.nft
+  ftproxy firewall -routes | sh
 `,
 	run: (*program).firewall,
 }
@@ -46,7 +50,7 @@ type firewallRequest struct {
 	nftables, iptables, ip6tables bool
 	place                         firewall.Place
 	outside, inside               []netip.Addr
-	resolve                       bool
+	resolve, routes               bool
 	noActiveClients               bool
 	serverPorts                   []firewall.Ports
 }
@@ -58,6 +62,7 @@ func (p *program) firewall(ctx context.Context, c *command, args []string) int {
 	f.BoolVar(&r.nftables, "nftables", false, "print rules for nft -f")
 	f.BoolVar(&r.iptables, "iptables", false, "print IPv4 rules for iptables-restore")
 	f.BoolVar(&r.ip6tables, "ip6tables", false, "print IPv6 rules for ip6tables-restore")
+	f.BoolVar(&r.routes, "routes", false, "print the routes that source = \"client\" needs on ftproxy's machine,\nas commands for sh")
 	f.Func("for", "only for one `PLACE`: outside, proxy or inside", r.setPlace)
 	f.Func("outside", "where a frontend listens on every address: the `ADDRESSES` of ftproxy\nthat clients' packets carry, with commas", addressesTo(&r.outside))
 	f.Func("inside", "the `ADDRESSES` from which ftproxy connects to servers, with commas", addressesTo(&r.inside))
@@ -144,6 +149,8 @@ func (r *firewallRequest) check() error {
 	switch {
 	case languages > 1:
 		return errors.New("choose one of -nftables, -iptables and -ip6tables; iptables takes two runs, one for each family")
+	case r.routes && (languages > 0 || r.place != "" && r.place != firewall.Host):
+		return errors.New("-routes stands alone: it is for ftproxy's own machine, beside the rules of -for proxy")
 	case languages == 1 && r.place == "":
 		return errors.New("rules are for one machine at a time: add -for outside, -for proxy or -for inside")
 	}
@@ -152,6 +159,8 @@ func (r *firewallRequest) check() error {
 
 func (r *firewallRequest) text(s *firewall.Setup) (string, error) {
 	switch {
+	case r.routes:
+		return s.Routes()
 	case r.nftables:
 		return s.NFTables(r.place)
 	case r.rules():
@@ -167,6 +176,8 @@ func unknownHint(err error) string {
 		return "add -outside and the addresses that clients' packets carry when they reach the firewall, for example -outside 203.0.113.9"
 	case errors.Is(err, firewall.ErrInside):
 		return "add -inside and the addresses from which ftproxy connects to these servers, for example -inside 10.0.0.1"
+	case errors.Is(err, firewall.ErrNotTransparent):
+		return "no routes are needed"
 	case errors.Is(err, firewall.ErrName):
 		return "add -resolve to look it up now, or write its address in the configuration"
 	}
@@ -194,6 +205,12 @@ func setup(c *config.Config) *firewall.Setup {
 	for _, b := range c.Backends {
 		one := firewall.Backend{
 			Name: b.Name, DataPorts: firewall.Ports(b.DataPorts), DataPeers: b.TrustDataAddress, OnlyIPv4: b.Data.OnlyIPv4(),
+			AsClients: b.Source.Client,
+		}
+		for _, a := range []netip.Addr{b.Source.IPv4, b.Source.IPv6} {
+			if a.IsValid() {
+				one.Sources = append(one.Sources, a)
+			}
 		}
 		switch b.Data {
 		case config.DataClient:

@@ -14,17 +14,23 @@ import (
 	"ftproxy/internal/firewall"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/firewalls.md with what the code says now")
+var update = flag.Bool("update", false, "rewrite docs/firewalls.md and docs/transparent.md with what the code says now")
 
 var (
 	docBlock  = regexp.MustCompile("(?s)```(toml|console)\n(.*?)```")
 	dataModes = regexp.MustCompile(`(?s)(<!-- data modes: [^\n]*-->\n).*?(<!-- end -->)`)
 )
 
-// What docs/firewalls.md shows of ftproxy firewall is what it prints, and its
-// table of data modes is what the rules permit.
+// What docs/firewalls.md and docs/transparent.md show of ftproxy firewall is what
+// it prints, and the table of data modes is what the rules permit.
 func TestFirewallDocs(t *testing.T) {
-	path := filepath.Join("..", "..", "docs", "firewalls.md")
+	for page, commands := range map[string]int{"firewalls.md": 3, "transparent.md": 2} {
+		t.Run(page, func(t *testing.T) { checkFirewallDocs(t, page, commands) })
+	}
+}
+
+func checkFirewallDocs(t *testing.T, page string, want int) {
+	path := filepath.Join("..", "..", "docs", page)
 	old, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -52,10 +58,10 @@ func TestFirewallDocs(t *testing.T) {
 		}
 		return "```console\n" + line + "\n" + stdout.String() + "```"
 	})
-	if commands != 3 {
-		t.Errorf("%d commands in %s, want 3", commands, path)
+	if commands != want {
+		t.Errorf("%d commands in %s, want %d", commands, path, want)
 	}
-	if !dataModes.MatchString(text) {
+	if page == "firewalls.md" && !dataModes.MatchString(text) {
 		t.Errorf("no table of data modes in %s", path)
 	}
 	text = dataModes.ReplaceAllString(text, "${1}"+modesTable(t)+"${2}")

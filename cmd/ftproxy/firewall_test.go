@@ -51,10 +51,12 @@ trust_data_address = "10.1.0.0/16"
 servers = "10.0.0.6"
 data = "epsv"
 data_ports = "31010"
+source = ["10.0.0.1", "fd00::1"]
 [backend.port]
 servers = "10.0.0.7"
 data = "port"
 data_ports = "31011"
+source = "client"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +91,11 @@ data_ports = "31011"
 		got := s.Backends[i]
 		if got.Passive != want.passive || got.Active != want.active || got.OnlyIPv4 != want.only4 {
 			t.Errorf("backend %s: %+v, want %+v", got.Name, got, want)
+		}
+	}
+	for i, want := range [][]netip.Addr{nil, {netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, nil} {
+		if got := s.Backends[i]; !slices.Equal(got.Sources, want) || got.AsClients != (i == 2) {
+			t.Errorf("backend %s: from %v, as clients %t; want %v", got.Name, got.Sources, got.AsClients, want)
 		}
 	}
 	client := s.Backends[0]

@@ -66,6 +66,8 @@ type Backend struct {
 	OnlyIPv4  bool // whose verb can name IPv4 addresses only
 	DataPorts Ports
 	DataPeers []netip.Prefix // where data may come from and go to beside the servers
+	Sources   []netip.Addr   // of connections to these servers; none is Setup.Inside
+	AsClients bool           // they see clients' own addresses; then there are no Sources
 }
 
 // A Server is one server's control address.
@@ -163,8 +165,9 @@ type Party struct {
 	Any6    bool
 	Unknown []string // names whose addresses are not known
 
-	set     string // the name of the set that holds Addrs
-	listens bool   // there: all its addresses are meant, and not just any
+	set       string // the name of the set that holds Addrs
+	listens   bool   // there: all its addresses are meant, and not just any
+	asClients bool   // ftproxy at the addresses of its clients, so Any
 }
 
 // family is 4 or 6.
@@ -254,7 +257,7 @@ func (f Flow) known(place Place) error {
 		if len(p.Unknown) > 0 {
 			return fmt.Errorf("%s: server %s: %w", f.Needs, strings.Join(p.Unknown, ", "), ErrName)
 		}
-		if p.Who != Ftproxy || place == Host || !p.Any4 && !p.Any6 {
+		if p.Who != Ftproxy || p.asClients || place == Host || !p.Any4 && !p.Any6 {
 			continue
 		}
 		if f.Place == Outside {

@@ -75,6 +75,22 @@ var setups = map[string]Setup{
 		}},
 		Inside: addrs("10.0.0.1"),
 	},
+	// Servers that see clients' own addresses, and others a fixed one of ftproxy's.
+	"sources": {
+		Frontends: []Frontend{{
+			Name: "public", Control: ports("203.0.113.9:21", "[2001:db8::9]:21"), Passive: addrs("203.0.113.9", "2001:db8::9"), PassivePorts: Ports{30000, 30099},
+		}},
+		Backends: []Backend{
+			{
+				Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}, {"fd00::5", addrs("fd00::5"), 2121, false}},
+				Passive: true, Active: true, DataPorts: Ports{31000, 31099}, AsClients: true,
+			},
+			{
+				Name: "fixed", Servers: []Server{{"10.0.0.6", addrs("10.0.0.6"), 21, false}},
+				Passive: true, DataPorts: Ports{31000, 31099}, Sources: addrs("10.0.0.1"),
+			},
+		},
+	},
 	// Everything at once.
 	"rich": {
 		Frontends: []Frontend{
@@ -119,6 +135,9 @@ func golden(t *testing.T, name, text string) {
 func TestTexts(t *testing.T) {
 	for name, s := range setups {
 		golden(t, name+".table.txt", s.Table(""))
+		if routes, err := s.Routes(); !errors.Is(err, ErrNotTransparent) {
+			golden(t, name+".routes.sh", routes)
+		}
 		for _, place := range Places {
 			text, err := s.NFTables(place)
 			if err != nil {
@@ -175,6 +194,41 @@ func TestUnknown(t *testing.T) {
 		if tt.setup.Table("") == "" {
 			t.Errorf("%s: no table", tt.name)
 		}
+	}
+}
+
+// Rules for servers that see clients' addresses need no address of ftproxy's, and
+// nothing marks packets where no server does.
+func TestTransparent(t *testing.T) {
+	s := setups["simple"]
+	s.Inside, s.Backends = nil, slices.Clone(s.Backends)
+	if _, err := s.Routes(); !errors.Is(err, ErrNotTransparent) {
+		t.Errorf("routes for no such server: %v", err)
+	}
+	for _, asClients := range []bool{false, true} {
+		s.Backends[0].AsClients = asClients
+		nft, err := s.NFTables(Host)
+		if err != nil || strings.Contains(nft, "socket transparent") != asClients {
+			t.Errorf("as clients %t: %v, marked %t", asClients, err, !asClients)
+		}
+		for ipv6, family := range map[bool]string{false: "IPv4", true: "IPv6"} {
+			ipt, err := s.IPTables(Host, ipv6)
+			if marks := asClients && !ipv6; err != nil || strings.Contains(ipt, "--transparent") != marks {
+				t.Errorf("as clients %t: %s: %v, marked %t", asClients, family, err, !marks)
+			}
+		}
+		if _, err := s.NFTables(Inside); errors.Is(err, ErrInside) == asClients {
+			t.Errorf("as clients %t: rules for the inside: %v", asClients, err)
+		}
+	}
+	routes, err := s.Routes()
+	if err != nil || !strings.Contains(routes, "\nip -4 rule add") || strings.Contains(routes, "\nip -6") {
+		t.Errorf("routes for an IPv4 server: %v\n%s", err, routes)
+	}
+	s.Backends[0].Servers = []Server{{Host: "ftp.example.org", Port: 21}}
+	routes, err = s.Routes()
+	if err != nil || !strings.Contains(routes, "\nip -4 rule add") || !strings.Contains(routes, "\nip -6 rule add") {
+		t.Errorf("routes for a server whose family nobody knows: %v\n%s", err, routes)
 	}
 }
 

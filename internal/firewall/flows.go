@@ -142,13 +142,13 @@ func (s *Setup) inside(b Backend) []Flow {
 		to.Addrs = sortPrefixes(to.Addrs)
 		to.set = nameFor(set, port, len(byPort))
 		flows = append(flows, Flow{
-			Place: Inside, Kind: Control, From: s.self(), To: to,
+			Place: Inside, Kind: Control, From: s.self(b), To: to,
 			Ports: []Ports{{port, port}}, Needs: backend(b.Name), protocols: onlyTCP,
 		})
 	}
 	if b.Passive {
 		flow := Flow{
-			Place: Inside, Kind: Passive, From: s.self(), To: data,
+			Place: Inside, Kind: Passive, From: s.self(b), To: data,
 			Ports: []Ports{anyUnprivileged}, Needs: backend(b.Name), protocols: onlyTCP,
 		}
 		if len(s.ServerPorts) > 0 {
@@ -158,17 +158,24 @@ func (s *Setup) inside(b Backend) []Flow {
 	}
 	if b.Active {
 		flows = append(flows, Flow{
-			Place: Inside, Kind: Active, From: data, To: s.self(),
+			Place: Inside, Kind: Active, From: data, To: s.self(b),
 			Ports: []Ports{b.DataPorts}, Needs: backend(b.Name), portsName: set + "_data_ports", protocols: onlyTCP,
 		})
 	}
 	return flows
 }
 
-// self is ftproxy towards the servers.
-func (s *Setup) self() Party {
+// self is ftproxy towards the servers of a backend.
+func (s *Setup) self(b Backend) Party {
 	p := Party{Who: Ftproxy, set: "ftproxy_inside"}
-	for _, a := range s.Inside {
+	own := s.Inside
+	switch {
+	case b.AsClients:
+		own, p.asClients = nil, true
+	case len(b.Sources) > 0:
+		own, p.set = b.Sources, "backend_"+b.Name+"_source"
+	}
+	for _, a := range own {
 		p.Addrs = append(p.Addrs, hostPrefix(a))
 	}
 	p.Any4, p.Any6 = len(p.Addrs) == 0, len(p.Addrs) == 0

@@ -26,6 +26,9 @@ func (s *Setup) IPTables(place Place, ipv6 bool) (string, error) {
 	i.line("#")
 	i.comment("", fmt.Sprintf("These are for IPv%d; -%s prints those for IPv%d. Load both. Try them with %s-restore --test FILE, load "+
 		"them with %s-restore FILE: it replaces the whole table \"filter\".", i.family, other, 10-i.family, program, program))
+	if place == Host && answered(flows, i.family) {
+		i.mark()
+	}
 	i.line("\n*filter")
 	if place == Host {
 		i.host(flows)
@@ -116,6 +119,24 @@ func (i *iptables) forward(flows []Flow) {
 	if own := ftproxyOf(flows); own.has(i.family) {
 		i.rule("FORWARD", i.addrs("-s", own), reject)
 	}
+	var last string
+	for _, servers := range shownClients(flows) {
+		if at := i.addrs("-d", servers); servers.has(i.family) && at != last {
+			i.rule("FORWARD", at, reject)
+			last = at
+		}
+	}
+}
+
+// mark marks the answers to clients' addresses, and errors about them.
+func (i *iptables) mark() {
+	i.line("")
+	i.comment("", textMark+" This replaces the whole table \"mangle\".")
+	i.line("*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]")
+	for _, protocol := range []string{"-p tcp", i.icmp("")} {
+		i.rule("PREROUTING", protocol, "-m socket --transparent -j MARK --set-mark", Mark)
+	}
+	i.line("COMMIT")
 }
 
 func (i *iptables) host(flows []Flow) {

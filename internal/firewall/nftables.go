@@ -29,6 +29,9 @@ func (s *Setup) NFTables(place Place) (string, error) {
 	rules := n.rules(flows) // names the sets, too
 	if place == Host {
 		n.writeSets()
+		if answered(flows, 4) || answered(flows, 6) {
+			n.mark()
+		}
 		n.host(rules)
 	} else {
 		refused := n.refused(flows)
@@ -141,10 +144,21 @@ func (n *nftables) rules(flows []Flow) (all []nftRules) {
 
 // refused are rules for what ftproxy tries beyond them.
 func (n *nftables) refused(flows []Flow) (lines []string) {
+	const reset = "meta l4proto tcp reject with tcp reset"
 	own := ftproxyOf(flows)
 	for _, v := range families {
 		if own.has(v) {
-			lines = append(lines, n.addrs(own, v, "saddr")+"meta l4proto tcp reject with tcp reset")
+			lines = append(lines, n.addrs(own, v, "saddr")+reset)
+		}
+	}
+	for _, servers := range shownClients(flows) {
+		for _, v := range families {
+			if !servers.has(v) {
+				continue
+			}
+			if line := n.addrs(servers, v, "daddr") + reset; !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
 		}
 	}
 	return lines
@@ -185,6 +199,15 @@ func (n *nftables) forward(rules []nftRules, refused []string) {
 		n.line("\t\t" + line)
 	}
 	n.line("\t}")
+}
+
+// mark marks the answers to clients' addresses, and errors about them.
+func (n *nftables) mark() {
+	n.comment("\t", textMark)
+	n.line("\tchain prerouting {")
+	n.line("\t\ttype filter hook prerouting priority mangle; policy accept;")
+	n.linef("\t\tmeta l4proto { tcp, icmp, ipv6-icmp } socket transparent 1 meta mark set %s accept", Mark)
+	n.line("\t}\n")
 }
 
 func (n *nftables) host(rules []nftRules) {

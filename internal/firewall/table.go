@@ -87,7 +87,13 @@ func (t *table) row(f Flow, place Place) row {
 			port += t.note("Clients connect to the proxies for data, too, which must pass on each of these ports as the same one.")
 		}
 	}
-	return row{from, {source}, to, {port}, {what}, {f.Needs}}
+	needs := f.Needs
+	if f.asClients() {
+		needs += t.note(`These servers see each client's own address (source = "client"). Let such connections pass only between ftproxy's ` +
+			"link and the servers'. Answers to clients must be routed from the servers to ftproxy's machine, which takes them with what " +
+			"-nftables or -iptables -for proxy and -routes print.")
+	}
+	return row{from, {source}, to, {port}, {what}, {needs}}
 }
 
 // offset is a note about ports that are others for clients.
@@ -131,6 +137,9 @@ func (t *table) writeNotes() {
 // lines are the party and its addresses, one below the other.
 func (p Party) lines() []string {
 	who := string(p.Who)
+	if p.asClients {
+		return []string{who + " (clients' addresses)"}
+	}
 	var all []string
 	for _, a := range p.Addrs {
 		all = append(all, prefixText(a))

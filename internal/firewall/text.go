@@ -74,6 +74,9 @@ func (f Flow) purpose() string {
 	case f.Kind == Active:
 		what = "data, with the server in active mode"
 	}
+	if f.asClients() {
+		what += ", at clients' addresses"
+	}
 	return fmt.Sprintf("%s, %s to %s: %s", f.Needs, f.From.Who, f.To.Who, what)
 }
 
@@ -86,6 +89,7 @@ const (
 	textHost = "These are all the rules of a machine that does nothing else. They drop the rest, and so " +
 		"your own administration by ssh, time, updates and the like, until you add them; there is an example below."
 	textRelated = "Errors about these connections. Without them, connections hang where the path has a small MTU."
+	textMark    = "Answers to clients' addresses are marked where one of ftproxy's sockets has such an address, for the routes of -routes."
 	textRefuse  = "What else ftproxy tries is refused at once rather than dropped, so that a client gets its 425 and does not wait."
 )
 
@@ -98,6 +102,7 @@ func (s *Setup) about(place Place) (paragraphs []string) {
 		paragraphs = append(paragraphs, textForward)
 	}
 	if place != Outside {
+		paragraphs = append(paragraphs, s.transparent(place)...)
 		paragraphs = append(paragraphs, s.resolved()...)
 	}
 	if place != Inside {
