@@ -320,3 +320,54 @@ func TestListenerCloseResetsUnaccepted(t *testing.T) {
 		t.Errorf("left open: %v", open)
 	}
 }
+
+// A host on the way may stand in for another: its connections have the other's
+// address, and those to its listener never reach the other.
+func TestForeign(t *testing.T) {
+	n := NewNetwork()
+	proxy, client := n.Host(proxyOut, proxyIn), n.Host(someone)
+	inside := netip.MustParseAddr("10.0.0.5")
+	server := n.Host(inside)
+	l, err := server.Listen(netip.AddrPortFrom(inside, 21))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := proxy.DialForeign(t.Context(), netip.AddrPortFrom(someone, 0), netip.AddrPortFrom(inside, 21))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(); got != someone {
+		t.Errorf("the server sees %s, want %s", got, someone)
+	}
+	data := netip.AddrPortFrom(someone, 31000)
+	if _, err := proxy.Listen(data); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Errorf("an ordinary listener on a foreign address: %v", err)
+	}
+	if _, err := client.Listen(data); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := proxy.ListenForeign(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = server.Dial(t.Context(), netip.AddrPort{}, data); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n := foreign.(*Listener).pending(); n != 1 {
+		t.Errorf("%d connections at the foreign listener, want 1", n)
+	}
+	if c, err = proxy.Dial(t.Context(), netip.AddrPort{}, data); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n := foreign.(*Listener).pending(); n != 1 {
+		t.Errorf("the proxy's own dial to the client came back to it")
+	}
+}
