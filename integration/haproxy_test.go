@@ -46,15 +46,22 @@ func behindHAProxy(t *testing.T, p place, servers ...netip.AddrPort) *proxyConfi
 	return c
 }
 
-func startHAProxy(t *testing.T, p place, to netip.AddrPort, c haproxyConfig) *haproxy {
+// shortFolder is one for a socket: the test's own may be too long, or have a comma.
+func shortFolder(t *testing.T) string {
 	t.Helper()
-	program := unpacked(t, "haproxy", "usr/sbin/haproxy")
-	addr := haproxyAddr(p)
-	dir, err := os.MkdirTemp("", "ftproxy-") // The test's own may be too long for a socket, or have a comma.
+	dir, err := os.MkdirTemp("", "ftproxy-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func startHAProxy(t *testing.T, p place, to netip.AddrPort, c haproxyConfig) *haproxy {
+	t.Helper()
+	program := unpacked(t, "haproxy", "usr/sbin/haproxy")
+	addr := haproxyAddr(p)
+	dir := shortFolder(t)
 	h := &haproxy{addr: netip.AddrPortFrom(addr, freePort(t, addr)), socket: filepath.Join(dir, "socket")}
 	conf := filepath.Join(dir, "haproxy.cfg")
 	write(t, conf, fmt.Sprintf(`global
@@ -81,7 +88,14 @@ listen data
 	%[6]s
 	server ftproxy %[9]s source %[4]s %[7]s
 `, h.socket, h.addr, to, addr, c.control, c.data, c.send, c.check, to.Addr(), p.passive))
-	if out, err := exec.Command(program, "-c", "-f", conf).CombinedOutput(); err != nil {
+	h.run(t, program, conf)
+	return h
+}
+
+// run starts HAProxy and waits until it listens.
+func (h *haproxy) run(t *testing.T, program, conf string) {
+	t.Helper()
+	if out, err := exec.Command(program, "-c", "-f", conf).CombinedOutput(); err != nil || strings.Contains(string(out), "[WARNING]") {
 		t.Fatalf("HAProxy does not take its configuration: %v\n%s", err, out)
 	}
 	h.process = start(t, "haproxy", exec.Command(program, "-db", "-f", conf))
@@ -92,7 +106,6 @@ listen data
 		_, err := h.ask("show info")
 		return err == nil
 	})
-	return h
 }
 
 // ask puts a question to HAProxy.
@@ -110,8 +123,8 @@ func (h *haproxy) ask(question string) (string, error) {
 	return string(answer), err
 }
 
-// status is a field of what HAProxy knows of ftproxy's control port.
-func (h *haproxy) status(t *testing.T, field string) string {
+// status is a field of what HAProxy knows of a server, such as "control/ftproxy".
+func (h *haproxy) status(t *testing.T, server, field string) string {
 	t.Helper()
 	answer, err := h.ask("show stat")
 	if err != nil {
@@ -126,11 +139,11 @@ func (h *haproxy) status(t *testing.T, field string) string {
 		t.Fatalf("no %s in %q", field, rows[0])
 	}
 	for _, row := range rows[1:] {
-		if row[0] == "control" && row[1] == "ftproxy" {
+		if row[0]+"/"+row[1] == server {
 			return row[column]
 		}
 	}
-	t.Fatalf("no ftproxy in %q", answer)
+	t.Fatalf("no %s in %q", server, answer)
 	return ""
 }
 
@@ -236,8 +249,9 @@ func TestHAProxyChecks(t *testing.T) {
 			h := startHAProxy(t, p, ftproxy.addr4, haproxyConfig{send: tt.send, control: tt.control, check: tt.check + " rise 2 fall 2"})
 			checks := fmt.Sprintf(`"client":"%s:`, haproxyAddr(p))
 			waitFor(t, "three checks", patience, func() bool { return strings.Count(ftproxy.out.String(), checks) >= 3*2 })
-			if up, downs := h.status(t, "status"), h.status(t, "chkdown"); up != "UP" || downs != "0" {
-				t.Errorf("ftproxy is %s, was down %s times: %s %s", up, downs, h.status(t, "check_status"), h.status(t, "last_chk"))
+			const name = "control/ftproxy"
+			if up, downs := h.status(t, name, "status"), h.status(t, name, "chkdown"); up != "UP" || downs != "0" {
+				t.Errorf("ftproxy is %s, was down %s times: %s %s", up, downs, h.status(t, name, "check_status"), h.status(t, name, "last_chk"))
 			}
 			r := &rig{server: s, proxy: ftproxy, place: p}
 			b := &bench{newSession(t, throughHAProxy(t, r, h), mode{"PASV", false}), s, curl{command(t, "curl")}, ""}

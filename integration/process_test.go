@@ -27,6 +27,7 @@ type process struct {
 	once sync.Once
 
 	stopped bool // stop ended it, and not it itself
+	killed  bool // so, by SIGKILL
 }
 
 // start runs a program and stops it at the end of the test.
@@ -81,6 +82,7 @@ func (p *process) stop(t *testing.T, sig syscall.Signal) int {
 	t.Helper()
 	p.once.Do(func() {
 		p.stopped = p.running()
+		p.killed = p.stopped && sig == syscall.SIGKILL
 		if p.stopped {
 			p.cmd.Process.Signal(sig)
 		}

@@ -101,15 +101,13 @@ func quoted(addrs []netip.AddrPort) string {
 func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 	t.Helper()
 	throughProxy(t)
-	admin := netip.AddrPortFrom(c.place.proxy, freePort(t, c.place.proxy))
+	p := &proxy{admin: netip.AddrPortFrom(c.place.proxy, freePort(t, c.place.proxy))}
 	path := filepath.Join(t.TempDir(), "config.toml")
-	write(t, path, c.text(admin))
+	write(t, path, c.text(p.admin))
 	program := binary
 	if c.binary != "" {
 		program = c.binary
 	}
-	argv := append(wrap, program, "serve", "-config", path)
-	p := &proxy{admin: admin}
 	for _, a := range c.listen {
 		if a.Addr().Is4() {
 			p.addr4 = a
@@ -117,16 +115,24 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 			p.addr6 = a
 		}
 	}
-	p.process = start(t, "ftproxy", ftproxyCommand(argv...))
+	p.serve(t, path, append(wrap, program)...)
+	return p
+}
+
+// serve runs a program that is ftproxy with a configuration.
+func (p *proxy) serve(t *testing.T, path string, program ...string) {
+	t.Helper()
+	p.process = start(t, "ftproxy", ftproxyCommand(append(program, "serve", "-config", path)...))
+	running := p.process
 	t.Cleanup(func() { // before start's own
-		if !p.running() && !p.stopped {
-			t.Errorf("ftproxy ended by itself: %v", p.err)
+		if !running.running() && !running.stopped {
+			t.Errorf("ftproxy ended by itself: %v", running.err)
 			return
 		}
-		if code := p.stop(t, syscall.SIGTERM); code != 0 {
+		if code := running.stop(t, syscall.SIGTERM); code != 0 && !running.killed {
 			t.Errorf("ftproxy: exit code %d after SIGTERM, want 0", code)
 		}
-		if strings.Contains(p.out.String(), "DATA RACE") {
+		if strings.Contains(running.out.String(), "DATA RACE") {
 			t.Error("ftproxy: data race")
 		}
 	})
@@ -137,7 +143,6 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 		_, err := p.get("/readyz")
 		return err == nil
 	})
-	return p
 }
 
 func ftproxyCommand(argv ...string) *exec.Cmd {
