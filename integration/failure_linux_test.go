@@ -307,8 +307,7 @@ func killServing(t *testing.T, addr netip.AddrPort) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := addr.Addr().As4()
-	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", b[3], b[2], b[1], b[0], addr.Port()) // as a little-endian number
+	local := inTable(addr)
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) > 9 && f[1] == local && f[3] == "01" { // TCP_ESTABLISHED
 			inode = "socket:[" + f[9] + "]"

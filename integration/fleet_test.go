@@ -52,6 +52,7 @@ func startFleet(t *testing.T, c fleetConfig) *fleet {
 	front, back := haproxyAddr(p), haproxyAddr(p).Next()
 	peer := back.Next()
 	one, two := peer.Next(), peer.Next().Next()
+	at := []netip.AddrPort{netip.AddrPortFrom(one, freePort(t, one)), netip.AddrPortFrom(two, freePort(t, two))}
 	middle := (p.passive.first + p.passive.last) / 2
 	dir := shortFolder(t)
 	f.haproxy = &haproxy{addr: netip.AddrPortFrom(front, freePort(t, front)), socket: filepath.Join(dir, "socket")}
@@ -60,7 +61,7 @@ func startFleet(t *testing.T, c fleetConfig) *fleet {
 		"203.0.113.9:21", f.haproxy.addr.String(), "203.0.113.9", front.String(),
 		"10.1.0.2:10000", fmt.Sprintf("%s:%d", back, freePort(t, back)), "10.1.0.3:10000", fmt.Sprintf("%s:%d", peer, freePort(t, peer)),
 		"10.1.0.2", back.String(), "10.1.0.3", peer.String(),
-		"10.1.0.11:21", fmt.Sprintf("%s:%d", one, freePort(t, one)), "10.1.0.12:21", fmt.Sprintf("%s:%d", two, freePort(t, two)),
+		"10.1.0.11:21", at[0].String(), "10.1.0.12:21", at[1].String(),
 		"10.1.0.11", one.String(), "10.1.0.12", two.String(), "10.0.0.5:21", f.server.addr.String(),
 		"30000-30099", p.passive.String(), "30000-30049", portRange{p.passive.first, middle}.String(),
 		"30050-30099", portRange{middle + 1, p.passive.last}.String(), "31000-31099", p.data.String(),
@@ -72,12 +73,12 @@ func startFleet(t *testing.T, c fleetConfig) *fleet {
 		}
 		return own.Replace(string(text))
 	}
-	for _, name := range []string{"node1", "node2"} {
+	for i, name := range []string{"node1", "node2"} {
 		n := &node{name: name, path: filepath.Join(dir, name+".toml")}
 		lo := netip.MustParseAddr("127.0.0.1")
 		admin := netip.AddrPortFrom(lo, freePort(t, lo))
 		text := strings.ReplaceAll(example(name+".toml"), "127.0.0.1:9121", admin.String()) + "data_ports = \"" + p.data.String() + "\"\n"
-		n.proxy = &proxy{admin: admin}
+		n.proxy = &proxy{addr4: at[i], admin: admin}
 		f.write(t, n.path, text)
 		n.start(t)
 		f.nodes = append(f.nodes, n)
@@ -358,15 +359,18 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+// seldomChecked is a HAProxy that checks each node once, at the start.
+func seldomChecked(text string) string {
+	return strings.ReplaceAll(text, "inter 2s fastinter 500ms downinter 1s", "inter 1h")
+}
+
 // TestFleetBeforeTheCheck: a node is dead and no check has told HAProxy so. New
 // clients are served all the same, by the other one.
 func TestFleetBeforeTheCheck(t *testing.T) {
 	for _, variant := range []string{"split", "stick"} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
-			f := startFleet(t, fleetConfig{variant: variant, haproxy: func(text string) string {
-				return strings.ReplaceAll(text, "inter 2s fastinter 500ms downinter 1s", "inter 1h")
-			}})
+			f := startFleet(t, fleetConfig{variant: variant, haproxy: seldomChecked})
 			f.fill(t)
 			// Clients that the table of the stick variant knows, and others.
 			for i := range 4 {
