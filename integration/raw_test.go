@@ -29,6 +29,11 @@ func dialRaw(bind netip.Addr, to netip.AddrPort, limit time.Duration) (*raw, int
 		return nil, 0, err
 	}
 	c.SetDeadline(time.Now().Add(limit))
+	return beginRaw(c, bind)
+}
+
+// beginRaw reads the greeting's code on a connection, which it takes over.
+func beginRaw(c net.Conn, bind netip.Addr) (*raw, int, error) {
 	r := &raw{c, textproto.NewReader(bufio.NewReader(c)), bind}
 	code, _, err := r.reply()
 	if err != nil {
