@@ -40,7 +40,7 @@ type fleetConfig struct {
 }
 
 // exampleAddress is what must not be left of an example in a configuration that runs.
-var exampleAddress = regexp.MustCompile(`\b(10\.\d+\.\d+\.\d+|203\.0\.113\.\d+|300\d\d|:21|:9121)\b`)
+var exampleAddress = regexp.MustCompile(`\b(10\.\d+\.\d+\.\d+|203\.0\.113\.\d+|300\d\d)\b|:(21|9121|8404)\b`)
 
 // startFleet starts vsftpd, two nodes and HAProxy.
 func startFleet(t *testing.T, c fleetConfig) *fleet {
@@ -56,7 +56,9 @@ func startFleet(t *testing.T, c fleetConfig) *fleet {
 	middle := (p.passive.first + p.passive.last) / 2
 	dir := shortFolder(t)
 	f.haproxy = &haproxy{addr: netip.AddrPortFrom(front, freePort(t, front)), socket: filepath.Join(dir, "socket")}
+	lo := netip.MustParseAddr("127.0.0.1")
 	own := strings.NewReplacer(
+		"127.0.0.1:8404", fmt.Sprintf("%s:%d", lo, freePort(t, lo)),
 		"/run/haproxy/admin.sock", f.haproxy.socket, "maxconn 8000", "maxconn 1000", // for the descriptors of a test
 		"203.0.113.9:21", f.haproxy.addr.String(), "203.0.113.9", front.String(),
 		"10.1.0.2:10000", fmt.Sprintf("%s:%d", back, freePort(t, back)), "10.1.0.3:10000", fmt.Sprintf("%s:%d", peer, freePort(t, peer)),
@@ -75,7 +77,6 @@ func startFleet(t *testing.T, c fleetConfig) *fleet {
 	}
 	for i, name := range []string{"node1", "node2"} {
 		n := &node{name: name, path: filepath.Join(dir, name+".toml")}
-		lo := netip.MustParseAddr("127.0.0.1")
 		admin := netip.AddrPortFrom(lo, freePort(t, lo))
 		text := strings.ReplaceAll(example(name+".toml"), "127.0.0.1:9121", admin.String()) + "data_ports = \"" + p.data.String() + "\"\n"
 		n.proxy = &proxy{addr4: at[i], admin: admin}

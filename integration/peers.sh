@@ -23,6 +23,7 @@ peers() {
 	unpack libnss-wrapper    'usr/lib/*/libnss_wrapper.so' # an account for ftpd
 	unpack python3-pyftpdlib usr/lib/python3/dist-packages/pyftpdlib
 	unpack haproxy           usr/sbin/haproxy
+	unpack keepalived        usr/sbin/keepalived
 	install curl             curl
 	install lftp             lftp
 	install tnftp            tnftp
