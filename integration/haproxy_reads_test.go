@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -117,7 +116,7 @@ func dialNamed(bind netip.Addr, to, client, local netip.AddrPort) (*raw, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(c, string(text)); err != nil {
+	if _, err := c.Write(text); err != nil {
 		return nil, err
 	}
 	r, _, err := beginRaw(c, bind)
