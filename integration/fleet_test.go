@@ -320,8 +320,8 @@ func TestFleet(t *testing.T) {
 					n++
 				}
 			}
-			if n != clients/2 {
-				t.Errorf("%d of %d sessions are at %s, want half of them", n, clients, victim.name)
+			if n < clients/4 || n > clients*3/4 {
+				t.Errorf("%d of %d sessions are at %s, want about half of them", n, clients, victim.name)
 			}
 			victim.stop(t, syscall.SIGKILL)
 			all(t, clients, func(i int) error {
