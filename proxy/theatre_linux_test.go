@@ -298,12 +298,12 @@ func dialLoopback(t *testing.T, addr string) *net.TCPConn {
 var given sync.Map
 
 // freePort is a range of one port that nobody listens on. It lies below those
-// that the kernel gives to outgoing connections: one of another test could take
-// such a port meanwhile.
+// that the kernel gives to outgoing connections, and below the ranges that are the
+// default, which tests of other packages use at the same time.
 func freePort(t testing.TB) config.PortRange {
 	t.Helper()
 	for range 1000 {
-		port := uint16(20000 + rand.IntN(12000))
+		port := uint16(20000 + rand.IntN(10000))
 		if _, taken := given.LoadOrStore(port, true); taken {
 			continue
 		}
