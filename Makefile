@@ -37,11 +37,11 @@ unit: cgo
 integration: cgo
 	$(GO) test -race -shuffle=on -parallel 6 -timeout 20m ./integration/...
 
-# Every client with every server in every mode, and the big files: about 10
-# minutes. It writes docs/compatibility.md; see integration/compat_known_test.go
-# for what may fail.
+# Every client with every server in every mode, TLS on both sides, and the big
+# files: about 15 minutes. It writes docs/compatibility.md; see
+# integration/compat_known_test.go for what may fail.
 compat: peers
-	FTPROXY_COMPAT=full $(GO) test -count=1 -parallel 8 -timeout 60m -run 'TestClients|TestCrossings$$|TestLarge|TestVersions|TestSample|TestServersIPv6' ./integration/
+	FTPROXY_COMPAT=full $(GO) test -count=1 -parallel 8 -timeout 60m -run 'TestClients|TestCrossings$$|TestTLS$$|TestStrictServers|TestLarge|TestVersions|TestSample|TestServersIPv6' ./integration/
 
 # Every fuzz target there is, FUZZTIME each.
 fuzz:

@@ -30,7 +30,7 @@ func TestServerLies(t *testing.T) {
 	t.Parallel()
 	throughProxy(t)
 	p := newPlace(t)
-	s := startVsftpdWith(t, p.server, folder(t), "pasv_address=192.0.2.77")
+	s := startVsftpdWith(t, p.server, folder(t), "pasv_address=192.0.2.77", serverTLS{})
 	r := &rig{server: s, proxy: startProxy(t, configure(t, p, s.addr)), place: p}
 	some(t, r, ftplib{python(t)}, mode{"PASV", false}, mode{"EPSV", true})
 }

@@ -26,6 +26,7 @@ type target struct {
 	bind       netip.Addr // the client's own address; zero with IPv6
 	passive    portRange  // where passive data connections must go; zero in direct mode
 	hidden     netip.Addr // the server's address, which no client may see; zero in direct mode
+	tls        clientTLS
 }
 
 // A mode is how the client asks for data connections.

@@ -32,6 +32,7 @@ func (r *results) page(date string) string {
 	w.large()
 	w.ipv6()
 	w.WriteString(crossed.section())
+	w.WriteString(protected.section())
 	w.versions()
 	return w.String()
 }
@@ -68,7 +69,7 @@ A failure that is not in `+"`integration/compat_known_test.go`"+`, with its reas
 so does a known failure that has gone. Each known failure was run without ftproxy, too. CI runs a sample that has every server,
 every client and every mode.
 
-All ran on loopback, as root, without TLS. A mode is how the client asks for data connections, and "IPv6" its side: the servers
+All ran on loopback, as root, without TLS, which has [tables of its own](#tls-on-both-sides). A mode is how the client asks for data connections, and "IPv6" its side: the servers
 were reached over IPv4, and over IPv6 [below](#servers-reached-over-ipv6). PASV and PORT have no room for an address of IPv6.
 
 ✓: all that the client can do worked; with numbers: all but the [known failures](#known-failures) of these numbers. –: nothing

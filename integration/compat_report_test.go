@@ -119,6 +119,9 @@ func (r *results) complete() error {
 	if err := crossed.complete(); err != nil {
 		return err
 	}
+	if err := protected.complete(); err != nil {
+		return err
+	}
 	if len(r.peers) != len(serverKinds)+len(clientKinds) {
 		return errors.New("TestVersions did not run")
 	}

@@ -28,6 +28,11 @@ func needRoot(t *testing.T, server string) {
 // his "/". It logs transfers only.
 func startPureFTPd(t *testing.T, addr netip.Addr, root string) *server {
 	t.Helper()
+	return startPureFTPdWith(t, addr, root, serverTLS{})
+}
+
+func startPureFTPdWith(t *testing.T, addr netip.Addr, root string, protected serverTLS) *server {
+	t.Helper()
 	needRoot(t, "pure-ftpd")
 	path := unpacked(t, "pure-ftpd", "usr/sbin/pure-ftpd")
 	dir := t.TempDir()
@@ -39,8 +44,9 @@ func startPureFTPd(t *testing.T, addr netip.Addr, root string) *server {
 		t.Fatalf("pure-pw: %v\n%s", err, out)
 	}
 	log := filepath.Join(dir, "transfers.log")
-	s.run(t, exec.Command(path, "-S", fmt.Sprintf("%s,%d", addr, s.addr.Port()), "-l", "puredb:"+db, "-u", "1",
-		"-H", "-E", "-c", "500", "-g", filepath.Join(dir, "pid"), "-O", "clf:"+log), log)
+	args := []string{"-S", fmt.Sprintf("%s,%d", addr, s.addr.Port()), "-l", "puredb:" + db, "-u", "1",
+		"-H", "-E", "-c", "500", "-g", filepath.Join(dir, "pid"), "-O", "clf:" + log}
+	s.run(t, exec.Command(path, append(args, protected.pureFTPd()...)...), log)
 	return s
 }
 

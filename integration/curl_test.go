@@ -30,6 +30,15 @@ func (c curl) options(s *session) []string {
 	if s.target.bind.IsValid() {
 		o = append(o, "--interface", s.target.bind.String())
 	}
+	switch p := s.target.tls; {
+	case p.protects() && p.clear:
+		o = append(o, "--ftp-ssl-control", "--cacert", p.ca)
+	case p.protects():
+		o = append(o, "--ssl-reqd", "--cacert", p.ca)
+	}
+	if v := s.target.tls.version; v != "" {
+		o = append(o, "--tlsv"+v, "--tls-max", v)
+	}
 	switch s.mode.verb {
 	case "PASV":
 		o = append(o, "--ftp-pasv", "--disable-epsv")
@@ -51,7 +60,7 @@ func (c curl) run(s *session, data bool, args ...string) (string, error) {
 
 // url names a file below the login folder.
 func (curl) url(s *session, file name) string {
-	return "ftp://" + s.target.addr.String() + "/" + strings.ReplaceAll(url.PathEscape(file.wire), "%2F", "/")
+	return s.target.tls.scheme() + "://" + s.target.addr.String() + "/" + strings.ReplaceAll(url.PathEscape(file.wire), "%2F", "/")
 }
 
 func (c curl) list(s *session, verb string, dir name) (string, error) {

@@ -327,7 +327,7 @@ func TestFirewallRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			kind := serverKind{name: "vsftpd", start: func(t *testing.T, addr netip.Addr, root string) *server {
-				return startVsftpdWith(t, addr, root, tt.vsftpd)
+				return startVsftpdWith(t, addr, root, tt.vsftpd, serverTLS{})
 			}}
 			w, s := startWalled(t, kind, "IPv4", tt.keys)
 			if tt.at == "" {

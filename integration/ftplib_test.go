@@ -32,6 +32,8 @@ func (f ftplib) run(s *session, data, latin1 bool, args ...string) (string, erro
 		"host": s.target.addr.Addr().String(), "port": s.target.addr.Port(),
 		"user": s.target.user, "password": s.target.pass,
 		"mode": s.mode.verb, "bind": "", "encoding": "utf-8", "args": args,
+		"tls": s.target.tls.mode, "clear": s.target.tls.clear, "ca": s.target.tls.ca,
+		"version": s.target.tls.version, "reuse": s.target.tls.resume,
 	}
 	if s.target.bind.IsValid() {
 		order["bind"] = s.target.bind.String()

@@ -28,10 +28,17 @@ func (l lftp) run(s *session, data, latin1 bool, commands ...string) (string, er
 	script := []string{
 		"set cmd:fail-exit yes", "set xfer:clobber yes", "set xfer:use-temp-file no", "set xfer:log no",
 		"set net:timeout 90", "set net:max-retries 1", "set net:persist-retries 0",
-		"set ftp:ssl-allow no",
 		"set ftp:verify-address yes", // the data connection must come from where the control connection goes
 		"set ftp:passive-mode " + yesno[s.mode.passive()],
 		"set ftp:prefer-epsv " + yesno[s.mode.verb == "EPSV"],
+	}
+	if p := s.target.tls; p.protects() {
+		if p.version != "" {
+			script = append(script, "set ssl:priority NORMAL:-VERS-ALL:+VERS-TLS"+p.version)
+		}
+		script = append(script, "set ftp:ssl-force yes", "set ftp:ssl-protect-data "+yesno[!p.clear], "set ssl:ca-file "+word(p.ca))
+	} else {
+		script = append(script, "set ftp:ssl-allow no")
 	}
 	if s.target.bind.IsValid() {
 		script = append(script, "set net:socket-bind-ipv4 "+s.target.bind.String())
@@ -42,7 +49,7 @@ func (l lftp) run(s *session, data, latin1 bool, commands ...string) (string, er
 		}
 		script = append(script, "set ftp:use-feat no", "set ftp:use-utf8 no", "set ftp:charset ISO-8859-1", "set file:charset UTF-8")
 	}
-	script = append(script, fmt.Sprintf("open -u %s,%s ftp://%s", s.target.user, s.target.pass, s.target.addr))
+	script = append(script, fmt.Sprintf("open -u %s,%s %s://%s", s.target.user, s.target.pass, s.target.tls.scheme(), s.target.addr))
 	script = append(script, commands...)
 	cmd := exec.Command(l.path, "--norc", "-d", "-c", strings.Join(script, "; "))
 	cmd.Env = environ(s.t.TempDir())

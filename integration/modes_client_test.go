@@ -43,7 +43,7 @@ func (r *raw) far() netip.Addr  { return r.RemoteAddr().(*net.TCPAddr).AddrPort(
 type dataEnd struct {
 	to       netip.AddrPort // passive
 	listener *net.TCPListener
-	conn     *net.TCPConn
+	conn     net.Conn
 }
 
 func (d *dataEnd) Close() {
@@ -123,7 +123,7 @@ func (r *raw) connect(d *dataEnd) error {
 	if err != nil {
 		return err
 	}
-	d.conn = conn.(*net.TCPConn)
+	d.conn = r.secure(conn)
 	return d.conn.SetDeadline(time.Now().Add(sessionPatience))
 }
 
@@ -143,7 +143,7 @@ func (r *raw) begin(d *dataEnd, command string) error {
 	if err != nil {
 		return fmt.Errorf("%s: no data connection: %w", command, err)
 	}
-	d.conn = conn
+	d.conn = r.secure(conn)
 	return d.conn.SetDeadline(time.Now().Add(sessionPatience))
 }
 
@@ -184,7 +184,7 @@ func (r *raw) upload(d *dataEnd, file string, content []byte) error {
 	if _, err := d.conn.Write(content); err != nil {
 		return err
 	}
-	if err := d.conn.Close(); err != nil {
+	if err := finish(d.conn); err != nil {
 		return err
 	}
 	return r.done(command)

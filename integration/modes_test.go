@@ -390,6 +390,8 @@ type crossedLine struct {
 	ClientDataLocal netip.AddrPort `json:"client_data_local"`
 	ServerData      netip.AddrPort `json:"server_data"`
 	ServerDataLocal netip.AddrPort `json:"server_data_local"`
+	ClientDataTLS   string         `json:"client_data_tls"` // the version
+	ServerDataTLS   string         `json:"server_data_tls"`
 }
 
 // transfers waits until so many files have been transferred, by ftproxy's log,

@@ -18,6 +18,7 @@ peers() {
 	#      package       what it must bring
 	unpack vsftpd            usr/sbin/vsftpd
 	unpack proftpd-core      usr/sbin/proftpd
+	unpack proftpd-mod-crypto usr/lib/proftpd/mod_tls.so
 	unpack pure-ftpd         usr/sbin/pure-ftpd
 	unpack inetutils-ftpd    usr/sbin/ftpd
 	unpack libnss-wrapper    'usr/lib/*/libnss_wrapper.so' # an account for ftpd
@@ -33,6 +34,7 @@ peers() {
 	install busybox          busybox
 	install rclone           rclone
 	install python3          python3
+	install openssl          openssl
 	install nodejs           node
 	node    basic-ftp
 	install strace           strace

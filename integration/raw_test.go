@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ type raw struct {
 	net.Conn
 	r    *textproto.Reader
 	bind netip.Addr
+	data *tls.Config // of data connections; nil: in the clear
 }
 
 // dialRaw connects from bind and reads the greeting's code.
@@ -34,7 +36,7 @@ func dialRaw(bind netip.Addr, to netip.AddrPort, limit time.Duration) (*raw, int
 
 // beginRaw reads the greeting's code on a connection, which it takes over.
 func beginRaw(c net.Conn, bind netip.Addr) (*raw, int, error) {
-	r := &raw{c, textproto.NewReader(bufio.NewReader(c)), bind}
+	r := &raw{Conn: c, r: textproto.NewReader(bufio.NewReader(c)), bind: bind}
 	code, _, err := r.reply()
 	if err != nil {
 		c.Close()

@@ -25,6 +25,7 @@ type server struct {
 	root       string
 	user, pass string
 	log        func() string // what it logged of addresses and commands
+	implicit   bool          // connections begin with TLS
 }
 
 // A serverKind knows how to run one of the servers.
@@ -69,15 +70,15 @@ const password = "secret"
 // machine's, so clients use relative names.
 func startVsftpd(t *testing.T, addr netip.Addr, root string) *server {
 	t.Helper()
-	return startVsftpdWith(t, addr, root, "")
+	return startVsftpdWith(t, addr, root, "", serverTLS{})
 }
 
 // startVsftpdWith adds lines to the configuration.
-func startVsftpdWith(t *testing.T, addr netip.Addr, root, more string) *server {
+func startVsftpdWith(t *testing.T, addr netip.Addr, root, more string, protected serverTLS) *server {
 	t.Helper()
 	path := unpacked(t, "vsftpd", "usr/sbin/vsftpd")
 	dir := t.TempDir()
-	s := &server{addr: netip.AddrPortFrom(addr, freePort(t, addr)), root: root, user: "anonymous", pass: "ftp@example.com"}
+	s := &server{addr: netip.AddrPortFrom(addr, freePort(t, addr)), root: root, user: "anonymous", pass: "ftp@example.com", implicit: protected.implicit}
 	listen := fmt.Sprintf("listen=YES\nlisten_address=%s", addr)
 	if addr.Is6() {
 		listen = fmt.Sprintf("listen=NO\nlisten_ipv6=YES\nlisten_address6=%s", addr)
@@ -108,7 +109,7 @@ xferlog_std_format=NO
 log_ftp_protocol=YES
 vsftpd_log_file=%s
 %s
-`, listen, s.addr.Port(), root, dir, map[bool]string{true: "YES", false: "NO"}[os.Geteuid() == 0], log, more))
+`, listen, s.addr.Port(), root, dir, map[bool]string{true: "YES", false: "NO"}[os.Geteuid() == 0], log, protected.vsftpd()+more))
 	s.run(t, exec.Command(path, conf), log)
 	return s
 }
@@ -116,15 +117,15 @@ vsftpd_log_file=%s
 // startProFTPD runs ProFTPD standalone in the foreground with a user of its own.
 func startProFTPD(t *testing.T, addr netip.Addr, root string) *server {
 	t.Helper()
-	return startProFTPDWith(t, netip.AddrPortFrom(addr, freePort(t, addr)), root, "")
+	return startProFTPDWith(t, netip.AddrPortFrom(addr, freePort(t, addr)), root, "", serverTLS{})
 }
 
 // startProFTPDWith adds lines to the configuration.
-func startProFTPDWith(t *testing.T, addr netip.AddrPort, root, more string) *server {
+func startProFTPDWith(t *testing.T, addr netip.AddrPort, root, more string, protected serverTLS) *server {
 	t.Helper()
 	path := unpacked(t, "proftpd-core", "usr/sbin/proftpd")
 	dir := t.TempDir()
-	s := &server{addr: addr, root: root, user: "test", pass: password}
+	s := &server{addr: addr, root: root, user: "test", pass: password, implicit: protected.implicit}
 	name, group, uid, gid := "nobody", "nogroup", nobody, nobody
 	if os.Geteuid() != 0 {
 		uid, gid = os.Getuid(), os.Getgid()
@@ -178,7 +179,7 @@ ControlsEngine off
 ControlsSocket %[4]s/controls
 </IfModule>
 %[8]s
-`, filepath.Join(filepath.Dir(path), "../lib/proftpd"), addr.Addr(), addr.Port(), dir, name, group, log, more))
+`, proftpdModules(t, path, protected), addr.Addr(), addr.Port(), dir, name, group, log, protected.proftpd(dir)+more))
 	s.run(t, exec.Command(path, "-n", "-q", "-c", conf), log)
 	return s
 }
@@ -198,17 +199,20 @@ func (s *server) run(t *testing.T, cmd *exec.Cmd, log string) {
 		if !p.running() {
 			t.Fatalf("%s ended: %v\n%s", name, p.err, p.out)
 		}
-		return greets(s.addr)
+		return s.greets()
 	})
 }
 
-// greets reports whether an FTP server greets with 220 at addr.
-func greets(addr netip.AddrPort) bool {
-	c, err := net.DialTimeout("tcp", addr.String(), time.Second)
+// greets reports whether the server greets with 220.
+func (s *server) greets() bool {
+	c, err := net.DialTimeout("tcp", s.addr.String(), time.Second)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
+	if s.implicit {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	}
 	c.SetDeadline(time.Now().Add(5 * time.Second))
 	buf := make([]byte, 512)
 	n, _ := c.Read(buf)

@@ -16,10 +16,10 @@ import (
 // and let that one connect (FXP).
 var promiscuous = map[string]func(t *testing.T, addr netip.Addr, root string) *server{
 	"vsftpd": func(t *testing.T, addr netip.Addr, root string) *server {
-		return startVsftpdWith(t, addr, root, "port_promiscuous=YES\npasv_promiscuous=YES\nconnect_from_port_20=NO")
+		return startVsftpdWith(t, addr, root, "port_promiscuous=YES\npasv_promiscuous=YES\nconnect_from_port_20=NO", serverTLS{})
 	},
 	"proftpd": func(t *testing.T, addr netip.Addr, root string) *server {
-		return startProFTPDWith(t, netip.AddrPortFrom(addr, freePort(t, addr)), root, "AllowForeignAddress on")
+		return startProFTPDWith(t, netip.AddrPortFrom(addr, freePort(t, addr)), root, "AllowForeignAddress on", serverTLS{})
 	},
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,11 +23,11 @@ func TestInsideRangeOfTwo(t *testing.T) {
 	needRoot(t, "a server that dials from port 20")
 	for name, start := range map[string]func(t *testing.T, addr netip.Addr, root string) *server{
 		"vsftpd": func(t *testing.T, addr netip.Addr, root string) *server {
-			return startVsftpdWith(t, addr, root, "connect_from_port_20=YES")
+			return startVsftpdWith(t, addr, root, "connect_from_port_20=YES", serverTLS{})
 		},
 		// Its port is one below that of control, where it may stay root for that.
 		"proftpd": func(t *testing.T, addr netip.Addr, root string) *server {
-			return startProFTPDWith(t, netip.AddrPortFrom(addr, 21), root, "RootRevoke off")
+			return startProFTPDWith(t, netip.AddrPortFrom(addr, 21), root, "RootRevoke off", serverTLS{})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +162,7 @@ func (x *insideTwo) download(r *raw, d *dataEnd, file string) ([]byte, error) {
 	got := make([]byte, insideSize/2)
 	err := r.begin(d, "RETR "+file)
 	if err == nil {
-		err = d.conn.SetReadBuffer(64 << 10) // It grows with what is read.
+		err = d.conn.(*net.TCPConn).SetReadBuffer(64 << 10) // It grows with what is read.
 	}
 	if err == nil {
 		_, err = io.ReadFull(d.conn, got)

@@ -7,6 +7,7 @@ import ftplib
 import json
 import os
 import socket
+import ssl
 import sys
 
 order = json.load(sys.stdin)
@@ -14,7 +15,7 @@ listing = sys.stdout
 sys.stdout = sys.stderr  # where ftplib's debugging goes
 
 
-class FTP(ftplib.FTP):
+class FTP(ftplib.FTP_TLS if order.get("tls") else ftplib.FTP):
     def makepasv(self):
         if order["mode"] == "EPSV":
             host, port = ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())
@@ -31,6 +32,27 @@ class FTP(ftplib.FTP):
         self.sendcmd("EPRT |1|%s|%d|" % (host, port))
         sock.settimeout(self.timeout)
         return sock
+
+    def ntransfercmd(self, cmd, rest=None):
+        """ftplib resumes no session on data connections; this is how others do it."""
+        if not order.get("reuse"):
+            return super().ntransfercmd(cmd, rest)
+        conn, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        return self.context.wrap_socket(conn, server_hostname=self.host, session=self.sock.session), size
+
+
+class ImplicitFTP(FTP):
+    """ftplib wraps its connection at AUTH; this one does so at once."""
+
+    @property
+    def sock(self):
+        return self._sock
+
+    @sock.setter
+    def sock(self, sock):
+        if sock is not None and not isinstance(sock, ssl.SSLSocket):
+            sock = self.context.wrap_socket(sock, server_hostname=self.host)
+        self._sock = sock
 
 
 def main(ftp, verb, *args):
@@ -100,11 +122,18 @@ def abort(ftp, big, small, local):
         ftp.retrbinary("RETR " + small, f.write)
 
 
-ftp = FTP(timeout=90, encoding=order["encoding"])
+options = {"timeout": 90, "encoding": order["encoding"]}
+if order.get("tls"):
+    options["context"] = context = ssl.create_default_context(cafile=order["ca"])
+    if order["version"]:
+        context.minimum_version = context.maximum_version = ssl.TLSVersion["TLSv" + order["version"].replace(".", "_")]
+ftp = (ImplicitFTP if order.get("tls") == "implicit" else FTP)(**options)
 ftp.set_debuglevel(1)
 source = (order["bind"], 0) if order["bind"] else None
 ftp.connect(order["host"], order["port"], source_address=source)
 ftp.login(order["user"], order["password"])
+if order.get("tls") and not order["clear"]:  # prot_c says no PBSZ, which comes first (RFC 4217 section 9)
+    ftp.prot_p()
 ftp.set_pasv(order["mode"] in ("PASV", "EPSV"))
 main(ftp, *order["args"])
 ftp.quit()
