@@ -116,7 +116,7 @@ func TestScan(t *testing.T) {
 				}
 			}
 			out, err := openssl(t, "R\n", append([]string{"-tls1_2"}, way.args...)...)
-			if err == nil || !strings.Contains(out, "RENEGOTIATING") || !strings.Contains(out, "no renegotiation") {
+			if err == nil || !strings.Contains(out, "RENEGOTIATING") || !strings.Contains(out, "alert unexpected message") {
 				t.Errorf("renegotiation: %v\n%s", err, out)
 			}
 			for _, name := range []string{"one.example.com", "two.example.com"} {
