@@ -56,8 +56,8 @@ func (x *combinations) section() string {
 How clients are protected (rows: off, AUTH TLS with PROT P or PROT C, implicit) × how the server is (columns: the backend's
 `+"`tls`"+`, off, explicit with `+"`data`"+` private or clear, implicit), each with clients in passive and active mode and the
 backend's `+"`data`"+` client, passive and active: %d combinations, %d transfers, a download and an upload each, compared byte by
-byte; ftproxy's log confirms which data connections were protected. ✓: all six modes, with a letter but for its reason. [docs/tls.md](tls.md) has what session
-reuse does to clients and servers.
+byte; ftproxy's log confirms which data connections were protected. ✓: all six modes; with a letter: those that its reason
+leaves. Which clients resume TLS sessions is in [tls.md](tls.md#session-reuse).
 `, cases, transfers)
 	for _, server := range tlsServers {
 		fmt.Fprintf(&w, "\n### TLS with %s\n\n| client | %s |\n|%s\n", server, strings.Join(tlsBacks, " | "), strings.Repeat("---|", 1+len(tlsBacks)))

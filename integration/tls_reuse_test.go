@@ -261,3 +261,30 @@ func TestOnePassivePort(t *testing.T) {
 		})
 	}
 }
+
+// reuseTable is what docs/tls.md says of reuseClients.
+func reuseTable() string {
+	var w strings.Builder
+	w.WriteString("| client | TLS 1.2 | TLS 1.3 |\n|---|---|---|\n")
+	for i := 0; i < len(reuseClients); i += 2 { // one version after the other
+		old, modern := reuseClients[i], reuseClients[i+1]
+		name := old.client
+		if old.resume {
+			name += ", made to resume"
+		}
+		works := map[bool]string{true: "works", false: "522"}
+		fmt.Fprintf(&w, "| %s | %s | %s |\n", name, works[old.works], works[modern.works])
+	}
+	return w.String()
+}
+
+// TestReuseTable: docs/tls.md says what TestReuseRequired has measured.
+func TestReuseTable(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "tls.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "\n"+reuseTable()+"\n") {
+		t.Errorf("docs/tls.md has another table than\n%s", reuseTable())
+	}
+}
