@@ -23,7 +23,7 @@ func TestHAProxyReadsHeaders(t *testing.T) {
 			// One port, and HAProxy is told of it: by itself it would connect to the port
 			// that the header names, which is that of the control connection.
 			port := p.passive.first
-			s := startVsftpdWith(t, p.server, folder(t), fmt.Sprintf("pasv_min_port=%d\npasv_max_port=%d", port, port))
+			s := startVsftpdWith(t, p.server, folder(t), fmt.Sprintf("pasv_min_port=%d\npasv_max_port=%d", port, port), serverTLS{})
 			write(t, filepath.Join(s.root, "small"), smallText)
 			h := startHeaderReader(t, p, s.addr, port)
 			c := configure(t, p, h.addr)

@@ -17,7 +17,7 @@ import (
 // strict is a vsftpd that refuses data connections from and to any other address
 // than that of control, and makes its own from port 20 (as root).
 var strict = serverKind{name: "vsftpd", start: func(t *testing.T, addr netip.Addr, root string) *server {
-	return startVsftpdWith(t, addr, root, "pasv_promiscuous=NO\nport_promiscuous=NO\n")
+	return startVsftpdWith(t, addr, root, "pasv_promiscuous=NO\nport_promiscuous=NO\n", serverTLS{})
 }}
 
 // few are the capabilities of a service that needs no root.
