@@ -81,6 +81,13 @@ var bars = []bar{
 	{"start to greeting", "< 50 ms", func(r *results, _ plan) (string, bool) {
 		return figure(r.median(startMode, "ms", ours), " ms", "<", 50)
 	}},
+	times(bulkName(inFront, false), "CPU s/GB", modProxy, "≤", 0.65),
+	times(bulkName(inFront, true), "CPU s/GB", modProxy, "≤", 0.65),
+	times(bulkName(bothSides, false), "CPU s/GB", modProxy, "≤", 0.6),
+	times(bulkName(bothSides, true), "CPU s/GB", modProxy, "≤", 0.6),
+	times(loginName(usersTLS), "per second", direct, "≥", 0.5),
+	{"memory of an idle session: TLS in front", "≤ 60 KiB", memoryTLS(inFront)},
+	{"memory of an idle session: TLS on both sides", "≤ 60 KiB", memoryTLS(bothSides)},
 }
 
 // times is a bar in terms of a peer's figure.
@@ -146,18 +153,25 @@ func loginErrors(r *results, _ plan) (string, bool) {
 	return fmt.Sprintf("%.0f", total), total == 0
 }
 
-// memory is with the kernel's where that can be told.
 func memory(n int) func(*results, plan) (string, bool) {
+	return func(r *results, p plan) (string, bool) { return memoryFigure(r, idleName(min(n, p.most)), 22) }
+}
+
+func memoryTLS(way protection) func(*results, plan) (string, bool) {
 	return func(r *results, p plan) (string, bool) {
-		n := min(n, p.most)
-		got := r.median(idleName(n), "KiB each, kernel included", ours)
-		if math.IsNaN(got) {
-			got = r.median(idleName(n), "KiB each, PSS", ours)
-			text, _ := figure(got, " KiB (PSS alone)", "≤", 22)
-			return text, false
-		}
-		return figure(got, " KiB", "≤", 22)
+		return memoryFigure(r, idleNameTLS(min(p.idleTLS, p.most), way), 60)
 	}
+}
+
+// memoryFigure is with the kernel's memory where that can be told.
+func memoryFigure(r *results, mode string, most float64) (string, bool) {
+	got := r.median(mode, "KiB each, kernel included", ours)
+	if math.IsNaN(got) {
+		got = r.median(mode, "KiB each, PSS", ours)
+		text, _ := figure(got, " KiB (PSS alone)", "≤", most)
+		return text, false
+	}
+	return figure(got, " KiB", "≤", most)
 }
 
 func portsFigure(metric string, want float64) func(*results, plan) (string, bool) {

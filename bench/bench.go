@@ -31,6 +31,7 @@ type bench struct {
 
 	loop        *loop
 	payload     payload
+	cert        *certificate
 	stub        *stub
 	pinned      bool
 	cores       []int // that this process may use
@@ -38,7 +39,7 @@ type bench struct {
 
 	peers    []peer
 	versions map[string]string // by peer; why not, for those that are absent
-	absent   map[string]bool
+	absent   map[string]bool   // by peer, and by way for those that do not run with TLS
 	running  []*instance
 	started  int
 
@@ -89,10 +90,13 @@ func newBench(b *bench) (*bench, error) {
 	if b.payload, err = newPayload(); err != nil {
 		return nil, err
 	}
+	if b.cert, err = newCertificate(b.dir); err != nil {
+		return nil, err
+	}
 	// All ports are below the usual ephemeral range, and free.
 	for k := range 10 {
 		first := 22000 + (os.Getpid()+k)%10*1000
-		b.stub, err = newStub(b.loop, b.payload, [4]byte{127, 0, 0, 2}, first+stubPorts, first)
+		b.stub, err = newStub(b.loop, b.payload, b.cert, [4]byte{127, 0, 0, 2}, first+stubPorts, first)
 		if err == nil {
 			break
 		}
@@ -132,6 +136,7 @@ func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.log, format+"\n"
 // An instance is a peer that runs.
 type instance struct {
 	peer
+	way   protection
 	b     *bench
 	to    unix.SockaddrInet4
 	first int // passive ports
@@ -146,8 +151,11 @@ type instance struct {
 const starting = 30 * time.Second
 
 // start runs a peer with so many passive ports and waits until it greets.
-func (b *bench) start(p peer, ports int) (*instance, error) {
-	i := &instance{peer: p, b: b, first: b.stub.first, last: b.stub.first + ports - 1}
+func (b *bench) start(p peer, way protection, ports int) (*instance, error) {
+	i := &instance{peer: p, way: way, b: b, first: b.stub.first, last: b.stub.first + ports - 1}
+	if p.name == direct && way != inClear {
+		p.command = stubCommand
+	}
 	if p.command == nil {
 		i.to = unix.SockaddrInet4{Addr: b.stub.addr, Port: b.stub.port}
 		return i, nil
@@ -160,7 +168,7 @@ func (b *bench) start(p peer, ports int) (*instance, error) {
 	}
 	command, err := p.command(b, settings{
 		addr: dotted(i.to.Addr), port: i.to.Port, first: i.first, last: i.last, inside: b.stub.port + 100,
-		server: stubAddr, serverPort: b.stub.port,
+		server: stubAddr, serverPort: b.stub.port, way: way,
 	}, dir)
 	if err != nil {
 		return nil, err
@@ -199,6 +207,15 @@ func (b *bench) start(p peer, ports int) (*instance, error) {
 	return i, nil
 }
 
+// user is a client of the instance.
+func (i *instance) user(t *task) *user {
+	u := newUser(t, i.to, [4]byte{}, i.b.payload)
+	if i.way != inClear {
+		u.cert = i.b.cert
+	}
+	return u
+}
+
 func (i *instance) wait() {
 	i.cmd.Wait() // how it ends says nothing: it is killed
 	close(i.ended)
@@ -212,7 +229,7 @@ func (i *instance) greets() error {
 		var err error
 		done := false
 		t := l.spawn(func(t *task) {
-			u := newUser(t, i.to, [4]byte{}, i.b.payload)
+			u := i.user(t)
 			err = u.visit()
 			done = true
 		})

@@ -18,7 +18,7 @@ import (
 
 // The proxies of a benchmark are started by its own program.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "launch" || os.Args[1] == "relay") {
+	if len(os.Args) > 1 && (os.Args[1] == "launch" || os.Args[1] == "relay" || os.Args[1] == "stub") {
 		if err := run(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 var tiny = plan{
 	name: "tiny", rounds: 1, bulk: 4 << 20, window: 100 * time.Millisecond, noop: 50 * time.Millisecond,
-	small: []int{2}, active: []int{2}, logins: []int{2}, idle: []int{4, 8}, rest: 50 * time.Millisecond,
+	small: []int{2}, active: []int{2}, logins: []int{2}, idle: []int{4, 8}, idleTLS: 8, rest: 50 * time.Millisecond,
 	fair: 6, even: 100 * time.Millisecond, starts: 1, limit: 5 * time.Minute,
 }
 
@@ -113,6 +113,16 @@ func TestEveryMode(t *testing.T) {
 		{portsMode, "failed", ours, 0},
 		{fairName(6), "MB/s", ours, math.NaN()},
 		{startMode, "ms", ours, math.NaN()},
+		{bulkName(inFront, false), "MB/s", ours, math.NaN()},
+		{bulkName(inFront, false), "MB/s", direct, math.NaN()},
+		{bulkName(inFront, true), "MB/s", ours, math.NaN()},
+		{bulkName(bothSides, false), "CPU s/GB", ours, math.NaN()},
+		{bulkName(bothSides, true), "CPU s/GB", ours, math.NaN()},
+		{loginName(usersTLS), "per second", ours, math.NaN()},
+		{loginName(usersTLS), "per second", direct, math.NaN()},
+		{loginName(usersTLS), "errors", ours, 0},
+		{idleNameTLS(8, inFront), "KiB each, PSS", ours, math.NaN()},
+		{idleNameTLS(8, bothSides), "KiB each, PSS", ours, math.NaN()},
 	} {
 		got := b.results.median(want.mode, want.metric, want.peer)
 		if got != want.value && !(math.IsNaN(want.value) && got > 0) {

@@ -83,7 +83,7 @@ func (b *bench) drive(i *instance, users int, a act, window time.Duration) (*dri
 	tasks := make([]*task, 0, users)
 	for range users {
 		tasks = append(tasks, b.loop.spawn(func(t *task) {
-			u := newUser(t, i.to, [4]byte{}, b.payload)
+			u := i.user(t)
 			u.active = a.active
 			live(u)
 			u.close()
@@ -149,11 +149,11 @@ const gate = 16
 func (c *crowd) gather(i *instance, n int, from func(int) [4]byte) error {
 	start := len(c.users)
 	for k := range n {
-		addr := [4]byte{}
+		u := i.user(nil)
 		if from != nil {
-			addr = from(k)
+			u.from = from(k)
 		}
-		c.users = append(c.users, newUser(nil, i.to, addr, c.b.payload))
+		c.users = append(c.users, u)
 	}
 	return c.each(c.users[start:], (*user).login)
 }

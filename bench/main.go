@@ -118,6 +118,8 @@ func run(args []string) (err error) {
 			return launch(args[1:])
 		case "relay":
 			return relay(args[1:])
+		case "stub":
+			return serveStub(args[1:])
 		}
 	}
 	o, err := parse(args)

@@ -25,6 +25,7 @@ var modes = []mode{
 	{name: "ports", what: "ten passive ports", run: (*bench).ports, once: true},
 	{name: "fair", what: "many transfers at once", run: (*bench).fair, once: true},
 	{name: "start", what: "time from start to greeting", run: (*bench).startup, once: true},
+	{name: "tls", what: "transfers, logins and idle sessions with TLS", run: (*bench).tls, once: true},
 }
 
 // smallSize is a small transfer.
@@ -40,12 +41,12 @@ func (b *bench) label(format string, args ...any) string {
 }
 
 // instances runs each peer once for many measurements.
-func (b *bench) instances(want func(peer) bool) (all []*instance) {
+func (b *bench) instances(way protection, want func(peer) bool) (all []*instance) {
 	for _, p := range b.peers {
-		if b.absent[p.name] || !want(p) {
+		if b.isAbsent(p, way) || !want(p) {
 			continue
 		}
-		at := slices.IndexFunc(b.running, func(i *instance) bool { return i.name == p.name })
+		at := slices.IndexFunc(b.running, func(i *instance) bool { return i.name == p.name && i.way == way })
 		if at >= 0 {
 			select {
 			case <-b.running[at].ended:
@@ -56,10 +57,10 @@ func (b *bench) instances(want func(peer) bool) (all []*instance) {
 				continue
 			}
 		}
-		i, err := b.start(p, stubPorts)
+		i, err := b.start(p, way, stubPorts)
 		if err != nil {
 			b.problem("%v", err)
-			b.absent[p.name] = true
+			b.absent[p.name+way.String()] = true
 			b.versions[p.name] += " (does not run here)"
 			continue
 		}
@@ -68,11 +69,16 @@ func (b *bench) instances(want func(peer) bool) (all []*instance) {
 	return all
 }
 
+// isAbsent tells whether a peer cannot be measured.
+func (b *bench) isAbsent(p peer, way protection) bool {
+	return b.absent[p.name] || b.absent[p.name+way.String()]
+}
+
 // rounds measures all peers by turns, so that what the machine does meanwhile
 // happens to all of them.
-func (b *bench) rounds(mode string, want func(peer) bool, measure func(*instance) error) error {
+func (b *bench) rounds(mode string, way protection, want func(peer) bool, measure func(*instance) error) error {
 	for range b.plan.rounds {
-		for _, i := range b.instances(want) {
+		for _, i := range b.instances(way, want) {
 			if err := measure(i); err != nil {
 				b.problem("%s: %s: %v", mode, i.name, err)
 			}
@@ -98,7 +104,7 @@ func (b *bench) bulk() error {
 			name = b.label("upload")
 		}
 		b.say("%s", name)
-		err := b.rounds(name, everyone, func(i *instance) error { return b.bulkRound(name, i, up) })
+		err := b.rounds(name, inClear, everyone, func(i *instance) error { return b.bulkRound(name, i, up) })
 		if err != nil {
 			return err
 		}
@@ -110,11 +116,17 @@ func (b *bench) bulkRound(name string, i *instance, up bool) error {
 	size := b.plan.bulk
 	defer b.settle()
 	return b.once(patience, func(t *task) error {
-		u := newUser(t, i.to, [4]byte{}, b.payload)
+		u := i.user(t)
 		defer u.close()
 		if err := u.login(); err != nil {
 			return err
 		}
+		if i.way != inClear {
+			if err := u.protect(); err != nil {
+				return err
+			}
+		}
+		load := ownTime()
 		cpu, began := i.cpu(), time.Now()
 		move := u.download
 		if up {
@@ -124,6 +136,7 @@ func (b *bench) bulkRound(name string, i *instance, up bool) error {
 			return err
 		}
 		took := time.Since(began)
+		load = ownTime() - load
 		if err := u.quit(); err != nil {
 			return err
 		}
@@ -131,6 +144,9 @@ func (b *bench) bulkRound(name string, i *instance, up bool) error {
 		b.results.add(name, "MB/s", i.name, float64(size)/1e6/took.Seconds())
 		if i.group != nil {
 			b.results.add(name, "CPU s/GB", i.name, (i.cpu()-cpu).Seconds()/(float64(size)/1e9))
+		}
+		if i.way != inClear { // the load works, too: it must not be what limits
+			b.results.add(name, loadMetric, i.name, 100*load.Seconds()/took.Seconds())
 		}
 		return nil
 	})
@@ -158,7 +174,7 @@ func (b *bench) smallRounds(users int, active bool) error {
 		want = func(p peer) bool { return p.ftp }
 	}
 	b.say("%s", name)
-	return b.rounds(name, want, func(i *instance) error {
+	return b.rounds(name, inClear, want, func(i *instance) error {
 		d, err := b.drive(i, users, act{session: true, active: active, do: func(u *user) error { return u.download(smallSize) }}, b.plan.window)
 		if err != nil {
 			return err
@@ -172,7 +188,7 @@ func (b *bench) logins() error {
 	for _, n := range b.plan.logins {
 		name := b.label("logins, %d %s", n, plural("client", n))
 		b.say("%s", name)
-		err := b.rounds(name, everyone, func(i *instance) error {
+		err := b.rounds(name, inClear, everyone, func(i *instance) error {
 			d, err := b.drive(i, n, act{do: (*user).visit}, b.plan.window)
 			if err != nil {
 				return err
@@ -190,7 +206,7 @@ func (b *bench) logins() error {
 func (b *bench) noops() error {
 	name := b.label("NOOP")
 	b.say("%s", name)
-	return b.rounds(name, everyone, func(i *instance) error {
+	return b.rounds(name, inClear, everyone, func(i *instance) error {
 		d, err := b.drive(i, 1, act{session: true, do: (*user).noop}, b.plan.noop)
 		if err != nil {
 			return err

@@ -24,7 +24,7 @@ func (b *bench) idle() error {
 			continue
 		}
 		b.say("idle sessions: %s", p.name)
-		if err := b.idlePeer(p); err != nil {
+		if err := b.idlePeer(p, inClear, b.plan.idle, idleName); err != nil {
 			b.problem("idle sessions: %s: %v", p.name, err)
 		}
 		if b.interrupted.Load() {
@@ -34,8 +34,8 @@ func (b *bench) idle() error {
 	return nil
 }
 
-func (b *bench) idlePeer(p peer) error {
-	i, err := b.start(p, stubPorts)
+func (b *bench) idlePeer(p peer, way protection, counts []int, naming func(int) string) error {
+	i, err := b.start(p, way, stubPorts)
 	if err != nil {
 		return err
 	}
@@ -48,13 +48,13 @@ func (b *bench) idlePeer(p peer) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range b.plan.idle {
+	for _, n := range counts {
 		n = min(n, p.sessions, b.most())
 		more := n - len(c.users)
 		if more <= 0 {
 			break
 		}
-		name := idleName(n)
+		name := naming(n)
 		cpu := i.cpu()
 		if err := c.gather(i, more, nil); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (b *bench) ports() error {
 }
 
 func (b *bench) portsPeer(p peer) error {
-	i, err := b.start(p, 10)
+	i, err := b.start(p, inClear, 10)
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (b *bench) portsTwenty(i *instance, sum *tally) error {
 
 // fair runs many downloads at once and looks at the smallest share.
 func (b *bench) fair() error {
-	for _, i := range b.instances(func(p peer) bool { return b.essential(p) && p.sessions >= b.plan.fair }) {
+	for _, i := range b.instances(inClear, func(p peer) bool { return b.essential(p) && p.sessions >= b.plan.fair }) {
 		name := fairName(b.plan.fair)
 		b.say("%s: %s", name, i.name)
 		if err := b.fairPeer(name, i); err != nil {

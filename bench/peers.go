@@ -19,6 +19,8 @@ type peer struct {
 	blurb string // settings worth knowing
 	// ftp: it knows FTP, so it can follow PORT and has passive ports of its own.
 	ftp bool
+	// secures: it is measured with TLS, too.
+	secures bool
 	// sessions is the most that it is asked to hold in the tests of memory and
 	// of many transfers: a process for each is heavy.
 	sessions int
@@ -36,6 +38,7 @@ type settings struct {
 	inside      int // first of 100 ports for servers in active mode
 	server      string
 	serverPort  int
+	way         protection
 }
 
 // The names that the bars compare.
@@ -52,21 +55,21 @@ const (
 
 // peers are all of them, in the order of tables.
 var peers = []peer{
-	{name: direct, title: "direct", blurb: "no proxy", ftp: true, sessions: 1 << 20},
+	{name: direct, title: "direct", blurb: "no proxy; with TLS the server is a process of its own, on the proxy's core", ftp: true, secures: true, sessions: 1 << 20},
 	{name: floor, title: "bare Go relay", blurb: "port to port, knows no FTP; data by io.Copy (splice, pipes of 1 MiB), control by read and write",
 		sessions: 1 << 20, command: relayCommand, version: relayVersion},
 	{name: ours, title: "ftproxy", blurb: "defaults but for ports; logs to /dev/null; as an unprivileged user",
-		ftp: true, sessions: 1 << 20, command: ftproxyCommand(false), version: ftproxyVersion(false)},
+		ftp: true, secures: true, sessions: 1 << 20, command: ftproxyCommand(false), version: ftproxyVersion(false)},
 	{name: other, title: "ftproxy (other)", blurb: "the other binary, set as ftproxy",
-		ftp: true, sessions: 1 << 20, command: ftproxyCommand(true), version: ftproxyVersion(true)},
+		ftp: true, secures: true, sessions: 1 << 20, command: ftproxyCommand(true), version: ftproxyVersion(true)},
 	{name: haproxy, title: "HAProxy TCP", blurb: "mode tcp, data ports mapped one to one, no splicing, no log",
 		sessions: 1 << 20, command: haproxyCommand(false), version: haproxyVersion},
 	{name: spliced, title: "HAProxy TCP, splice", blurb: "the same with option splice-request and splice-response",
 		sessions: 5000, command: haproxyCommand(true), version: haproxyVersion},
 	{name: suse, title: "SuSE ftp-proxy", blurb: "standalone, ForkLimit and MaxClients raised, random ports",
 		ftp: true, sessions: 500, command: suseCommand, version: suseVersion},
-	{name: modProxy, title: "ProFTPD mod_proxy", blurb: "ProxyRole reverse, no TLS, no name look-ups, no logs",
-		ftp: true, sessions: 100, command: modProxyCommand, version: modProxyVersion},
+	{name: modProxy, title: "ProFTPD mod_proxy", blurb: "ProxyRole reverse, TLS where it is measured, no name look-ups, no logs",
+		ftp: true, secures: true, sessions: 100, command: modProxyCommand, version: modProxyVersion},
 }
 
 func relayCommand(b *bench, s settings, _ string) ([]string, error) {
@@ -75,6 +78,12 @@ func relayCommand(b *bench, s settings, _ string) ([]string, error) {
 }
 
 func relayVersion(*bench) (string, error) { return goVersion(), nil }
+
+// stubCommand is the stub in a process of its own: with TLS, direct connections
+// cost the server's core what they would cost the proxy's.
+func stubCommand(b *bench, s settings, _ string) ([]string, error) {
+	return []string{b.self, "stub", "-listen", s.addr, "-control", fmt.Sprint(s.port), "-first", fmt.Sprint(s.first), "-certificate", b.cert.file}, nil
+}
 
 // ftproxyLimits ask for as much as the machine has descriptors for.
 const ftproxyLimits = `[limits]
@@ -93,10 +102,33 @@ servers = "%s:%d"
 data_ports = "%d-%d"
 `
 
+// ftproxyTLS and ftproxyServerTLS are tables of ftproxyConfig's.
+const (
+	ftproxyTLS = `
+[frontend.bench.tls]
+mode = "optional"
+certificate = "%s"
+min_version = "1.3"
+`
+	ftproxyServerTLS = `
+[backend.stub.tls]
+mode = "explicit"
+ca = "%s"
+server_name = "bench"
+min_version = "1.3"
+`
+)
+
 func ftproxyCommand(against bool) func(*bench, settings, string) ([]string, error) {
 	return func(b *bench, s settings, dir string) ([]string, error) {
 		config := filepath.Join(dir, "config.toml")
 		text := fmt.Sprintf(ftproxyConfig, s.addr, s.port, s.first, min(s.last, s.first+99), s.server, s.serverPort, s.inside, s.inside+99)
+		if s.way != inClear {
+			text += fmt.Sprintf(ftproxyTLS, b.cert.file)
+		}
+		if s.way == bothSides {
+			text += fmt.Sprintf(ftproxyServerTLS, b.cert.file)
+		}
 		command := []string{b.binary(against), "serve", "-config", config}
 		if err := write(config, fmt.Sprintf(ftproxyLimits, b.most(), runningMost)+text); err != nil {
 			return nil, err
@@ -191,7 +223,7 @@ func suseVersion(b *bench) (string, error) {
 	return firstLine(b.unpacked("ftp-proxy", "usr/sbin/ftp-proxy"), "-V")
 }
 
-const modProxyConfig = `ModulePath %s
+const modProxyConfig = `%sModulePath %s
 LoadModule mod_proxy.c
 ServerName bench
 ServerType standalone
@@ -214,10 +246,26 @@ ScoreboardFile %s
 PidFile %s
 ProxyEngine on
 ProxyRole reverse
-ProxyTLSEngine off
+ProxyTLSEngine %s
 ProxyTables %s
 ProxyReverseServers ftp://%s:%d
 `
+
+// modProxyModules and modProxyTLS are what TLS adds. Go's choice of AES-128 is
+// everybody's; otherwise the server's own order would have AES-256 first.
+const (
+	modProxyModules = "ModulePath %s\nLoadModule mod_tls.c\n"
+	modProxyTLS     = `TLSEngine on
+TLSProtocol TLSv1.3
+TLSCipherSuite TLSv1.3 TLS_AES_128_GCM_SHA256
+TLSECCertificateFile %s
+TLSECCertificateKeyFile %s
+TLSOptions NoSessionReuseRequired
+TLSRenegotiate none
+ProxyTLSProtocol TLSv1.3
+ProxyTLSVerifyServer off
+`
+)
 
 func modProxyCommand(b *bench, s settings, dir string) ([]string, error) {
 	tables := filepath.Join(dir, "tables")
@@ -226,8 +274,16 @@ func modProxyCommand(b *bench, s settings, dir string) ([]string, error) {
 	}
 	config := filepath.Join(dir, "proftpd.conf")
 	module := filepath.Dir(b.unpacked("proftpd-mod-proxy", "usr/lib/proftpd/mod_proxy.so"))
-	text := fmt.Sprintf(modProxyConfig, module, s.addr, s.port, s.first, s.last,
-		filepath.Join(dir, "scoreboard"), filepath.Join(dir, "pid"), tables, s.server, s.serverPort)
+	modules, engine, protects := "", "off", ""
+	if s.way != inClear {
+		modules = fmt.Sprintf(modProxyModules, filepath.Dir(b.unpacked("proftpd-mod-crypto", "usr/lib/proftpd/mod_tls.so")))
+		protects = fmt.Sprintf(modProxyTLS, b.cert.file, b.cert.file)
+	}
+	if s.way == bothSides {
+		engine = "on"
+	}
+	text := fmt.Sprintf(modProxyConfig, modules, module, s.addr, s.port, s.first, s.last,
+		filepath.Join(dir, "scoreboard"), filepath.Join(dir, "pid"), engine, tables, s.server, s.serverPort) + protects
 	// The module needs this library and leaves it to mod_tls to load it, which
 	// would make a key at every login.
 	return []string{"env", "LD_PRELOAD=libssl.so.3",

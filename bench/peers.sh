@@ -18,6 +18,7 @@ peers() {
 	unpack ftp-proxy         usr/sbin/ftp-proxy # SuSE's
 	unpack proftpd-core      usr/sbin/proftpd
 	unpack proftpd-mod-proxy usr/lib/proftpd/mod_proxy.so
+	unpack proftpd-mod-crypto usr/lib/proftpd/mod_tls.so
 }
 
 say() { printf 'bench: %s\n' "$*" >&2; }
@@ -32,7 +33,7 @@ apt() {
 
 # libraries reports whether every library of a package's programs is there.
 libraries() {
-	! find "$1" -type f \( -path '*bin/*' -o -name 'mod_proxy.so' \) -exec ldd {} + 2>/dev/null | grep -q 'not found'
+	! find "$1" -type f \( -path '*bin/*' -o -name 'mod_proxy.so' -o -name 'mod_tls.so' \) -exec ldd {} + 2>/dev/null | grep -q 'not found'
 }
 
 # unpack puts a package's files below $cache/PACKAGE.

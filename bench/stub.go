@@ -20,6 +20,7 @@ import (
 type stub struct {
 	loop    *loop
 	payload payload
+	cert    *certificate // for users who want TLS
 	addr    [4]byte
 	port    int // control
 	first   int // data ports from here
@@ -34,8 +35,8 @@ type stub struct {
 const stubPorts = 200
 
 // newStub listens on addr: its control port, and the passive ports from first.
-func newStub(l *loop, p payload, addr [4]byte, port, first int) (*stub, error) {
-	s := &stub{loop: l, payload: p, addr: addr, port: port, first: first, control: -1}
+func newStub(l *loop, p payload, cert *certificate, addr [4]byte, port, first int) (*stub, error) {
+	s := &stub{loop: l, payload: p, cert: cert, addr: addr, port: port, first: first, control: -1}
 	for i := range stubPorts {
 		fd, err := listen(addr, first+i)
 		if err != nil {
@@ -103,10 +104,11 @@ func (s *stub) accept(t *task) {
 // A visit is one session at the stub.
 type visit struct {
 	control
-	stub   *stub
-	lent   int // index of the passive port on loan, or -1
-	active unix.SockaddrInet4
-	reply  []byte
+	stub    *stub
+	lent    int // index of the passive port on loan, or -1
+	active  unix.SockaddrInet4
+	private bool // PROT P: data connections have TLS
+	reply   []byte
 }
 
 func (s *stub) serve(t *task, fd int) {
@@ -143,7 +145,7 @@ func (v *visit) do(verb string, argument []byte) error {
 		return v.say("331 Password.\r\n")
 	case "PASS":
 		return v.say("230 Logged in.\r\n")
-	case "NOOP", "TYPE", "MODE", "STRU", "OPTS", "CLNT":
+	case "NOOP", "PBSZ", "TYPE", "MODE", "STRU", "OPTS", "CLNT":
 		return v.say("200 OK.\r\n")
 	case "SYST":
 		return v.say("215 UNIX Type: L8\r\n")
@@ -152,7 +154,17 @@ func (v *visit) do(verb string, argument []byte) error {
 	case "CWD":
 		return v.say("250 OK.\r\n")
 	case "FEAT":
-		return v.say("211-Features:\r\n EPSV\r\n EPRT\r\n211 End.\r\n")
+		return v.say("211-Features:\r\n EPSV\r\n EPRT\r\n AUTH TLS\r\n PBSZ\r\n PROT\r\n211 End.\r\n")
+	case "AUTH":
+		if err := v.say("234 Go on.\r\n"); err != nil {
+			return err
+		}
+		var err error
+		v.tls, err = v.shake(v.fd, v.stub.cert, true)
+		return err
+	case "PROT":
+		v.private = string(argument) == "P"
+		return v.say("200 OK.\r\n")
 	case "QUIT":
 		if err := v.say("221 Bye.\r\n"); err != nil {
 			return err
@@ -167,7 +179,7 @@ func (v *visit) do(verb string, argument []byte) error {
 		if err != nil {
 			return v.say("550 RETR wants a number of bytes.\r\n")
 		}
-		return v.transfer(func(fd int) error { return v.send(fd, size) })
+		return v.transfer(func(to stream) error { return v.send(to, size) })
 	case "STOR":
 		return v.transfer(v.receive)
 	}
@@ -230,7 +242,7 @@ func (v *visit) port(verb string, argument []byte) error {
 }
 
 // transfer opens the data connection, moves the data, and closes it.
-func (v *visit) transfer(move func(fd int) error) error {
+func (v *visit) transfer(move func(stream) error) error {
 	fd, err := v.open()
 	if errors.Is(err, errStopped) || errors.Is(err, io.EOF) {
 		return err
@@ -242,7 +254,11 @@ func (v *visit) transfer(move func(fd int) error) error {
 		v.stub.loop.drop(fd)
 		return err
 	}
-	err = move(fd)
+	if v.private {
+		err = v.protected(fd, move)
+	} else {
+		err = move(&plain{fd, v.stub.payload})
+	}
 	v.stub.loop.drop(fd)
 	switch {
 	case errors.Is(err, errStopped):
@@ -278,9 +294,22 @@ func (v *visit) open() (int, error) {
 	}
 }
 
-func (v *visit) send(fd int, n int64) error {
+// protected moves the data under TLS, with the stub as its server.
+func (v *visit) protected(fd int, move func(stream) error) error {
+	s, err := v.shake(fd, v.stub.cert, true)
+	if err != nil {
+		return err
+	}
+	if err := move(s); err != nil {
+		return err
+	}
+	_ = s.end(false) // mod_proxy, which has sent all, is gone by now.
+	return nil
+}
+
+func (v *visit) send(to stream, n int64) error {
 	for moved := int64(0); n > 0; {
-		sent, err := v.stub.payload.send(fd, n, v.t.loop.quantum)
+		sent, err := to.send(n, v.t.loop.quantum)
 		n -= sent
 		moved += sent
 		switch {
@@ -298,9 +327,9 @@ func (v *visit) send(fd int, n int64) error {
 	return nil
 }
 
-func (v *visit) receive(fd int) error {
+func (v *visit) receive(from stream) error {
 	for moved := int64(0); ; {
-		n, err := discard(fd, v.t.loop.quantum)
+		n, err := from.discard(v.t.loop.quantum)
 		moved += n
 		switch {
 		case err == io.EOF:

@@ -16,7 +16,9 @@ type user struct {
 	to      unix.SockaddrInet4
 	from    [4]byte // own address; zero is the kernel's choice
 	payload payload
-	active  bool // PORT instead of PASV
+	active  bool         // PORT instead of PASV
+	cert    *certificate // AUTH TLS before USER, with this one's servers; nil: in the clear
+	private bool         // PROT P: data connections have TLS
 
 	listener   int // in active mode, for the whole session
 	listenPort int
@@ -38,7 +40,7 @@ func newUser(t *task, to unix.SockaddrInet4, from [4]byte, p payload) *user {
 func (u *user) close() {
 	if u.fd >= 0 {
 		u.t.loop.drop(u.fd)
-		u.fd, u.r, u.w = -1, 0, 0
+		u.fd, u.r, u.w, u.tls = -1, 0, 0, nil
 	}
 	if u.listener >= 0 {
 		u.t.loop.drop(u.listener)
@@ -56,10 +58,27 @@ func (u *user) login() error {
 	if err := u.expect(220); err != nil {
 		return err
 	}
+	if u.cert != nil {
+		if err := u.command("AUTH TLS\r\n", 234); err != nil {
+			return err
+		}
+		if u.tls, err = u.shake(u.fd, u.cert, false); err != nil {
+			return err
+		}
+	}
 	if err := u.command("USER bench\r\n", 331); err != nil {
 		return err
 	}
 	return u.command("PASS bench\r\n", 230)
+}
+
+// protect has the data connections of a session with TLS have it, too.
+func (u *user) protect() error {
+	if err := u.command("PBSZ 0\r\n", 200); err != nil {
+		return err
+	}
+	u.private = true
+	return u.command("PROT P\r\n", 200)
 }
 
 // quit ends the session as RFC 959 has it.
@@ -221,7 +240,19 @@ func (u *user) move(data int, size int64, up bool) error {
 		left         = size
 		ended        bool // the data connection, in good order
 		begun, final bool // the replies
+		s            *secured
+		via          stream = &plain{data, u.payload}
 	)
+	if u.private {
+		var err error
+		if s, err = u.shake(data, u.cert, false); err != nil {
+			return err
+		}
+		via = s
+		if !up {
+			left -= s.carrier.came
+		}
+	}
 	for turn := int64(0); !ended || !final; {
 		var n int64
 		err := error(unix.EAGAIN)
@@ -229,15 +260,16 @@ func (u *user) move(data int, size int64, up bool) error {
 		case ended: // but its final reply is not there
 		case data < 0:
 			if data, err = u.t.accept(u.listener); err == nil {
+				via = &plain{data, u.payload}
 				continue
 			}
 			data = -1
 		case !up:
-			n, err = discard(data, u.t.loop.quantum)
+			n, err = via.discard(u.t.loop.quantum)
 		case left == 0:
 			err = io.EOF
 		case begun:
-			n, err = u.payload.send(data, left, u.t.loop.quantum)
+			n, err = via.send(left, u.t.loop.quantum)
 		}
 		left -= n
 		u.moved += n
@@ -248,8 +280,13 @@ func (u *user) move(data int, size int64, up bool) error {
 			err = u.t.pause()
 		case err == nil:
 		case err == io.EOF:
-			if left != 0 {
+			if left > 0 || left < 0 && s == nil { // TLS adds to the bytes that are there
 				return fmt.Errorf("%w: %d missing of %d", errShort, left, size)
+			}
+			if s != nil && up {
+				if err := s.end(true); err != nil {
+					return err
+				}
 			}
 			ended = true
 			u.t.loop.drop(data)

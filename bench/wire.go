@@ -15,6 +15,7 @@ import (
 type control struct {
 	t    *task
 	fd   int
+	tls  *secured // nil: in the clear
 	r, w int
 	buf  [512]byte
 }
@@ -35,7 +36,7 @@ func (c *control) line(wait bool) ([]byte, error) {
 		if c.w == len(c.buf) {
 			return nil, errLongLine
 		}
-		n, err := unix.Read(c.fd, c.buf[c.w:])
+		n, err := c.read(c.buf[c.w:])
 		switch {
 		case n > 0:
 			c.w += n
@@ -61,9 +62,25 @@ func (c *control) gone() bool {
 	return n == 0 && err == nil || err != nil && err != unix.EAGAIN && err != unix.EINTR
 }
 
+func (c *control) read(b []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.read(b)
+	}
+	return unix.Read(c.fd, b)
+}
+
 func (c *control) write(text []byte) error {
+	if c.tls != nil {
+		_, err := c.tls.Write(text)
+		return err
+	}
+	return c.put(c.fd, text)
+}
+
+// put writes bytes as they are to one of the task's descriptors.
+func (c *control) put(fd int, text []byte) error {
 	for len(text) > 0 {
-		n, err := unix.Write(c.fd, text)
+		n, err := unix.Write(fd, text)
 		switch {
 		case n > 0:
 			text = text[n:]
@@ -148,6 +165,23 @@ func (t *task) accept(listener int) (int, error) {
 	}
 	return fd, nil
 }
+
+// A stream is a data connection, in the clear or with TLS. Both methods return
+// EAGAIN when it takes or gives nothing now.
+type stream interface {
+	send(n int64, most int) (int64, error) // up to n bytes, and no more than most
+	discard(most int) (int64, error)       // io.EOF at the end
+}
+
+// A plain is a data connection in the clear.
+type plain struct {
+	fd      int
+	payload payload
+}
+
+func (p *plain) send(n int64, most int) (int64, error) { return p.payload.send(p.fd, n, most) }
+
+func (p *plain) discard(most int) (int64, error) { return discard(p.fd, most) }
 
 // discard takes up to most bytes off a connection without copying them. It returns 0 and
 // io.EOF at the end, and EAGAIN when there is nothing.
