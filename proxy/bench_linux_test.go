@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftptest"
 	"ftproxy/rewrite"
 )
 
@@ -20,14 +22,17 @@ import (
 
 // benchServer serves control connections with the verbs of the benchmarks, and
 // 1 KiB for each RETR.
-func benchServer(b testing.TB) netip.AddrPort {
+func benchServer(b testing.TB) netip.AddrPort { return benchServerTLS(b, nil) }
+
+// benchServerTLS is benchServer that knows AUTH TLS, but no data connections with it.
+func benchServerTLS(b testing.TB, asHost *tls.Config) netip.AddrPort {
 	control, data := listenOn(b, false), listenOn(b, false)
 	b.Cleanup(func() { control.Close(); data.Close() })
 	port := data.Addr().(*net.TCPAddr).AddrPort()
 	pasv := []byte(rewrite.FormatPASV(port) + "\r\n")
 	file := make([]byte, 1<<10)
 	serve := func(c net.Conn) {
-		defer c.Close()
+		defer func() { c.Close() }()
 		say := func(line string) { _, _ = io.WriteString(c, line) }
 		r := bufio.NewReaderSize(c, 64)
 		say("220 ready\r\n")
@@ -37,6 +42,12 @@ func benchServer(b testing.TB) netip.AddrPort {
 				return
 			}
 			switch string(line[:4]) {
+			case "AUTH":
+				say("234 go on\r\n")
+				c = tls.Server(c, asHost)
+				r.Reset(c)
+			case "PBSZ", "PROT":
+				say("200 ok\r\n")
 			case "USER":
 				say("331 who\r\n")
 			case "PASS":
@@ -79,6 +90,21 @@ func benchProxy(b *testing.B) string {
 	}).String()
 }
 
+// benchProxyTLS is benchProxy with TLS towards clients, and on both sides where the
+// server is to have it, too; and how clients speak it.
+func benchProxyTLS(b *testing.B, both bool) (addr string, asUser *tls.Config) {
+	c := ftptest.Certificate(b, "127.0.0.1")
+	addr = startHop(b, benchServerTLS(b, &tls.Config{Certificates: []tls.Certificate{c.Certificate}}), io.Discard, func(f *config.Frontend, inside *config.Backend) {
+		f.TLS = config.FrontendTLS{Mode: config.TLSRequired, Certificates: []config.KeyPair{{Certificate: c.File, Key: c.File}},
+			MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS13}
+		if both {
+			inside.TLS = config.BackendTLS{Mode: config.TLSExplicit, Data: config.DataPrivate, CA: c.File,
+				MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS13}
+		}
+	}).String()
+	return addr, &tls.Config{RootCAs: c.Pool, ServerName: "127.0.0.1"}
+}
+
 // A benchClient is a control connection.
 type benchClient struct {
 	b    *testing.B
@@ -112,6 +138,13 @@ func (c *benchClient) ask(command, code string) []byte {
 	return c.hear(code)
 }
 
+// protect says AUTH TLS and makes the handshake.
+func (c *benchClient) protect(asUser *tls.Config) {
+	c.ask("AUTH TLS\r\n", "234")
+	c.conn = tls.Client(c.conn, asUser)
+	c.r.Reset(c.conn)
+}
+
 func (c *benchClient) login() {
 	c.ask("USER anna\r\n", "331")
 	c.ask("PASS secret\r\n", "230")
@@ -125,6 +158,27 @@ func BenchmarkLogin(b *testing.B) {
 		c.login()
 		c.ask("QUIT\r\n", "221")
 		c.conn.Close()
+	}
+}
+
+// Both halves of the handshakes that are ours alone cannot be told apart from the
+// peers' here: what changes between commits is ours.
+func BenchmarkLoginTLS(b *testing.B) {
+	for _, at := range []struct {
+		name string
+		both bool
+	}{{"front", false}, {"both", true}} {
+		b.Run(at.name, func(b *testing.B) {
+			addr, asUser := benchProxyTLS(b, at.both)
+			b.ReportAllocs()
+			for b.Loop() {
+				c := benchDial(b, addr)
+				c.protect(asUser)
+				c.login()
+				c.ask("QUIT\r\n", "221")
+				c.conn.Close()
+			}
+		})
 	}
 }
 
