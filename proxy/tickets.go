@@ -57,15 +57,26 @@ func ticketOwner(ss *tls.SessionState) uint64 {
 	return 0
 }
 
+// shared is the configuration of all control connections that prove nothing.
+// crypto/tls lets its keys be set while others use it, to the same at worst.
+func (f *frontTLS) shared(keys [][32]byte) *tls.Config {
+	if newest := &keys[0]; f.keyed.Load() != newest {
+		f.config.SetSessionTicketKeys(keys)
+		f.keyed.Store(newest)
+	}
+	return f.config
+}
+
 // controlTLS is the configuration of a client's control connection. Where data
 // connections must prove whose they are, its tickets are the session's, and it is
 // never resumed itself: under TLS 1.2 it would then have no ticket of its own.
 func (s *session) controlTLS() *tls.Config {
-	c := s.fe.tls.config.Clone()
-	c.SetSessionTicketKeys(s.p.tickets.all())
+	keys := s.p.tickets.all()
 	if !s.fe.tls.requireReuse {
-		return c
+		return s.fe.tls.shared(keys)
 	}
+	c := s.fe.tls.config.Clone()
+	c.SetSessionTicketKeys(keys)
 	id := s.id
 	c.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
 		ss.Extra = append(ss.Extra, ticketEntry(id))
@@ -81,11 +92,10 @@ func (s *session) controlTLS() *tls.Config {
 // uploads and never reads would leave them unread, and its close become a reset
 // that cuts the tail.
 func (s *session) dataConfig() (c *tls.Config, owner *uint64) {
-	c, owner = s.fe.tls.config.Clone(), new(uint64)
 	if !s.fe.tls.requireReuse {
-		c.SessionTicketsDisabled = true
-		return c, owner
+		return s.fe.tls.ticketless, new(uint64)
 	}
+	c, owner = s.fe.tls.config.Clone(), new(uint64)
 	c.SetSessionTicketKeys(s.p.tickets.all())
 	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 		ss, err := c.DecryptTicket(ticket, cs)

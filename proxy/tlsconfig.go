@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"slices"
+	"sync/atomic"
 
 	"ftproxy/config"
 	"ftproxy/internal/certs"
@@ -13,8 +14,10 @@ import (
 // A frontTLS is how a frontend protects its clients; nil is not at all.
 type frontTLS struct {
 	mode         config.TLSMode
-	config       *tls.Config // but for what is a session's own
-	files        []string    // of its certificates
+	config       *tls.Config              // but for what is a session's own
+	ticketless   *tls.Config              // the same without tickets
+	keyed        atomic.Pointer[[32]byte] // the newest key that config was given for tickets
+	files        []string                 // of its certificates
 	requireData  bool
 	requireReuse bool
 	strictEOF    bool
@@ -81,6 +84,8 @@ func newFrontTLS(f *config.Frontend) (*frontTLS, error) {
 			front.config.ClientAuth = tls.VerifyClientCertIfGiven
 		}
 	}
+	front.ticketless = front.config.Clone()
+	front.ticketless.SessionTicketsDisabled = true
 	return front, errors.Join(failed...)
 }
 
