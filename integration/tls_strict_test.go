@@ -90,8 +90,10 @@ func refusesStrangers(t *testing.T, p place, s *server, ca *x509.CertPool) {
 	}
 	defer d.Close()
 	err = r.begin(d, "RETR secret")
-	if err == nil { // vsftpd lets a connection that it refuses stand, so only its reply tells.
-		_ = d.conn.(*tls.Conn).Handshake()
+	if err == nil {
+		if err := d.conn.(*tls.Conn).Handshake(); err == nil {
+			_ = d.conn.(*tls.Conn).CloseWrite() // vsftpd waits for it before it answers.
+		}
 		err = r.done("RETR secret")
 	}
 	if refused := (*refusal)(nil); !errors.As(err, &refused) {
