@@ -169,19 +169,6 @@ func TestConnectionsThatNameTheirOwner(t *testing.T) {
 			}
 			leases = append(leases, t.must(r))
 		}
-		var told []error
-		refused := ask(one, alice, 9)
-		refused.ByOwner, refused.Through = true, []netip.Prefix{alice}
-		refused.Refused = func(err error) { told = append(told, err) }
-		refused.Identify = func(net.Conn) (net.Conn, Identity, error) { return nil, Identity{Peer: alice.Addr()}, errors.New("no") }
-		l := t.must(refused)
-		leases[0].port.leases[0], leases[0].port.leases[3] = l, leases[0] // The first one identifies.
-		t.mustDial(alice, l)
-		synctest.Wait()
-		if len(told) != 1 {
-			t.Errorf("told %v, want one refusal", told)
-		}
-		l.Close()
 		for _, thief := range []uint64{0, 4} {
 			owners <- thief
 			if c := t.mustDial(alice, leases[0]); c.closes() != 1 {
@@ -213,5 +200,84 @@ func TestOwnersAndAddressesDoNotShare(t *testing.T) {
 		if l, err := t.pool.Lease(ctx, b); !errors.Is(err, ErrFull) {
 			t.Errorf("Lease = %v, %v; want ErrFull", l, err)
 		}
+	})
+}
+
+// A connection that is refused is told of to the lease that it must have been for;
+// where it may have been for several, to nobody.
+func TestRefusedConnections(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		told := make(map[uint64]int)
+		request := func(owner uint64) Request {
+			r := ask(one, alice, owner)
+			r.ByOwner, r.Through = true, []netip.Prefix{alice}
+			r.Refused = func(error) { told[owner]++ }
+			r.Identify = func(net.Conn) (net.Conn, Identity, error) { return nil, Identity{Peer: alice.Addr()}, errors.New("no") }
+			return r
+		}
+		a := t.must(request(1))
+		t.mustDial(alice, a)
+		synctest.Wait()
+		b := t.must(request(2))
+		t.mustDial(alice, a)
+		synctest.Wait()
+		if told[1] != 1 || told[2] != 0 {
+			t.Errorf("told %v, want the first alone, and once", told)
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
+// What is being identified is bounded, and ends with the last lease that waits.
+func TestManyUnknownConnections(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		r := ask(one, alice, 1)
+		r.Through = []netip.Prefix{alice}
+		r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
+			for conn.(*fakeConn).closes() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			return nil, Identity{}, net.ErrClosed
+		}
+		l := t.must(r)
+		if l.Approached() {
+			t.Error("approached by nobody")
+		}
+		var all []*fakeConn
+		for range maxUnknown + 5 {
+			all = append(all, t.mustDial(alice, l))
+		}
+		closed := func() (n int) {
+			for _, c := range all {
+				n += c.closes()
+			}
+			return n
+		}
+		if n := closed(); n != 5 || !l.Approached() {
+			t.Errorf("%d are refused, approached: %v", n, l.Approached())
+		}
+		l.Close()
+		synctest.Wait()
+		if n := closed(); n != len(all) || l.Approached() {
+			t.Errorf("%d of %d are closed behind the lease, approached: %v", n, len(all), l.Approached())
+		}
+	})
+}
+
+// Leases whose connections are identified in different ways never share a port.
+func TestNotAlike(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		peers := make(chan netip.Addr, 1)
+		a, b := ask(one, alice, 1), ask(one, bob, 2)
+		a.Identify, a.Through, a.Alike = by(peers), []netip.Prefix{proxy}, "TLS"
+		b.Identify, b.Through, b.Alike = by(peers), []netip.Prefix{proxy}, "clear"
+		la := t.must(a)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if l, err := t.pool.Lease(ctx, b); !errors.Is(err, ErrFull) {
+			t.Errorf("Lease = %v, %v; want ErrFull", l, err)
+		}
+		la.Close()
 	})
 }

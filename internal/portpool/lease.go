@@ -80,6 +80,21 @@ func (l *Lease) Close() error {
 	return nil
 }
 
+// Approached tells whether a connection that may be the lease's is being identified.
+func (l *Lease) Approached() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	if l.state != pending {
+		return false
+	}
+	for conn, o := range l.pool.unknown {
+		if o == l.port.open && l.request.trusts(peerOf(conn)) {
+			return true
+		}
+	}
+	return false
+}
+
 // deliver hands the peer's connection to the lease.
 func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
 	l.conn, l.state = conn, delivered

@@ -16,13 +16,19 @@ const (
 	maxAcceptPause = time.Second
 )
 
+// maxUnknown bounds how many connections are being identified at a time for each
+// lease that waits: they cost a descriptor each, before anybody knows whose they are.
+const maxUnknown = 16
+
 // A listening is an open listener and its accept loop.
 type listening struct {
-	port   *port
-	ln     net.Listener
-	hold   bool          // it was opened for a lease with Hold
-	closed bool          // guarded by the pool's mutex
-	quit   chan struct{} // closed with it, for a loop that pauses
+	port *port
+	ln   net.Listener
+	hold bool // it was opened for a lease with Hold
+	// unknown is how many connections are being identified.
+	unknown int
+	closed  bool          // guarded by the pool's mutex
+	quit    chan struct{} // closed with it, for a loop that pauses
 }
 
 // openPort begins to listen for a request, which others may join.
@@ -51,6 +57,12 @@ func (p *Pool) closeIdle(pt *port) {
 	pt.open.closed = true
 	close(pt.open.quit)
 	pt.open.ln.Close()
+	for conn, o := range p.unknown { // Nobody waits for them any more.
+		if o == pt.open {
+			delete(p.unknown, conn)
+			refuse(conn)
+		}
+	}
 	pt.open = nil
 }
 
@@ -112,7 +124,14 @@ func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
 	open = !o.closed
 	lease, identify := o.leaseFor(peer), o.identifier(peer)
 	if lease == nil && identify != nil {
-		p.unknown[conn] = struct{}{}
+		if o.unknown >= maxUnknown*o.pending() {
+			p.events.Stranger(o.port.addr, peer, o.hold)
+			p.mu.Unlock()
+			refuse(conn)
+			return open
+		}
+		p.unknown[conn] = o
+		o.unknown++
 		p.running.Add(1)
 		p.mu.Unlock()
 		p.spawn(func() { p.identify(o, conn, identify) })
@@ -133,14 +152,17 @@ func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (ne
 	known, who, err := identify(conn)
 	who.Peer = who.Peer.Unmap().WithZone("")
 	p.mu.Lock()
-	_, ours := p.unknown[conn] // Otherwise Close was faster.
-	delete(p.unknown, conn)
+	_, ours := p.unknown[conn] // Otherwise it was refused meanwhile.
+	if ours {
+		delete(p.unknown, conn)
+		o.unknown--
+	}
 	var lease *Lease
 	if err == nil && ours {
 		lease = o.leaseThrough(through, who)
 		p.hand(o, lease, known, who.Peer)
 	}
-	if err != nil {
+	if err != nil && ours {
 		o.tellRefused(through, who.Peer, err)
 	}
 	p.mu.Unlock()
@@ -186,16 +208,31 @@ func (o *listening) leaseThrough(through netip.Addr, who Identity) *Lease {
 	})
 }
 
-// tellRefused tells those for whom a connection of a peer may have been.
+// tellRefused tells the one for whom a connection of a peer must have been. Where
+// there are several, one whose client is at fault must not cost the others theirs.
 func (o *listening) tellRefused(through, peer netip.Addr, why error) {
 	if o.closed {
 		return
 	}
+	var candidates []*Lease
 	for _, l := range o.port.leases {
-		if r := &l.request; l.state == pending && r.Refused != nil && r.trusts(through) && r.admits(peer) {
-			r.Refused(why)
+		if l.state == pending && l.request.trusts(through) && l.request.admits(peer) {
+			candidates = append(candidates, l)
 		}
 	}
+	if len(candidates) == 1 && candidates[0].request.Refused != nil {
+		candidates[0].request.Refused(why)
+	}
+}
+
+// pending is how many leases wait for a connection here.
+func (o *listening) pending() (n int) {
+	for _, l := range o.port.leases {
+		if l.state == pending {
+			n++
+		}
+	}
+	return n
 }
 
 // identifier is how a connection is identified: as by a lease that trusts where it
@@ -236,6 +273,9 @@ func peerOf(conn net.Conn) netip.Addr {
 // refuse closes a stranger's connection with a reset, so that it is not taken
 // for the end of an empty file, and leaves no TIME_WAIT behind.
 func refuse(conn net.Conn) {
+	if c, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS would say goodbye.
+		refuse(c.NetConn())
+	}
 	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
 		c.SetLinger(0)
 	}

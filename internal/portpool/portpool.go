@@ -137,8 +137,13 @@ type Request struct {
 	// leases of the same port and peer can be told apart; two such leases of
 	// different owners may be pending at once.
 	ByOwner bool
-	// Refused is told why Identify has refused a connection of the peer, which may
-	// have been meant for this lease. It is called with the pool locked. nil: nobody.
+	// Alike says how Identify works. Requests that trust the same and are not alike
+	// never share a port, because a connection there is identified before anybody
+	// knows for whom it is. It must be comparable.
+	Alike any
+	// Refused is told why Identify has refused a connection of the peer that can
+	// only have been meant for this lease. It is called with the pool locked. nil:
+	// nobody.
 	Refused func(error)
 	// Hold keeps the key lent until the lease is closed, and takes the port
 	// that this peer used least recently: for servers that dial from a fixed
@@ -183,10 +188,20 @@ func (r *Request) admits(addr netip.Addr) bool {
 
 // overlaps tells whether a connection may belong to both.
 func (r *Request) overlaps(o *Request) bool {
+	if r.Alike != o.Alike && r.sharesTrust(o) {
+		return true
+	}
 	if r.ByOwner && o.ByOwner && r.Owner != o.Owner {
 		return false
 	}
 	return o.meets(r.Peer) || slices.ContainsFunc(r.Others, o.meets)
+}
+
+// sharesTrust tells whether a connection may be identified for either.
+func (r *Request) sharesTrust(o *Request) bool {
+	return r.Identify != nil && o.Identify != nil && slices.ContainsFunc(r.Through, func(p netip.Prefix) bool {
+		return slices.ContainsFunc(o.Through, p.Overlaps)
+	})
 }
 
 func (r *Request) meets(p netip.Prefix) bool {
@@ -218,7 +233,7 @@ type Pool struct {
 	busy        []busyPort               // in the order in which they end
 	owned       map[uint64][]*quarantine // by owner, the oldest first
 	untaken     map[*Lease]struct{}      // those whose connection waits for Accept
-	unknown     map[net.Conn]struct{}    // connections that are being identified
+	unknown     map[net.Conn]*listening  // connections that are being identified, and where they came
 	clock       uint64                   // counts the ends of leases with Hold
 	alarm       *alarm                   // nil unless somebody waits for a time
 }
@@ -250,7 +265,7 @@ func New(listen Listen, events Events, spawn Spawn) *Pool {
 		ports:   make(map[netip.AddrPort]*port),
 		owned:   make(map[uint64][]*quarantine),
 		untaken: make(map[*Lease]struct{}),
-		unknown: make(map[net.Conn]struct{}),
+		unknown: make(map[net.Conn]*listening),
 	}
 }
 
