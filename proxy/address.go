@@ -75,10 +75,16 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Others: s.fe.foreign,
 		Owner:  s.id,
 	}
-	if s.identifies() {
-		r.Identify, r.Through = s.identifyData, s.fe.trustedProxies
+	i := s.identifier()
+	if i == nil {
+		return r
 	}
-	if s.fe.tls.reuses() && s.protects() {
+	r.Identify, r.Alike, r.Through = i.identify, i.alike(), s.fe.trustedProxies
+	if !s.fe.dataProxyProtocol {
+		r.Through = append([]netip.Prefix{r.Peer}, s.fe.foreign...)
+		r.MostUnknown = maxUnknown // Proxies are trusted not to be many.
+	}
+	if i.front != nil {
 		refused := make(chan error, 1)
 		st.refused = refused
 		r.ByOwner, r.Refused = true, func(err error) {
@@ -87,9 +93,6 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 			default:
 			}
 		}
-	}
-	if !s.fe.dataProxyProtocol {
-		r.Through = append([]netip.Prefix{r.Peer}, s.fe.foreign...)
 	}
 	return r
 }

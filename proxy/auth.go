@@ -35,11 +35,13 @@ type security struct {
 
 // beforeAUTH are the verbs that a client may say in the clear and then AUTH. Others
 // may leave something with the server that somebody on the path has said, and that
-// would count behind AUTH, which is to begin anew (RFC 4217 §4).
+// would count behind AUTH, which is to begin anew (RFC 4217 §4). Of these OPTS, CLNT,
+// CSID and LANG do so, but choose no more than the letters of names and replies, and
+// lftp says them before AUTH.
 var beforeAUTH = map[string]bool{
 	"AUTH": true, "PBSZ": true, "PROT": true, "CCC": true, "ADAT": true, "MIC": true, "CONF": true, "ENC": true,
 	"FEAT": true, "HELP": true, "NOOP": true, "SYST": true, "STAT": true, "QUIT": true, "ABOR": true,
-	"OPTS": true, "CLNT": true, "CSID": true, "LANG": true, "HOST": true,
+	"OPTS": true, "CLNT": true, "CSID": true, "LANG": true,
 }
 
 // upgraded is a control connection whose handshake is over, or why it failed.
@@ -184,7 +186,14 @@ func (s *session) doPROT(q *queued) error {
 		s.dropData() // It was agreed on at the other level.
 	}
 	s.security.level = level[0]
-	s.say(200, "Protection level set to "+level+".")
+	if s.stage == loggedIn && s.security.serverLevel != s.serverWants() {
+		return s.sendLevel(&exchange{owed: true}) // Then the client is answered.
+	}
+	return s.answerPROT()
+}
+
+func (s *session) answerPROT() error {
+	s.say(200, "Protection level set to "+string(s.security.level)+".")
 	return nil
 }
 
@@ -221,7 +230,10 @@ func (s *session) mayTransfer() error {
 func (s *session) features() []string {
 	own := []string{"EPRT", "EPSV"}
 	if s.fe.tls != nil {
-		own = append(own, "AUTH TLS", "PBSZ", "PROT")
+		if !s.fe.tls.implicit() {
+			own = append(own, "AUTH TLS")
+		}
+		own = append(own, "PBSZ", "PROT")
 	}
 	return own
 }

@@ -103,11 +103,13 @@ func (p *Process) tellCertificates(rt *Runtime) {
 		all = append(all, metrics.Certificate{Frontend: c.frontend, Name: c.name(), NotAfter: c.leaf.NotAfter})
 	}
 	p.metrics.Certificates(all)
+	unverified := make(map[string]bool)
 	for _, fe := range rt.frontends {
 		if b := fe.backend; b.tls != nil {
-			p.metrics.Unverified(b.name, b.tls.config.InsecureSkipVerify)
+			unverified[b.name] = b.tls.config.InsecureSkipVerify
 		}
 	}
+	p.metrics.Unverified(unverified)
 	if p.expiry != nil {
 		p.expiry.Stop()
 		p.expiry = nil

@@ -122,7 +122,11 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 	s.pop(l.Code)
 	s.midway = ftp.Class(l.Code) == 3 && (ex.verb == "RNFR" || ex.verb == "REST")
 	if ex.row.noted != nil {
+		was := s.stage
 		ex.row.noted(s, ex, l.Code)
+		if was != loggedIn && s.stage == loggedIn && s.security.serverLevel != s.serverWants() {
+			return s.sendLevel(&exchange{}) // Here nothing of the client's can be in its way (H33).
+		}
 	}
 	if ex.verb == "QUIT" && ftp.Class(l.Code) == 2 {
 		return &ending{reason: endQuit}
@@ -147,6 +151,9 @@ func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
 // onPreliminary takes a line of a 1xx reply. It ends no command; the first one
 // to a transfer says that the server accepted it.
 func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
+	if ex.row.class == "" && ex.transfer == nil && s.data != nil && s.mayTransfer() != nil {
+		s.dropData() // As for a verb that is known, which is refused.
+	}
 	if ex.row.class == "" && ex.transfer == nil && s.data != nil {
 		// A verb that we do not know moves data, too: as LIST does, since
 		// no known verb that is not in the table uploads.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"ftproxy/internal/splice"
@@ -71,7 +73,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 		select {
 		case o := <-outcomes:
 			missing--
-			if o.err != nil && o.side == serverSide && accepted == nil && t.mayBeEmpty() {
+			if o.err != nil && o.side == serverSide && accepted == nil && t.mayBeEmpty() && t.nobodyThere(o.err) {
 				return empty()
 			}
 			if o.err != nil && t.ctx.Err() != nil { // The leg was only given up.
@@ -96,12 +98,16 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			r.began = time.Now()
 			limit = time.NewTimer(t.timeouts.DataConnect)
 			defer limit.Stop()
+			if mistake != nil {
+				right = time.NewTimer(t.timeouts.Linger)
+				defer right.Stop()
+			}
 			if conn := conns[serverSide]; conn != nil {
 				probe = t.probe(conn)
 			}
 		case mistake = <-t.mistaken:
 			// It may have been another's, and the right one be on its way.
-			if right == nil && conns[clientSide] == nil {
+			if right == nil && accepted == nil {
 				right = time.NewTimer(t.timeouts.Linger)
 				defer right.Stop()
 			}
@@ -125,7 +131,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			return fail(at, fmt.Errorf("%s leg: %w", at, errDataConnect))
 		case <-fires(grace):
 			switch grace = nil; {
-			case conns[serverSide] != nil:
+			case conns[serverSide] != nil || t.serverHere.Load():
 			case t.direction == download:
 				return empty()
 			default: // Nothing can have carried the upload.
@@ -143,6 +149,12 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 // mayBeEmpty tells whether the server may have made no data connection, though
 // it speaks of success: it never said that it opens one, and sends nothing.
 func (t *transfer) mayBeEmpty() bool { return t.unannounced && t.direction == download }
+
+// nobodyThere tells whether a server's leg failed because the server has made
+// nothing of it: its kernel took the connection, but it never spoke TLS there.
+func (t *transfer) nobodyThere(err error) bool {
+	return !t.serverHere.Load() || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // probe looks whether anything comes from the server, where nothing may. Its
 // kernel may have taken our connection and reset it when nobody accepted it

@@ -170,6 +170,12 @@ func (p *peer[T]) write(b []byte) error {
 	p.limitWrite()
 	_, err := p.conn.Write(b)
 	p.broken = err != nil
+	if _, secured := p.conn.(*tls.Conn); secured && err == nil && !p.cuts.made() {
+		// TLS writes by itself, too, to answer a KeyUpdate (RFC 8446 §4.6.3): a
+		// deadline that has passed would break the stream.
+		p.until = time.Time{}
+		_ = p.conn.SetWriteDeadline(p.until)
+	}
 	return err
 }
 

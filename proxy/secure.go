@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
-	"ftproxy/internal/portpool"
 	"ftproxy/internal/splice"
 )
 
@@ -35,14 +33,15 @@ func (s *session) clientProtection() *protection {
 	if !s.protects() {
 		return nil
 	}
-	p := &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: s.fe.tls.strictEOF}
+	front, keys := s.fe.tls, s.p.tickets.all()
+	p := &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: front.strictEOF}
 	var owner *uint64
 	p.shake = func(conn net.Conn) *tls.Conn {
 		var c *tls.Config
-		c, owner = s.dataConfig()
+		c, owner = front.dataConfig(keys)
 		return tls.Server(splice.Batch(prompt(conn)), c)
 	}
-	reuses, id, certified := s.fe.tls.requireReuse, s.id, s.security.certified
+	reuses, id, certified := front.requireReuse, s.id, s.security.certified
 	p.check = func(conn *tls.Conn) error {
 		cs := conn.ConnectionState()
 		switch {
@@ -77,6 +76,8 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 	}
 	if at == clientSide {
 		t.clientHere.Store(true)
+	} else {
+		t.serverHere.Store(true)
 	}
 	secured, done := conn.(*tls.Conn)
 	if !done {
@@ -117,66 +118,4 @@ func (t *transfer) limitHandshake(ctx context.Context, cancel context.CancelCaus
 		cancel(errNoHandshake)
 	case <-ctx.Done():
 	}
-}
-
-// identifies tells whether the client's data connections have to tell whose they are.
-func (s *session) identifies() bool {
-	return s.fe.dataProxyProtocol || s.fe.tls.reuses() && s.protects()
-}
-
-// identifyData tells whose data connection has arrived at a port of a session: by
-// its PROXY header, and where it must resume a TLS session, by that.
-func (s *session) identifyData(conn net.Conn) (net.Conn, portpool.Identity, error) {
-	from := direct(conn)
-	if s.fe.dataProxyProtocol {
-		var err error
-		if from, err = s.fe.identify(s.p.cut, conn, s.rt.timeouts.ProxyHeader); err == nil && !from.proxy.IsValid() {
-			err = errHeaderLocal
-		}
-		if err != nil {
-			s.p.refuseHeader(conn, s.fe, "data", err)
-			return nil, portpool.Identity{}, err
-		}
-		conn = proxiedConn{conn, net.TCPAddrFromAddrPort(from.client)}
-	}
-	who := portpool.Identity{Peer: from.client.Addr()}
-	if !s.fe.tls.reuses() || !s.protects() {
-		return conn, who, nil
-	}
-	secured, owner, err := s.identifyTLS(conn)
-	if err != nil {
-		s.p.refuseReuse(s.fe, from.client, err)
-		return nil, who, err
-	}
-	who.Owner = owner
-	return secured, who, nil
-}
-
-// identifyTLS makes the handshake of a data connection that has to resume the TLS
-// session of some control connection, and tells whose. The client may begin it
-// only after the 150 that the server sends meanwhile.
-func (s *session) identifyTLS(conn net.Conn) (*tls.Conn, uint64, error) {
-	_ = conn.SetReadDeadline(time.Now().Add(s.rt.timeouts.DataConnect))
-	if err := peek(bare(conn)); err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", errNoHandshake, err)
-	}
-	_ = conn.SetReadDeadline(time.Time{})
-	ctx, cancel := context.WithTimeoutCause(s.p.cut, s.rt.timeouts.TLSHandshake, errNoHandshake)
-	defer cancel()
-	c, owner := s.dataConfig()
-	secured := tls.Server(splice.Batch(prompt(conn)), c)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, 0, fmt.Errorf("TLS handshake: %w", err)
-	}
-	settle(secured)
-	if !secured.ConnectionState().DidResume || *owner == 0 {
-		return nil, 0, errNotReused
-	}
-	return secured, *owner, nil
-}
-
-// refuseReuse counts and logs a data connection that does not prove whose it is.
-func (p *Process) refuseReuse(fe *frontend, client netip.AddrPort, err error) {
-	p.metrics.DataReuseRefused(fe.name)
-	p.log.Warn().Err(err).Str("frontend", fe.name).Stringer("client", client).Msg("data connection without its TLS session refused")
 }

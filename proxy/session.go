@@ -95,6 +95,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 		began:      time.Now(),
 	}
 	s.log = sessionLog{s}
+	s.security.level = 'C'
 	s.bandwidth = p.bandwidthOf(fe, s.log)
 	s.timers.init()
 	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, &p.cuts, &s.pumps)

@@ -91,12 +91,12 @@ func (s *session) controlTLS() *tls.Config {
 // that is of no interest it takes and gives no tickets: a TLS 1.3 client that
 // uploads and never reads would leave them unread, and its close become a reset
 // that cuts the tail.
-func (s *session) dataConfig() (c *tls.Config, owner *uint64) {
-	if !s.fe.tls.requireReuse {
-		return s.fe.tls.ticketless, new(uint64)
+func (f *frontTLS) dataConfig(keys [][32]byte) (c *tls.Config, owner *uint64) {
+	if !f.requireReuse {
+		return f.ticketless, new(uint64)
 	}
-	c, owner = s.fe.tls.config.Clone(), new(uint64)
-	c.SetSessionTicketKeys(s.p.tickets.all())
+	c, owner = f.config.Clone(), new(uint64)
+	c.SetSessionTicketKeys(keys)
 	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 		ss, err := c.DecryptTicket(ticket, cs)
 		if ss != nil {

@@ -107,7 +107,7 @@ func (s *session) expire(id timerID) error {
 	case timerBarrier:
 		return s.barrier()
 	case timerUnused:
-		if !s.data.clientHere.Load() { // A client that is here may take its time.
+		if !s.data.clientHere.Load() && !s.data.approached() { // A client that is here may take its time.
 			s.log.Debug().Msg("data connection not used in time")
 			s.dropData()
 		}

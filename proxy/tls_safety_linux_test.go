@@ -82,7 +82,7 @@ func TestAUTH(t *testing.T) {
 	// What the server remembers of before would count behind AUTH.
 	t.Run("after more than is harmless", func(t *testing.T) {
 		t.Parallel()
-		for _, command := range []string{"TYPE I", "REST 100", "XYZ"} {
+		for _, command := range []string{"TYPE I", "REST 100", "XYZ", "HOST other.example.com"} {
 			s := enact(t, straight("passive"), optional)
 			s.greet(config.TLSOptional, config.TLSOff)
 			s.client.hear("220")
@@ -129,7 +129,7 @@ func TestRequired(t *testing.T) {
 	})
 	s.greet(config.TLSRequired, config.TLSOff)
 	s.client.hear("220")
-	for _, command := range []string{"USER anna", "PASS secret", "ACCT x", "REIN", "CWD /", "XYZ"} {
+	for _, command := range []string{"USER anna", "PASS secret", "ACCT x", "REIN", "CWD /", "XYZ", "HOST ftp.example.com"} {
 		s.client.say(command)
 		s.client.hear("530 Use AUTH TLS first.")
 	}
@@ -228,12 +228,25 @@ func TestServerRefusesTLS(t *testing.T) {
 		s.server.say("530 log in")
 		s.client.hear("220")
 		s.logIn()
+		s.server.hear("PBSZ 0")
+		s.server.say("534 no")
 		for range 2 {
 			s.client.say("PASV")
 			s.server.hear("PBSZ 0")
 			s.server.say("534 no")
 			s.client.hear("425 ")
 		}
+		// Between REST and its transfer nothing is told (H33).
+		s.client.say("REST 100")
+		s.server.hear("REST 100")
+		s.server.say("350 at 100")
+		s.client.hear("350")
+		s.client.say("PASV")
+		s.client.hear("425 ")
+		s.client.say("NOOP")
+		s.server.hear("NOOP")
+		s.server.say("200 ok")
+		s.client.hear("200")
 		s.client.say("EPSV")
 		s.level("P")
 		s.server.hear("EPSV")
@@ -272,22 +285,26 @@ func TestSameAsClient(t *testing.T) {
 	s.authenticate("C")
 	s.logIn()
 	s.transfer(download, []byte("clear"))
-	s.prot("P")
-	s.client.say("PASV")
+	s.client.say("PROT P")
 	s.level("P")
-	s.server.hear("PASV")
-	s.server.say("500 no") // It may have been the wrong moment.
-	s.client.hear("500")
+	s.client.hear("200 Protection level set to P.")
+	s.private.client = true
 	s.transfer(upload, []byte("private"))
-	s.prot("C")
-	s.client.say("PASV")
+	s.client.say("PROT C")
 	s.server.hear("PROT C")
 	s.server.say("200 ok")
-	s.server.hear("PASV")
-	s.server.say("500 no")
-	s.client.hear("500")
-	s.private.server = false
+	s.client.hear("200 Protection level set to C.")
+	s.private.client, s.private.server = false, false
 	s.transfer(upload, []byte("clear"))
+	// A server that refuses is not used in the clear.
+	s.client.say("PROT P")
+	s.server.hear("PROT P")
+	s.server.say("536 no")
+	s.client.hear("534 ")
+	s.client.say("PASV")
+	s.server.hear("PROT P")
+	s.server.say("536 no")
+	s.client.hear("425 ")
 }
 
 // TestHandshakeFails: a client that speaks no TLS behind AUTH, one that has another

@@ -186,29 +186,46 @@ func (s *session) askServer(ctx context.Context, c *connection, command string) 
 	return reply, nil
 }
 
-// sendLevel tells the server what its data connections must be, before the setup
-// that is the first such.
-func (s *session) sendLevel(st *setup) error {
+// sendLevel tells the server what its data connections must be: as soon as it has let
+// the client in, if it did not want to know before; when the client's own level
+// changes, which is answered then; and otherwise before a setup.
+func (s *session) sendLevel(ex *exchange) error {
 	c := ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}
 	if s.security.serverSized {
 		c = ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}
 	}
-	if _, err := s.send(c, &exchange{owed: true, setup: st}); err != nil {
-		st.ports.close()
+	if _, err := s.send(c, ex); err != nil {
+		if ex.setup != nil {
+			ex.setup.ports.close()
+		}
 		return err
 	}
 	return nil
 }
 
-// replyLevel goes on with the setup once the server has agreed.
+// replyLevel goes on once the server has agreed.
 func (s *session) replyLevel(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
-		ex.setup.ports.close()
 		s.log.Warn().Str("verb", ex.verb).Str("reply", ftp.Quote([]byte(ex.reply.Text()))).Msg("the server refuses protection")
-		return refuse(425, textNoConnect, errServerTLS)
+		switch {
+		case ex.setup != nil:
+			ex.setup.ports.close()
+			return refuse(425, textNoConnect, errServerTLS)
+		case ex.owed: // Transfers are refused from now on, rather than made in the clear.
+			return refuse(534, "Data connections cannot be protected so.", errServerTLS)
+		}
+		return nil
 	}
 	if s.security.serverSized = true; ex.verb == "PROT" {
 		s.security.serverLevel = s.serverWants()
 	}
-	return s.sendSetup(ex.setup)
+	switch {
+	case ex.verb == "PBSZ":
+		return s.sendLevel(&exchange{owed: ex.owed, setup: ex.setup})
+	case ex.setup != nil:
+		return s.sendSetup(ex.setup)
+	case ex.owed:
+		return s.answerPROT()
+	}
+	return nil
 }

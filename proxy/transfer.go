@@ -45,6 +45,7 @@ type transfer struct {
 	unannounced bool          // likewise: the server said 226 without 150
 	accepted    chan struct{} // closed when the server has accepted the transfer
 	clientHere  atomic.Bool   // the client's leg is open
+	serverHere  atomic.Bool   // the server's is connected; TLS may still be begun on it
 	refused     atomic.Bool   // the server has refused the connection once
 	finished    chan struct{} // closed when its final reply is a success
 	results     chan *result  // one, buffered
@@ -122,6 +123,12 @@ func (t *transfer) bytes() int64 {
 		return c.Bytes()
 	}
 	return 0
+}
+
+// approached tells whether a connection is here that may be the client's.
+func (t *transfer) approached() bool {
+	l, ok := t.client.(listenLeg)
+	return ok && l.lease.Approached()
 }
 
 // senderDone tells whether all that the client wanted to send is here.

@@ -55,8 +55,12 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 
 // sendSetup tells the server of the data connection.
 func (s *session) sendSetup(st *setup) error {
-	if s.security.serverLevel != s.serverWants() {
-		return s.sendLevel(st)
+	switch open := s.security.serverLevel != s.serverWants(); {
+	case open && s.midway: // Nothing may come between REST and its transfer (H33).
+		st.ports.close()
+		return refuse(425, textNoConnect, errServerTLS)
+	case open:
+		return s.sendLevel(&exchange{owed: true, setup: st})
 	}
 	c := ftp.Command{Verb: st.attempts[0]}
 	switch c.Verb {

@@ -39,7 +39,7 @@ func exercised() *Metrics {
 	m.ServerTLSHandshake("legacy", false)
 	m.DataReuseRefused("public")
 	m.Certificates([]Certificate{{"public", "ftp.example.com", time.Unix(2_000_000_000, 0)}})
-	m.Unverified("legacy", true)
+	m.Unverified(map[string]bool{"legacy": true})
 	return m
 }
 

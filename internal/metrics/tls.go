@@ -17,13 +17,17 @@ func (m *Metrics) Certificates(all []Certificate) {
 	}
 }
 
-// Unverified tells whether the certificates of a backend's servers are not verified.
-func (m *Metrics) Unverified(backend string, unverified bool) {
-	value := 0.0
-	if unverified {
-		value = 1
+// Unverified tells from now on of each backend that has TLS whether the certificates
+// of its servers are not verified.
+func (m *Metrics) Unverified(backends map[string]bool) {
+	m.unverified.Reset()
+	for backend, unverified := range backends {
+		value := 0.0
+		if unverified {
+			value = 1
+		}
+		m.unverified.WithLabelValues(backend).Set(value)
 	}
-	m.unverified.WithLabelValues(backend).Set(value)
 }
 
 // TLSHandshake counts a handshake on a client's control connection.

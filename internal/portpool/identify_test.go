@@ -233,7 +233,7 @@ func TestRefusedConnections(t *testing.T) {
 func TestManyUnknownConnections(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		r := ask(one, alice, 1)
-		r.Through = []netip.Prefix{alice}
+		r.Through, r.MostUnknown = []netip.Prefix{alice}, 16
 		r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
 			for conn.(*fakeConn).closes() == 0 {
 				time.Sleep(time.Millisecond)
@@ -245,7 +245,7 @@ func TestManyUnknownConnections(t *testing.T) {
 			t.Error("approached by nobody")
 		}
 		var all []*fakeConn
-		for range maxUnknown + 5 {
+		for range r.MostUnknown + 5 {
 			all = append(all, t.mustDial(alice, l))
 		}
 		closed := func() (n int) {

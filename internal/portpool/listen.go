@@ -16,10 +16,6 @@ const (
 	maxAcceptPause = time.Second
 )
 
-// maxUnknown bounds how many connections are being identified at a time for each
-// lease that waits: they cost a descriptor each, before anybody knows whose they are.
-const maxUnknown = 16
-
 // A listening is an open listener and its accept loop.
 type listening struct {
 	port *port
@@ -124,7 +120,7 @@ func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
 	open = !o.closed
 	lease, identify := o.leaseFor(peer), o.identifier(peer)
 	if lease == nil && identify != nil {
-		if o.unknown >= maxUnknown*o.pending() {
+		if most, bounded := o.mostUnknown(); bounded && o.unknown >= most {
 			p.events.Stranger(o.port.addr, peer, o.hold)
 			p.mu.Unlock()
 			refuse(conn)
@@ -225,14 +221,18 @@ func (o *listening) tellRefused(through, peer netip.Addr, why error) {
 	}
 }
 
-// pending is how many leases wait for a connection here.
-func (o *listening) pending() (n int) {
+// mostUnknown is how many connections may be being identified here, where all
+// leases that wait have a bound.
+func (o *listening) mostUnknown() (most int, bounded bool) {
 	for _, l := range o.port.leases {
-		if l.state == pending {
-			n++
+		if l.state == pending && l.request.Identify != nil {
+			if l.request.MostUnknown == 0 {
+				return 0, false
+			}
+			most += l.request.MostUnknown
 		}
 	}
-	return n
+	return most, true
 }
 
 // identifier is how a connection is identified: as by a lease that trusts where it

@@ -141,6 +141,9 @@ type Request struct {
 	// never share a port, because a connection there is identified before anybody
 	// knows for whom it is. It must be comparable.
 	Alike any
+	// MostUnknown is how many connections may be being identified at a time for
+	// each lease of a port; more are refused. 0 is no limit.
+	MostUnknown int
 	// Refused is told why Identify has refused a connection of the peer that can
 	// only have been meant for this lease. It is called with the pool locked. nil:
 	// nobody.
