@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftptest"
 )
 
 // begun is a protected transfer that is under way, with both handshakes made.
@@ -113,5 +114,42 @@ func TestProtectedAborts(t *testing.T) {
 				s.client.hear("426 ")
 			})
 		}
+	}
+}
+
+// TestCompleteBeforeTheHandshake: a server that calls the transfer complete while our
+// handshake with it is on its way has sent a file all the same, not an empty one.
+func TestCompleteBeforeTheHandshake(t *testing.T) {
+	s := protected(t, nil)
+	toClient, toServer := s.openBehind(func(*net.TCPConn) {}, download, s.joint, "RETR file")
+	s.server.say("226 done")
+	<-time.After(emptyGrace + emptyGrace/2)
+	client, server := s.play(toClient, tls.Client(toClient, s.asUser), nil), s.play(toServer, tls.Server(toServer, s.asHost), []byte("all of it"))
+	<-client.done
+	<-server.done
+	if string(client.got) != "all of it" {
+		t.Errorf("the client gets %q (%v), the server %v", client.got, client.err, server.err)
+	}
+	s.client.hear("226")
+}
+
+// TestUntrustedDataConnection: a server that calls a listing complete without 150 may
+// have made no data connection (H58); but one where it is not who it should be is a
+// failure.
+func TestUntrustedDataConnection(t *testing.T) {
+	s := protected(t, func(c *config.Config) { c.Timeouts.Linger = time.Millisecond })
+	at, inside := s.passivePort()
+	toServer, toClient := acceptOne(t, inside), dialLoopback(t, at)
+	client := s.play(toClient, tls.Client(toClient, s.asUser), nil)
+	s.client.say("LIST")
+	s.server.hear("LIST")
+	s.server.say("226 done")
+	stranger := ftptest.Certificate(t, "stranger.example.com")
+	server := s.play(toServer, tls.Server(toServer, &tls.Config{Certificates: []tls.Certificate{stranger.Certificate}}), []byte("lies"))
+	<-server.done
+	s.client.hear("42")
+	<-client.done
+	if client.err == nil {
+		t.Errorf("the client gets %q and a clean end", client.got)
 	}
 }

@@ -148,6 +148,28 @@ func TestRequired(t *testing.T) {
 	s.transfer(download, []byte("private"))
 }
 
+// TestRequiredOfUnknownVerbs: a verb that is not known moves no data in the clear
+// either.
+func TestRequiredOfUnknownVerbs(t *testing.T) {
+	s := enact(t, straight("passive"), func(c *config.Config) {
+		c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.RequireData = config.TLSRequired, true
+	})
+	s.greet(config.TLSRequired, config.TLSOff)
+	s.client.hear("220")
+	s.client.say("AUTH TLS")
+	s.client.hear("234")
+	s.client.protect(tls.Client(s.client.conn, s.asUser))
+	s.logIn()
+	toClient, toServer := s.agree(s.joint)
+	client, server := toClient(), toServer()
+	s.begin("XLST file")
+	_, _ = io.WriteString(server, "secret")
+	_ = client.SetReadDeadline(time.Now().Add(socketTimeout))
+	if got, _ := io.ReadAll(client); len(got) > 0 {
+		t.Errorf("in the clear there is %q", got)
+	}
+}
+
 // TestBehindAUTH: what was sent in the clear behind AUTH is nobody's word, and ends
 // the session (H68): in one segment with it, and behind commands that wait.
 func TestBehindAUTH(t *testing.T) {

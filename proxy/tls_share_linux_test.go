@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ftproxy/config"
+)
+
+// beside is another client's stage at the process of s.
+func (s *tlsStage) beside() *tlsStage {
+	other := &tlsStage{theatre: &theatre{t: s.t, process: s.process, logs: s.logs}, atDoor: s.atDoor, joint: s.joint, front: s.front, asHost: s.asHost}
+	other.asUser = other.user()
+	return other
+}
+
+// TestNeighbourAtFault: where a client behind the same address does not resume, the
+// others on its port lose nothing.
+func TestNeighbourAtFault(t *testing.T) {
+	first := enact(t, straight("passive"), func(c *config.Config) {
+		reusing(tls.VersionTLS13)(c)
+		c.Timeouts.Linger = time.Millisecond
+	})
+	first.ready()
+	second := first.beside()
+	second.ready()
+	at, _ := first.passivePort()
+	_, inside := second.passivePort()
+	if got := first.steal(at, first.user()); len(got) > 0 {
+		t.Errorf("it is given %q", got)
+	}
+	toServer, toClient := acceptOne(t, inside), dialLoopback(t, at)
+	second.begin("RETR file")
+	second.deliver(download, []byte("for the second"), toClient, toServer)
+}
+
+// TestHandshakeAfterALongWait: a client that is here may take its time before its
+// command, and the server before its 150, also where the client's handshake, which
+// tells whose it is, comes only then.
+func TestHandshakeAfterALongWait(t *testing.T) {
+	const limit = 3 * time.Second
+	for _, slow := range []string{"the command", "150"} {
+		for _, reuse := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, reuse %v", slow, reuse), func(t *testing.T) {
+				t.Parallel()
+				s := enact(t, straight("passive"), func(c *config.Config) {
+					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.RequireSessionReuse = config.TLSOptional, reuse
+					c.Timeouts.DataConnect = limit
+				})
+				s.ready()
+				at, inside := s.passivePort()
+				toServer, toClient := acceptOne(t, inside), dialLoopback(t, at)
+				if slow == "the command" {
+					<-time.After(limit + time.Second)
+				}
+				s.client.say("RETR file")
+				s.server.hear("RETR file")
+				if slow == "150" {
+					<-time.After(limit + time.Second)
+				}
+				s.server.say("150 go")
+				s.client.hear("150")
+				s.deliver(download, []byte("content"), toClient, toServer)
+			})
+		}
+	}
+}
+
+// TestSilentDataConnections: those that nobody knows the owner of end with the data
+// connection that they might have been, and are not many.
+func TestSilentDataConnections(t *testing.T) {
+	s := enact(t, straight("passive"), reusing(tls.VersionTLS13))
+	s.ready()
+	at, inside := s.passivePort()
+	all := make([]net.Conn, 3*maxUnknown)
+	for i := range all { // The reset of one that is refused may be quicker than its dial.
+		c, err := net.DialTimeout("tcp", at, socketTimeout)
+		if err == nil {
+			all[i] = c
+			t.Cleanup(func() { c.Close() })
+		} else if i < maxUnknown {
+			t.Fatal(err)
+		}
+	}
+	ended := func(c net.Conn) {
+		if c == nil {
+			return
+		}
+		_ = c.SetReadDeadline(time.Now().Add(socketTimeout))
+		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Errorf("a silent connection gets %d bytes (%v)", n, err)
+		}
+	}
+	for _, c := range all[maxUnknown:] {
+		ended(c)
+	}
+	_ = acceptOne(t, inside)
+	s.client.say("ABOR")
+	s.server.hear("ABOR")
+	s.server.say("225 nothing to abort")
+	s.client.hear("225")
+	for _, c := range all[:maxUnknown] {
+		ended(c)
+	}
+}
+
+// TestPROTWhileIdentifying: what tells whose a connection is looks at nothing that
+// the session changes meanwhile (a matter of the race detector).
+func TestPROTWhileIdentifying(t *testing.T) {
+	s := enact(t, straight("passive"), reusing(tls.VersionTLS13))
+	s.ready()
+	for range 5 {
+		at, inside := s.passivePort()
+		silent := dialLoopback(t, at)
+		for _, level := range []string{"C", "P"} {
+			s.client.say("PROT " + level)
+			s.client.hear("200")
+		}
+		_, _ = silent.Close(), inside.Close()
+	}
+}
+
+// TestClearAndProtectedBehindOneProxy: their data connections are told apart in
+// different ways, so they do not share a port; where there is but one, they take
+// turns.
+func TestClearAndProtectedBehindOneProxy(t *testing.T) {
+	clear := enact(t, straight("passive"), func(c *config.Config) {
+		f := &c.Frontends[0]
+		f.TLS.Mode, f.TLS.RequireSessionReuse = config.TLSOptional, true
+		f.ProxyProtocol, f.DataProxyProtocol = true, true
+		f.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		f.PassiveBind.IPv4 = netip.MustParseAddr("127.0.0.1")
+		f.PassivePorts = config.PortRange{First: 1, Last: 0}
+		for f.PassivePorts.Len() != 2 { // Two neighbouring ports that are free.
+			first := freePort(t)
+			if listens(false, first.First+1) {
+				f.PassivePorts = config.PortRange{First: first.First, Last: first.First + 1}
+			}
+		}
+	})
+	secured := clear.beside()
+	header := func(host int) string { return fmt.Sprintf("PROXY TCP4 192.0.2.%d 203.0.113.9 4000 21\r\n", host) }
+	transfers := make(map[*tlsStage]func())
+	for i, s := range []*tlsStage{clear, secured} {
+		s.client = s.arrive()
+		_, _ = io.WriteString(s.client.conn, header(i))
+		s.server = newActor(t, "server", acceptOne(t, s.atDoor))
+		s.server.say("220 ready")
+		s.client.hear("220")
+		if s == secured {
+			s.authenticate("P")
+		}
+		s.logIn()
+		l := listenLoopback(t)
+		s.client.say("EPSV")
+		s.server.hear("EPSV")
+		s.server.say(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", addrPort(l.Addr()).Port()))
+		at := "127.0.0.1:" + strings.Split(s.client.hear("229"), "|")[3]
+		transfers[s] = func() {
+			toServer, toClient := acceptOne(t, l), dialLoopback(t, at)
+			_, _ = io.WriteString(toClient, header(i))
+			s.begin("STOR file")
+			s.deliver(upload, bytes.Repeat([]byte{byte(i)}, 1000), toClient, toServer)
+		}
+	}
+	transfers[secured]()
+	transfers[clear]()
+}
