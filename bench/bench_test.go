@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 var tiny = plan{
-	name: "tiny", rounds: 1, bulk: 4 << 20, window: 100 * time.Millisecond, noop: 50 * time.Millisecond,
+	name: "tiny", rounds: 1, bulk: 4 << 20, bulkTLS: 4 << 20, window: 100 * time.Millisecond, noop: 50 * time.Millisecond,
 	small: []int{2}, active: []int{2}, logins: []int{2}, idle: []int{4, 8}, idleTLS: 8, rest: 50 * time.Millisecond,
 	fair: 6, even: 100 * time.Millisecond, starts: 1, limit: 5 * time.Minute,
 }

@@ -114,6 +114,9 @@ func (b *bench) bulk() error {
 
 func (b *bench) bulkRound(name string, i *instance, up bool) error {
 	size := b.plan.bulk
+	if i.way != inClear {
+		size = b.plan.bulkTLS
+	}
 	defer b.settle()
 	return b.once(patience, func(t *task) error {
 		u := i.user(t)

@@ -9,6 +9,7 @@ type plan struct {
 	name    string
 	rounds  int
 	bulk    int64         // bytes of one transfer, for throughput
+	bulkTLS int64         // the same with TLS
 	window  time.Duration // of a round of small transfers or logins
 	noop    time.Duration // of a round of NOOPs
 	small   []int         // users of small transfers, in passive mode
@@ -30,14 +31,14 @@ type plan struct {
 }
 
 var full = plan{
-	name: "full", rounds: 5, bulk: 2 << 30, window: time.Second, noop: 500 * time.Millisecond,
+	name: "full", rounds: 5, bulk: 2 << 30, bulkTLS: 1 << 30, window: time.Second, noop: 500 * time.Millisecond,
 	small: []int{1, 8, 64}, active: []int{8}, logins: []int{1, 8, 64},
 	idle: []int{100, 1000, 5000, 10000}, idleTLS: 1000, rest: 4 * time.Second,
 	fair: 500, even: 5 * time.Second, starts: 20, unpinned: true, limit: 40 * time.Minute,
 }
 
 var quick = plan{
-	name: "quick", rounds: 3, bulk: 1 << 30, window: 700 * time.Millisecond, noop: 250 * time.Millisecond,
+	name: "quick", rounds: 3, bulk: 1 << 30, bulkTLS: 256 << 20, window: 700 * time.Millisecond, noop: 250 * time.Millisecond,
 	small: []int{8}, logins: []int{8, 64},
 	idle: []int{100, 1000}, idleTLS: 1000, rest: 1500 * time.Millisecond,
 	fair: 500, even: 4 * time.Second, starts: 10, some: true, limit: 10 * time.Minute,

@@ -40,6 +40,9 @@ func (p protection) String() string {
 type certificate struct {
 	file   string // PEM: the certificate and its key
 	config *tls.Config
+	// ticketless is for data connections at the stub: mod_proxy leaves tickets
+	// unread there, and its close becomes a reset.
+	ticketless *tls.Config
 }
 
 // newCertificate writes one below dir, for the user that ftproxy runs as.
@@ -89,6 +92,8 @@ func (c *certificate) load() error {
 		Certificates: []tls.Certificate{pair}, RootCAs: pool, ServerName: "bench",
 		MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true,
 	}
+	c.ticketless = c.config.Clone()
+	c.ticketless.SessionTicketsDisabled = true
 	return nil
 }
 
@@ -98,10 +103,13 @@ var errSuite = errors.New("not TLS 1.3 with AES-128-GCM")
 // shake makes a handshake on fd, as a client or as a server.
 func (c *control) shake(fd int, certificate *certificate, server bool) (*secured, error) {
 	s := &secured{carrier: carrier{of: c, fd: fd, waits: true}}
-	if server {
-		s.Conn = tls.Server(&s.carrier, certificate.config)
-	} else {
+	switch {
+	case !server:
 		s.Conn = tls.Client(&s.carrier, certificate.config)
+	case fd == c.fd:
+		s.Conn = tls.Server(&s.carrier, certificate.config)
+	default:
+		s.Conn = tls.Server(&s.carrier, certificate.ticketless)
 	}
 	if err := s.Handshake(); err != nil {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
@@ -134,11 +142,12 @@ func (s *secured) read(b []byte) (int, error) {
 	return 0, err
 }
 
-// sealed is what data is written from, and flushed is how much of it goes with
-// one write(2). crypto/tls alone would write each record of 16 KiB.
-var sealed = make([]byte, 256<<10)
-
+// flushed is how much goes with one write(2). crypto/tls alone would write each
+// record of 16 KiB.
 const flushed = 256 << 10
+
+// sealed is what data is made of.
+var sealed [flushed]byte
 
 // send protects and sends up to n bytes. It waits until the connection takes them.
 func (s *secured) send(n int64, _ int) (int64, error) {
