@@ -33,6 +33,7 @@ func TestCertificateRenewed(t *testing.T) {
 				moved atomic.Int64
 				stop  = make(chan struct{})
 			)
+			t.Cleanup(all.Wait) // after the clients' connections are closed
 			for i := range sessions {
 				c := r.logIn(t, version)
 				all.Go(func() {

@@ -233,6 +233,7 @@ func TestOnePassivePort(t *testing.T) {
 			t.Parallel()
 			r := newReuseRig(t, true, 1)
 			var all sync.WaitGroup
+			t.Cleanup(all.Wait) // after the clients' connections are closed
 			for i := range sessions {
 				write(t, filepath.Join(r.server.root, fmt.Sprint("down-", i)), string(content(fmt.Sprint(i), 50_000+i)))
 				c := r.logIn(t, version)
