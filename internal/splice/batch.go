@@ -9,12 +9,6 @@ import (
 	"syscall"
 )
 
-// batchSize bounds what a batch holds in either direction: the records of one
-// piece of payload, each of which has up to some 100 bytes around it.
-const batchSize = bufferSize + 1<<10
-
-var batches = sync.Pool{New: func() any { return new([batchSize]byte) }}
-
 // Batch returns a conn to make TLS on, in place of the one given. It has all that
 // a [net.TCPConn] has for TLS, and two things more while a [Copy] runs:
 //
@@ -34,16 +28,16 @@ type batch struct {
 	received atomic.Int64 // bytes read from Conn
 
 	// What follows belongs to the goroutine that reads from the tls.Conn.
-	reading bool             // ahead of TLS
-	buffer  *[batchSize]byte // nil if nothing is ahead
-	ahead   []byte           // the part of buffer that TLS has not taken
-	here    bool             // only what is ahead may be read
-	dry     bool             // TLS, too, has nothing left that it could return
-	eof     bool             // the peer's FIN was read, and TLS told so
+	reading bool   // ahead of TLS
+	buffer  []byte // nil if nothing is ahead
+	ahead   []byte // the part of buffer that TLS has not taken
+	here    bool   // only what is ahead may be read
+	dry     bool   // TLS, too, has nothing left that it could return
+	eof     bool   // the peer's FIN was read, and TLS told so
 
 	mu       sync.Mutex // guards what follows, and the order of writes
 	held     bool       // records are gathered
-	gathered *[batchSize]byte
+	gathered []byte
 	n        int   // bytes gathered
 	sent     int64 // bytes handed to Conn
 	err      error // of the first write that failed: a gap that no record may follow
@@ -59,9 +53,9 @@ func (b *batch) Read(p []byte) (int, error) {
 			return b.receive(p)
 		}
 		if b.buffer == nil {
-			b.buffer = batches.Get().(*[batchSize]byte)
+			b.buffer = buffers.get()
 		}
-		n, err := b.receive(b.buffer[:])
+		n, err := b.receive(b.buffer)
 		if b.ahead = b.buffer[:n]; n == 0 {
 			return 0, err
 		}
@@ -90,7 +84,7 @@ func (b *batch) stopAhead() {
 // giveBack gives the buffer back if nothing is in it.
 func (b *batch) giveBack() {
 	if len(b.ahead) == 0 && b.buffer != nil {
-		batches.Put(b.buffer)
+		buffers.put(b.buffer)
 		b.buffer, b.ahead = nil, nil
 	}
 }
@@ -102,16 +96,16 @@ func (b *batch) Write(p []byte) (int, error) {
 	if !b.held {
 		return b.send(p)
 	}
-	if b.n+len(p) > batchSize {
+	if b.gathered == nil {
+		b.gathered = buffers.get()
+	}
+	if b.n+len(p) > len(b.gathered) {
 		if err := b.flush(); err != nil {
 			return 0, err
 		}
 	}
-	if len(p) > batchSize {
+	if len(p) > len(b.gathered) {
 		return b.send(p)
-	}
-	if b.gathered == nil {
-		b.gathered = batches.Get().(*[batchSize]byte)
 	}
 	b.n += copy(b.gathered[b.n:], p)
 	return len(p), nil
@@ -131,7 +125,7 @@ func (b *batch) release() error {
 	b.held = false
 	err := b.flush()
 	if b.gathered != nil {
-		batches.Put(b.gathered)
+		buffers.put(b.gathered)
 		b.gathered = nil
 	}
 	return err

@@ -58,8 +58,8 @@ func TestBatchWrites(t *testing.T) {
 		{"nothing", true, nil, nil},
 		{"one", true, []int{24}, []int{24}},
 		{"a piece", true, []int{record, record, record, 24}, []int{3*record + 24}},
-		{"more than fits", true, []int{batchSize - 10, 20, 30}, []int{batchSize - 10, 50}},
-		{"one that never fits", true, []int{7, batchSize + 1, 8}, []int{7, batchSize + 1, 8}},
+		{"more than fits", true, []int{bufferLarge - 10, 20, 30}, []int{bufferLarge - 10, 50}},
+		{"one that never fits", true, []int{7, bufferLarge + 1, 8}, []int{7, bufferLarge + 1, 8}},
 	} {
 		below := &calls{}
 		b := Batch(below).(*batch)

@@ -2,12 +2,10 @@ package splice
 
 import (
 	"io"
-	"sync"
 	"time"
 )
 
 const (
-	bufferSize = 128 << 10
 	// pieceSize bounds one Write to a conn whose progress cannot be seen in
 	// the kernel: a slow receiver must take that much within Options.Stall. It
 	// is the payload of one TLS record.
@@ -19,8 +17,6 @@ const (
 	// destination before the source is watched for a reset.
 	watchDelay = 50 * time.Millisecond
 )
-
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // moveBuffered copies through user space until the source's EOF, for conns that
 // are not both TCP.
@@ -39,9 +35,9 @@ func (c *Copy) moveBuffered() (Side, error) {
 // moveBuffer moves what one buffer holds.
 func (c *Copy) moveBuffer() (done bool, side Side, err error) {
 	c.source.await()
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
-	n, err := c.source.read(buf[:])
+	buf := buffers.get()
+	defer buffers.put(buf)
+	n, err := c.source.read(buf)
 	if n > 0 {
 		c.read.Add(int64(n))
 		if err := c.writeBuffered(buf[:n]); err != nil {
@@ -78,9 +74,9 @@ func (c *Copy) piece() int {
 		return pieceSize
 	}
 	if rate := c.rate.Load(); rate > 0 {
-		return int(min(max(rate/pieceParts, pieceSize), bufferSize))
+		return int(min(max(rate/pieceParts, pieceSize), bufferLarge))
 	}
-	return bufferSize
+	return bufferLarge
 }
 
 // block says that the copy waits for the destination, and does not see what

@@ -242,7 +242,7 @@ func (j *protectedJoint) watches() bool {
 
 func TestTLSTransfer(t *testing.T) {
 	everyWay(t, always, func(t *testing.T, w way) {
-		for _, size := range []int{0, 1, bufferSize + 1, 5<<20 + 7} {
+		for _, size := range []int{0, 1, bufferLarge + 1, 5<<20 + 7} {
 			j := joinTLS(t, w, Options{Stall: never, StrictEOF: true}, 0)
 			payload := random(size)
 			j.sender.send(payload, j.sender.halfClose)

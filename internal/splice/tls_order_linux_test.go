@@ -259,7 +259,7 @@ func TestResetBelowTLS(t *testing.T) {
 			ours := j.destination.conn
 			var writer sync.WaitGroup
 			if writing {
-				writer.Go(func() { j.destination.write(make([]byte, bufferSize)) })
+				writer.Go(func() { j.destination.write(make([]byte, bufferLarge)) })
 				writer.Go(func() { ours.Write(make([]byte, 32<<20)) })
 				eventually(t, "the writer is blocked", func() bool { n, _ := j.destination.outq(); return n > smallBuffer })
 			}
