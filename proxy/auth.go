@@ -36,8 +36,8 @@ type security struct {
 // beforeAUTH are the verbs that a client may say in the clear and then AUTH. Others
 // may leave something with the server that somebody on the path has said, and that
 // would count behind AUTH, which is to begin anew (RFC 4217 §4). Of these OPTS, CLNT,
-// CSID and LANG do so, but choose no more than the letters of names and replies, and
-// lftp says them before AUTH.
+// CSID and LANG do so, but choose no more than the letters and the language of
+// replies, so a client that says them first is let.
 var beforeAUTH = map[string]bool{
 	"AUTH": true, "PBSZ": true, "PROT": true, "CCC": true, "ADAT": true, "MIC": true, "CONF": true, "ENC": true,
 	"FEAT": true, "HELP": true, "NOOP": true, "SYST": true, "STAT": true, "QUIT": true, "ABOR": true,
