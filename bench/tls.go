@@ -3,23 +3,19 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ftproxy/internal/certs"
 )
 
 // A protection says which connections of a proxy have TLS.
@@ -47,27 +43,11 @@ type certificate struct {
 
 // newCertificate writes one below dir, for the user that ftproxy runs as.
 func newCertificate(dir string) (*certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	text, key, err := certs.SelfSigned(time.Now().AddDate(0, 0, 7), "bench")
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, DNSNames: []string{"bench"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 7), BasicConstraintsValid: true, IsCA: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := x509.MarshalECPrivateKey(key) // as ProFTPD wants it
-	if err != nil {
-		return nil, err
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret})...)
+	text = append(text, key...)
 	c := &certificate{file: filepath.Join(dir, "certificate.pem")}
 	if err := os.WriteFile(c.file, text, 0o600); err != nil {
 		return nil, err

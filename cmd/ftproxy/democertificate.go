@@ -1,19 +1,13 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
+
+	"ftproxy/internal/certs"
 )
 
 // A demoCertificate is a certificate of the demo's own, in two files of a directory
@@ -25,28 +19,7 @@ type demoCertificate struct {
 
 // newDemoCertificate makes one for an address, good for a day.
 func newDemoCertificate(at netip.Addr) (*demoCertificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(now.UnixNano()),
-		Subject:               pkix.Name{CommonName: "ftproxy demo"},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(24 * time.Hour),
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true, // So that it can vouch for itself, as curl --cacert has it.
-		IPAddresses:           []net.IP{at.AsSlice()},
-		DNSNames:              []string{"localhost"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	certificate, key, err := certs.SelfSigned(time.Now().AddDate(0, 0, 1), at.String(), "localhost")
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +28,8 @@ func newDemoCertificate(at netip.Addr) (*demoCertificate, error) {
 		return nil, fmt.Errorf("a place for the certificate: %w", err)
 	}
 	c := &demoCertificate{dir, filepath.Join(dir, "certificate.pem"), filepath.Join(dir, "key.pem")}
-	for path, block := range map[string]*pem.Block{
-		c.certificate: {Type: "CERTIFICATE", Bytes: der},
-		c.key:         {Type: "PRIVATE KEY", Bytes: secret},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+	for path, text := range map[string][]byte{c.certificate: certificate, c.key: key} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
 			c.remove()
 			return nil, err
 		}

@@ -7,18 +7,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"ftproxy/internal/ftptest"
+	"time"
 )
 
 // What is wrong with a file is told with what to do about it.
 func TestLoad(t *testing.T) {
-	good, other := ftptest.Certificate(t, "ftp.example.com"), ftptest.Certificate(t, "other.example.com")
-	text, err := os.ReadFile(good.File)
+	chain, secretKey, err := SelfSigned(time.Now().Add(time.Hour), "ftp.example.com", "192.0.2.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, key := string(text[:strings.Index(string(text), "-----BEGIN PRIVATE")]), string(text[strings.Index(string(text), "-----BEGIN PRIVATE"):])
+	certificate, key := string(chain), string(secretKey)
+	_, otherKey, err := SelfSigned(time.Now().Add(time.Hour), "other.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -27,13 +29,14 @@ func TestLoad(t *testing.T) {
 		}
 		return path
 	}
+	good, other := file("good", certificate+key), file("other", string(otherKey))
 	alone, secret := file("alone", certificate), file("secret", key)
 	encrypted := file("encrypted", string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})))
 	for name, tt := range map[string]struct {
 		certificate, key string
 		want             string // "" is no error
 	}{
-		"both in one file":     {good.File, good.File, ""},
+		"both in one file":     {good, good, ""},
 		"apart":                {alone, secret, ""},
 		"no such file":         {filepath.Join(dir, "none"), secret, "no such file"},
 		"no such key":          {alone, filepath.Join(dir, "none"), "no such file"},
@@ -42,7 +45,7 @@ func TestLoad(t *testing.T) {
 		"no key":               {alone, alone, "holds no private key"},
 		"a certificate as key": {alone, alone, "append the key"},
 		"encrypted":            {alone, encrypted, "openssl pkey"},
-		"another's key":        {alone, other.File, "first certificate"},
+		"another's key":        {alone, other, "first certificate"},
 		"empty":                {file("empty", ""), secret, "holds no certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
