@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"ftproxy/config"
+)
+
+// TestOldServers: servers that know nothing better than TLS 1.0 or 1.1, or no cipher
+// suite with forward secrecy, are reached where their backend allows it, and only
+// there.
+func TestOldServers(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11} {
+		for _, allowed := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, allowed %v", tls.VersionName(version), allowed), func(t *testing.T) {
+				s := enact(t, straight("passive"), func(c *config.Config) {
+					c.Backends[0].TLS.Mode = config.TLSExplicit
+					if allowed {
+						c.Backends[0].TLS.MinVersion = version
+					}
+				})
+				s.asHost.MinVersion, s.asHost.MaxVersion = tls.VersionTLS10, version
+				if allowed {
+					s.greet(config.TLSOff, config.TLSExplicit)
+					s.level("P")
+					s.client.hear("220")
+					s.logIn()
+					s.transfer(upload, []byte("to an old server"))
+					s.wantLog(`"server_data_tls":"` + tls.VersionName(version) + `"`)
+					return
+				}
+				s.client = s.arrive()
+				s.server = newActor(t, "server", acceptOne(t, s.atDoor))
+				s.server.say("220 ready")
+				s.server.hear("AUTH TLS")
+				s.server.say("234 go")
+				if err := tls.Server(s.server.conn, s.asHost).Handshake(); err == nil {
+					t.Error("the handshake succeeds")
+				}
+				s.client.hear("421 ")
+			})
+		}
+	}
+	if suites := oldSuites(); slices.Contains(suites, tls.TLS_RSA_WITH_RC4_128_SHA) || !slices.Contains(suites, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA) {
+		t.Errorf("suites for old servers: %v", suites)
+	}
+}
+
+// TestCertificateMetrics: what clients are shown and when it ends, and who is not
+// verified, are seen; a reload that takes TLS away takes that away, too.
+func TestCertificateMetrics(t *testing.T) {
+	var c *config.Config
+	s := enact(t, straight("passive"), func(conf *config.Config) {
+		conf.Frontends[0].TLS.Mode = config.TLSOptional
+		conf.Backends[0].TLS = config.BackendTLS{Mode: config.TLSExplicit, InsecureSkipVerify: true}
+		c = conf
+	})
+	expiry := fmt.Sprintf("ftproxy_certificate_expiry_timestamp_seconds{certificate=\"ftp.example.com\",frontend=\"public\"} %v", float64(s.front.Leaf.NotAfter.Unix()))
+	for _, want := range []string{expiry, `ftproxy_servers_unverified{backend="inside"} 1`} {
+		if scrape := s.scrape(); !strings.Contains(scrape, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+	changed := *c
+	changed.Frontends = []config.Frontend{c.Frontends[0]}
+	changed.Backends = []config.Backend{c.Backends[0]}
+	changed.Frontends[0].TLS.Mode, changed.Backends[0].TLS.Mode = config.TLSOff, config.TLSOff
+	if err := s.process.Apply(&changed); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{"ftproxy_certificate_expiry_timestamp_seconds{", "ftproxy_servers_unverified{"} {
+		if strings.Contains(s.scrape(), gone) {
+			t.Errorf("%s is still there after TLS was taken away", gone)
+		}
+	}
+}
