@@ -58,6 +58,8 @@ func headerReason(err error) string {
 		return "local"
 	case errors.Is(err, ErrShutdown):
 		return "shutdown"
+	case errors.Is(err, net.ErrClosed): // The port pool has closed it.
+		return "unwanted"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
 	case errors.Is(err, errHeaderMissing):
