@@ -85,6 +85,9 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
 		t.spawn(func() { t.limitHandshake(ctx, cancel, p.limit) })
+		// A handshake that is given up closes the connection, and that must not
+		// look like the end of an empty file.
+		linger(conn, 0)
 		secured = p.shake(conn)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			splice.Reset(conn)
@@ -93,6 +96,7 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 			}
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
+		linger(conn, -1)
 		settle(secured)
 	}
 	if p.check != nil {
@@ -102,6 +106,13 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 		}
 	}
 	return secured, nil
+}
+
+// linger says whether Close is a reset (0) or not (-1).
+func linger(conn net.Conn, seconds int) {
+	if c, ok := bare(conn).(interface{ SetLinger(int) error }); ok {
+		_ = c.SetLinger(seconds)
+	}
 }
 
 // limitHandshake bounds a handshake from when the transfer is accepted.
