@@ -98,10 +98,19 @@ const (
 // TLS where the other end does not expect it.
 func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
 	for _, f := range c.Frontends {
-		if f.TLS.Mode != TLSImplicit {
-			continue
+		if f.TLS.Mode.On() && f.TLS.RequireSessionReuse && !f.TLS.RequireData {
+			warn("frontend."+f.Name+".tls.require_session_reuse", "holds for data connections with TLS only, and clients may have others, which prove nothing",
+				"write require_data = true, too")
 		}
 		for _, a := range f.Listen {
+			if a.Port() == ftpsPort && f.TLS.Mode.On() && f.TLS.Mode != TLSImplicit {
+				warn("frontend."+f.Name+".listen", fmt.Sprintf("%q has port %d, where clients expect implicit TLS", a, ftpsPort),
+					fmt.Sprintf(`write mode = "implicit" in [frontend.%s.tls], or port %d`, f.Name, ftpPort))
+				break
+			}
+			if f.TLS.Mode != TLSImplicit {
+				continue
+			}
 			if a.Port() == ftpPort {
 				warn("frontend."+f.Name+".listen", fmt.Sprintf("%q has port %d, where clients expect AUTH TLS; implicit TLS is on port %d", a, ftpPort, ftpsPort),
 					fmt.Sprintf(`write port %d, or mode = "required" in [frontend.%s.tls]`, ftpsPort, f.Name))
@@ -114,6 +123,10 @@ func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
 		if i := slices.IndexFunc(b.Servers, func(s Server) bool { return s.Port == ftpPort }); i >= 0 && b.TLS.Mode == TLSImplicit {
 			warn(key+".servers", fmt.Sprintf("%q has port %d, where servers expect AUTH TLS; implicit TLS is on port %d", b.Servers[i], ftpPort, ftpsPort),
 				fmt.Sprintf(`write %q, or mode = "explicit" in [%s.tls]`, Server{b.Servers[i].Host, ftpsPort}, key))
+		}
+		if i := slices.IndexFunc(b.Servers, func(s Server) bool { return s.Port == ftpsPort }); i >= 0 && b.TLS.Mode == TLSExplicit {
+			warn(key+".servers", fmt.Sprintf("%q has port %d, where servers expect implicit TLS, and greet nobody before", b.Servers[i], ftpsPort),
+				fmt.Sprintf(`write mode = "implicit" in [%s.tls], or port %d`, key, ftpPort))
 		}
 		if !b.TLS.Mode.On() {
 			continue

@@ -119,6 +119,18 @@ backend = "explicit"
 [frontend.explicit.tls]
 mode = "required"
 certificate = "/etc/a.pem"
+
+[frontend.swapped]
+listen = "192.0.2.3:990"
+backend = "swapped"
+[frontend.swapped.tls]
+mode = "optional"
+certificate = "/etc/a.pem"
+require_session_reuse = true
+[backend.swapped]
+servers = "10.0.0.9:990"
+[backend.swapped.tls]
+mode = "explicit"
 `
 
 func TestWarningsOfTLS(t *testing.T) {
@@ -127,6 +139,9 @@ func TestWarningsOfTLS(t *testing.T) {
 		`config.toml:17: backend.old.servers: "[2001:db8::5]:21" has port 21, where servers expect AUTH TLS; implicit TLS is on port 990; write "[2001:db8::5]:990", or mode = "explicit" in [backend.old.tls]`,
 		`config.toml:20: backend.old.tls.insecure_skip_verify: whoever is between ftproxy and the servers can take their place, and read passwords; write ca = "/etc/ftproxy/ca.pem" with the certificate of their CA, or their own, instead`,
 		`config.toml:21: backend.old.tls.min_version: TLS 1.1 is deprecated (RFC 8996), because much of it is broken; write "1.2" as soon as all of the servers know it`,
+		`config.toml:41: frontend.swapped.listen: "192.0.2.3:990" has port 990, where clients expect implicit TLS; write mode = "implicit" in [frontend.swapped.tls], or port 21`,
+		`config.toml:46: frontend.swapped.tls.require_session_reuse: holds for data connections with TLS only, and clients may have others, which prove nothing; write require_data = true, too`,
+		`config.toml:48: backend.swapped.servers: "10.0.0.9:990" has port 990, where servers expect implicit TLS, and greet nobody before; write mode = "implicit" in [backend.swapped.tls], or port 21`,
 	}
 	var got []string
 	for _, p := range Warnings(mustParse(t, warnedTLS), Sysctl{}) {

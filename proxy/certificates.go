@@ -103,6 +103,7 @@ func (p *Process) tellCertificates(rt *Runtime) {
 		all = append(all, metrics.Certificate{Frontend: c.frontend, Name: c.name(), NotAfter: c.leaf.NotAfter})
 	}
 	p.metrics.Certificates(all)
+	p.tellRenewed(rt)
 	unverified := make(map[string]bool)
 	for _, fe := range rt.frontends {
 		if b := fe.backend; b.tls != nil {
@@ -117,6 +118,21 @@ func (p *Process) tellCertificates(rt *Runtime) {
 	if len(all) > 0 {
 		p.expiry = time.AfterFunc(expiryLook, func() { p.lookAtCertificates(rt) })
 	}
+}
+
+// tellRenewed logs the certificates whose files hold another one than before: the
+// configuration itself does not change then.
+func (p *Process) tellRenewed(rt *Runtime) {
+	serials := make(map[[2]string]string)
+	for _, c := range rt.shown() {
+		key, serial := [2]string{c.frontend, c.file}, c.leaf.SerialNumber.Text(16)
+		serials[key] = serial
+		if before, known := p.serials[key]; known && before != serial {
+			p.log.Info().Str("frontend", c.frontend).Str("certificate", c.file).Str("name", c.name()).
+				Str("serial", serial).Time("not_after", c.leaf.NotAfter).Msg("certificate renewed")
+		}
+	}
+	p.serials = serials
 }
 
 // lookAtCertificates warns of what is in force, and comes again.

@@ -70,8 +70,9 @@ type Process struct {
 	listeners listenerSet
 	counts    sessionCounts
 	draining  bool
-	applied   time.Time   // when the runtime was put in force
-	expiry    *time.Timer // to look at its certificates; nil: it has none
+	applied   time.Time            // when the runtime was put in force
+	serials   map[[2]string]string // of the certificates in force, by frontend and file
+	expiry    *time.Timer          // to look at its certificates; nil: it has none
 }
 
 // New makes a process that listens nowhere yet: Apply gives it its rules.

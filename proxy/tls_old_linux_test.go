@@ -3,11 +3,13 @@ package proxy
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftptest"
 )
 
 // TestOldServers: servers that know nothing better than TLS 1.0 or 1.1, or no cipher
@@ -47,6 +49,67 @@ func TestOldServers(t *testing.T) {
 	}
 	if suites := oldSuites(); slices.Contains(suites, tls.TLS_RSA_WITH_RC4_128_SHA) || !slices.Contains(suites, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA) {
 		t.Errorf("suites for old servers: %v", suites)
+	}
+}
+
+// TestAdvice: what went wrong with a server's certificate is logged with what to do.
+func TestAdvice(t *testing.T) {
+	for _, tt := range []struct{ name, trusted, want string }{
+		{"another name", "own", "write server_name"},
+		{"ftp.example.com", "none", "write ca"},
+		{"", "own", "speaks in the clear"},
+	} {
+		s := enact(t, straight("passive"), func(c *config.Config) {
+			c.Backends[0].TLS.Mode = config.TLSExplicit
+			if c.Backends[0].TLS.ServerName = tt.name; tt.name == "" {
+				c.Backends[0].TLS.Mode = config.TLSImplicit
+			}
+			if tt.trusted == "none" {
+				c.Backends[0].TLS.CA = ""
+			}
+		})
+		s.client = s.arrive()
+		s.server = newActor(t, "server", acceptOne(t, s.atDoor))
+		s.server.say("220 ready")
+		if tt.name != "" {
+			s.server.hear("AUTH TLS")
+			s.server.say("234 go")
+			_ = tls.Server(s.server.conn, s.asHost).Handshake()
+		}
+		s.client.hear("421 ")
+		if !strings.Contains(s.logs.String(), tt.want) {
+			t.Errorf("the log does not say %q:\n%s", tt.want, s.logs)
+		}
+	}
+}
+
+// TestRenewed: a reload that finds another certificate in the same file says so, though
+// no setting has changed.
+func TestRenewed(t *testing.T) {
+	var c *config.Config
+	s := enact(t, straight("passive"), func(conf *config.Config) {
+		conf.Frontends[0].TLS.Mode = config.TLSOptional
+		c = conf
+	})
+	again := func() {
+		t.Helper()
+		if err := s.process.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again(); strings.Contains(s.logs.String(), "certificate renewed") {
+		t.Error("renewed without a new one")
+	}
+	next := ftptest.Certificate(t, "ftp.example.com")
+	text, err := os.ReadFile(next.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.front.File, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again(); !strings.Contains(s.logs.String(), `"serial":"`+next.Leaf.SerialNumber.Text(16)+`"`) {
+		t.Errorf("nothing of the new one in the log:\n%s", s.logs)
 	}
 }
 

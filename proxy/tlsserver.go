@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -112,9 +113,28 @@ func (s *session) shakeServer(ctx context.Context, conn net.Conn, c *tls.Config)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, fmt.Errorf("TLS handshake: %w%s", err, advice(err))
 	}
 	return secured, nil
+}
+
+// advice is what an administrator may do about a handshake that failed, where the
+// error by itself does not say that.
+func advice(err error) string {
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &name) && len(name.Certificate.DNSNames)+len(name.Certificate.IPAddresses) == 0:
+		return " (the server's certificate has no subjectAltName; give it one, see docs/tls.md)"
+	case errors.As(err, &name):
+		return " (write server_name with a name that the certificate has)"
+	case errors.As(err, &authority):
+		return " (write ca with the certificate of its CA, or its own)"
+	case errors.As(err, &record):
+		return " (the server speaks in the clear here; is its mode explicit?)"
+	}
+	return ""
 }
 
 // authenticate says AUTH TLS to a server that has greeted. What lies behind its 234

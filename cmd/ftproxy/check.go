@@ -129,7 +129,7 @@ func frontTLS(b *bytes.Buffer, t config.FrontendTLS) {
 	}
 	fmt.Fprintf(b, "  TLS %s, data %s", how, data)
 	if t.RequireSessionReuse {
-		b.WriteString(", data connections must resume the session")
+		b.WriteString(", those with TLS must resume the session")
 	}
 	if t.ClientCA != "" {
 		fmt.Fprintf(b, ", client certificates %s", t.ClientCertificate)

@@ -158,7 +158,7 @@ func (p *program) reload(ctx context.Context, c *command, args []string) int {
 	}
 	var b bytes.Buffer
 	if len(reloaded.Changes) == 0 {
-		b.WriteString("reloaded: nothing has changed\n")
+		b.WriteString("reloaded: no setting has changed; certificates were read again\n")
 	} else {
 		fmt.Fprintf(&b, "reloaded: %s\n", count(len(reloaded.Changes), "change"))
 	}

@@ -75,7 +75,7 @@ func TestReloadCommand(t *testing.T) {
 	}})
 	const stays = "ftproxy: not reloaded, the running configuration stays in force\n"
 
-	runs(t, 0, "reloaded: nothing has changed\n", "", "reload", "-config", c.config)
+	runs(t, 0, "reloaded: no setting has changed; certificates were read again\n", "", "reload", "-config", c.config)
 	reloaded = admin.Reloaded{Changes: []string{"limits.sessions: 10, was 20"}, Warnings: []string{"config.toml:3: too much"}}
 	runs(t, 0, "reloaded: 1 change\n  limits.sessions: 10, was 20\n", "warning: config.toml:3: too much\n", "reload", "-config", c.config)
 	runs(t, 0, "reloaded: 1 change\n  limits.sessions: 10, was 20\n", "warning: config.toml:3: too much\n", "reload", "-socket", c.socket)

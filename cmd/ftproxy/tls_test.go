@@ -51,7 +51,7 @@ func TestCheckReadsCertificates(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, r.stderr)
 	}
 	for _, line := range []string{
-		"  TLS required (AUTH TLS), data PROT P only, data connections must resume the session, client certificates required\n",
+		"  TLS required (AUTH TLS), data PROT P only, those with TLS must resume the session, client certificates required\n",
 		"  TLS explicit towards servers, data private, certificates verified\n",
 	} {
 		if !strings.Contains(r.stdout.String(), line) {

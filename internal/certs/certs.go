@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // A FileError is what is wrong with one file.
@@ -90,6 +91,8 @@ func read(path string) ([]byte, error) {
 		return nil, &FileError{Path: path, Message: "no such file", Hint: "write the path of a PEM file", Err: err}
 	case errors.Is(err, fs.ErrPermission):
 		return nil, &FileError{Path: path, Message: "permission denied", Hint: fmt.Sprintf("let the user that this ftproxy runs as (uid %d) read it", os.Getuid()), Err: err}
+	case errors.Is(err, syscall.EISDIR):
+		return nil, &FileError{Path: path, Message: "is a directory", Hint: "write the path of a PEM file in it", Err: err}
 	case err != nil:
 		return nil, &FileError{Path: path, Message: "cannot be read: " + err.Error(), Hint: "write the path of a PEM file", Err: err}
 	}

@@ -40,7 +40,7 @@ func TestLoad(t *testing.T) {
 		"apart":                {alone, secret, ""},
 		"no such file":         {filepath.Join(dir, "none"), secret, "no such file"},
 		"no such key":          {alone, filepath.Join(dir, "none"), "no such file"},
-		"a directory":          {dir, secret, "cannot be read"},
+		"a directory":          {dir, secret, "is a directory"},
 		"no certificate":       {secret, secret, "holds no certificate"},
 		"no key":               {alone, alone, "holds no private key"},
 		"a certificate as key": {alone, alone, "append the key"},
