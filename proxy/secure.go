@@ -28,6 +28,16 @@ var (
 	errOtherIdentity = errors.New("the data connection has another client certificate than its control connection")
 )
 
+// protections are those of the next data connections; nil where all is in the clear,
+// which costs a transfer nothing.
+func (s *session) protections() map[side]*protection {
+	client, server := s.clientProtection(), s.serverProtection()
+	if client == nil && server == nil {
+		return nil
+	}
+	return map[side]*protection{clientSide: client, serverSide: server}
+}
+
 // clientProtection is that of the client's data connections as they are now.
 func (s *session) clientProtection() *protection {
 	if !s.protects() {
@@ -63,7 +73,11 @@ func (s *session) serverProtection() *protection {
 		return nil
 	}
 	c := s.security.server
-	return &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: s.fe.backend.tls.strictEOF, shake: func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(prompt(conn)), c) }}
+	return &protection{
+		limit:     s.rt.timeouts.TLSHandshake,
+		strictEOF: s.fe.backend.tls.strictEOF,
+		shake:     func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(prompt(conn)), c) },
+	}
 }
 
 // secure makes the connection of a leg a protected one, where it is to be one. The

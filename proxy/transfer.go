@@ -31,8 +31,8 @@ const (
 type transfer struct {
 	client, server leg
 	modes          modes
-	protection     map[side]*protection
-	mistaken       <-chan error // why a connection that may be the client's was refused
+	protection     map[side]*protection // nil: none on either side
+	mistaken       <-chan error         // why a connection that may be the client's was refused
 	timeouts       *config.Timeouts
 	bandwidth      *bandwidth
 	spawn          func(func())
@@ -91,7 +91,7 @@ var errDataConnect = errors.New("no data connection in time")
 func (s *session) startTransfer(st *setup, server leg, m modes) *transfer {
 	t := &transfer{
 		client: s.clientLeg(st), server: server, modes: m, mistaken: st.refused, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
-		protection: map[side]*protection{clientSide: s.clientProtection(), serverSide: s.serverProtection()},
+		protection: s.protections(),
 		spawn:      s.p.workers.Go,
 		accepted:   make(chan struct{}),
 		finished:   make(chan struct{}),
