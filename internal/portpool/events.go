@@ -7,18 +7,25 @@ import "net/netip"
 type Events interface {
 	// Leased: a lease began. Every Leased is followed by one Returned.
 	Leased(r Request)
-	// Returned: the key of a lease is no longer lent. used tells whether a
-	// connection came.
+	// Returned: a lease ended, with Hold when it was closed. used tells whether
+	// a connection came. Its key may go on keeping others from the port.
 	Returned(r Request, used bool)
 	// Waiting: a request has to wait for a port.
 	Waiting(r Request)
 	// Full: a request has waited in vain.
 	Full(r Request)
-	// Expired: an unused lease was taken back for one who waits; Returned follows.
-	Expired(r Request)
-	// Stranger: a connection that belongs to no lease was closed. hold tells
+	// Evicted: the owner of a silent lease is asked to leave for one who waits.
+	Evicted(r Request)
+	// Stranger: a connection that belongs to no lease was reset. hold tells
 	// whether the port listened for a lease with Hold.
 	Stranger(local netip.AddrPort, peer netip.Addr, hold bool)
+	// Late: a connection was reset whose lease had ended before it came.
+	Late(local netip.AddrPort, peer netip.Addr)
+	// Crowded: too many connections of a peer, or of a proxy, wait to be
+	// identified on a port, and the oldest was reset.
+	Crowded(local netip.AddrPort, peer netip.Addr)
+	// Ambiguous: a connection fitted more than one lease. This is a fault of ours.
+	Ambiguous(local netip.AddrPort, peer netip.Addr)
 	// Busy: a port cannot be listened on, usually because another program has it.
 	Busy(local netip.AddrPort, err error)
 	// AcceptFailed: the listener could not accept (too many open files) and
@@ -33,7 +40,10 @@ func (NoEvents) Leased(Request)                            {}
 func (NoEvents) Returned(Request, bool)                    {}
 func (NoEvents) Waiting(Request)                           {}
 func (NoEvents) Full(Request)                              {}
-func (NoEvents) Expired(Request)                           {}
+func (NoEvents) Evicted(Request)                           {}
 func (NoEvents) Stranger(netip.AddrPort, netip.Addr, bool) {}
+func (NoEvents) Late(netip.AddrPort, netip.Addr)           {}
+func (NoEvents) Crowded(netip.AddrPort, netip.Addr)        {}
+func (NoEvents) Ambiguous(netip.AddrPort, netip.Addr)      {}
 func (NoEvents) Busy(netip.AddrPort, error)                {}
 func (NoEvents) AcceptFailed(netip.AddrPort, error)        {}

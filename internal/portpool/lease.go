@@ -4,16 +4,28 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 )
 
+// keyState is what the key of a lease is; the package documentation has them.
+type keyState int
+
+const (
+	reserved keyState = iota
+	promised
+	held
+	cooling
+	withheld
+	free
+)
+
+// state is what became of the lease's connection.
 type state int
 
 const (
-	pending   state = iota // waits for its peer's connection
-	delivered              // conn is there, nobody has taken it
-	taken                  // Accept has returned conn
+	pending   state = iota // it has not come
+	delivered              // it is there, nobody has taken it
+	taken                  // Accept has returned it
 	ended                  // Accept fails with err
 )
 
@@ -22,13 +34,25 @@ const (
 type Lease struct {
 	pool    *Pool
 	port    *port
+	scope   *scope
 	request Request
-	since   time.Time     // from when its age counts
 	settled chan struct{} // closed when the lease is no longer pending
 	state   state
 	conn    net.Conn // while delivered
 	err     error    // once ended
+	away    netip.Addr
+
+	key      keyState
+	promised time.Time
+	until    time.Time // the end of cooling
+	moved    bool      // the peer has moved on
+	soon     bool      // it cools for Short
+	silent   bool      // its owner is silent
+	evicted  bool      // its owner was asked to leave
 }
+
+// pending tells whether a connection may be delivered, or may be soon.
+func (l *Lease) pending() bool { return l.state == pending }
 
 // Addr is the address that listens for the peer: Request.Local and the port.
 func (l *Lease) Addr() netip.AddrPort { return l.port.addr }
@@ -40,11 +64,21 @@ func (l *Lease) Err() error {
 	return l.err
 }
 
+// Promise is called before the address is written to the peer. Connections that
+// were opened before are not the lease's. Only the first call counts.
+func (l *Lease) Promise() {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	if l.key == reserved {
+		l.key, l.promised = promised, time.Now()
+	}
+}
+
 // Accept waits for the peer's connection, as the listener gave it: the caller
-// closes it. It returns ErrExpired if the lease was taken back, ErrClosed if
-// the lease is closed or its connection was taken before, and the cause of
-// ctx if that ended first; the lease is then still good. A connection that is
-// already there is returned even when ctx has ended.
+// closes it. It returns ErrClosed if the lease is closed or its connection was
+// taken before, ErrBind if the port was lost, and the cause of ctx if that ended
+// first; the lease is then still good. A connection that is already there is
+// returned even when ctx has ended.
 func (l *Lease) Accept(ctx context.Context) (net.Conn, error) {
 	select {
 	case <-l.settled:
@@ -67,92 +101,90 @@ func (l *Lease) Accept(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// Close gives the port back and closes a connection that came and was not
-// taken. With Request.Hold the caller closes the connection that it took first
-// and the lease after it. Safe to repeat and to call while Accept waits.
+// Close gives the lease up and closes a connection that came and was not taken.
+// A key that was promised and not met is withheld until Told or MovedOn is
+// called, also after this. With Request.Hold the caller closes the connection
+// that it took first and the lease after it. Safe to repeat and to call while
+// Accept waits.
 func (l *Lease) Close() error {
-	p := l.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	p.end(l, ErrClosed, now)
-	p.arm(now)
+	l.change(func(time.Time) {})
 	return nil
 }
 
-// Approached tells whether a connection that may be the lease's is being identified.
+// Told closes the lease, and says that its peer was told that nobody waits for
+// its connection, or that its control connection is lost: the attempt ends
+// within Long.
+func (l *Lease) Told() {
+	l.change(func(now time.Time) { l.pool.cool(l, Long, now) })
+}
+
+// MovedOn closes the lease, and says that its peer has moved on: it has ended its
+// attempt, and what is on its way arrives within Short.
+func (l *Lease) MovedOn() {
+	l.change(func(now time.Time) {
+		if l.key == cooling || l.key == withheld {
+			l.moved = true
+			l.pool.cool(l, Short, now)
+		}
+	})
+}
+
+// Silent closes the lease, and says that its peer has had the time that it was
+// promised and let it pass without a word: if others of the peer need the key,
+// Request.Evict is called.
+func (l *Lease) Silent() {
+	l.change(func(now time.Time) {
+		if l.key == withheld && !l.silent {
+			l.silent = true
+			l.pool.relieve(l.scope)
+		}
+	})
+}
+
+// change closes the lease and then does what is said of its key.
+func (l *Lease) change(then func(now time.Time)) {
+	p := l.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.end(l, ErrClosed, time.Time{})
+		return
+	}
+	now := time.Now()
+	p.end(l, ErrClosed, now)
+	then(now)
+	p.finish(now)
+}
+
+// Unmet tells whether the address was promised and no connection came for it
+// that was the lease's, or can still come.
+func (l *Lease) Unmet() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return l.key == promised || l.key == cooling || l.key == withheld
+}
+
+// Approached tells whether a connection of the peer is here whose owner is not
+// known yet.
 func (l *Lease) Approached() bool {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
-	if l.state != pending {
+	if !l.pending() || l.port.open == nil {
 		return false
 	}
-	for conn, o := range l.pool.unknown {
-		if o == l.port.open && l.request.trusts(peerOf(conn)) {
+	for peer := range l.port.open.unproven {
+		if l.request.admits(peer) {
 			return true
 		}
 	}
 	return false
 }
 
-// deliver hands the peer's connection to the lease.
-func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
-	l.conn, l.state = conn, delivered
-	p.untaken[l] = struct{}{}
-	close(l.settled)
-	if !l.request.Hold {
-		p.release(l, true, now)
-		return
-	}
-	p.closeIdle(l.port)
-	p.unblock(l.port, now)
-}
-
-// end makes Accept fail with err, closes a connection that nobody took, and
-// gives the key back. A pending lease leaves a quarantine.
-func (p *Pool) end(l *Lease, err error, now time.Time) {
-	was := l.state
-	l.state, l.err = ended, err
-	switch was {
-	case pending:
-		close(l.settled)
-		if !p.closed {
-			owner := l.request.Owner
-			if err == ErrExpired {
-				owner = 0
-			}
-			p.quarantine(l, owner, now)
-		}
-		p.release(l, false, now)
-	case delivered:
-		delete(p.untaken, l)
-		refuse(l.conn)
-		l.conn = nil
-		fallthrough
-	case taken:
-		if l.request.Hold {
-			p.release(l, true, now)
-		}
-	}
-}
-
-// release takes the lease off its port and offers the key to those who wait.
-func (p *Pool) release(l *Lease, used bool, now time.Time) {
-	pt := l.port
-	i := slices.Index(pt.leases, l)
-	pt.leases = slices.Delete(pt.leases, i, i+1)
-	if l.request.Hold {
-		p.clock++
-		pt.remember(l.request.Peer, p.clock)
-	}
-	p.events.Returned(l.request, used)
-	// The listener is closed before the port is lent again, so that what lies
-	// in its backlog is not taken for the connection of the next lease.
-	p.closeIdle(pt)
-	if p.closed {
-		return
-	}
-	p.offer(pt, &l.request, now)
-	p.unblock(pt, now)
-	p.forget(pt)
+// TurnedAway is the address of a connection that was refused on the port while
+// the lease was pending, because it was nobody's: it may have been meant for the
+// lease. ok is false if there was none.
+func (l *Lease) TurnedAway() (peer netip.Addr, ok bool) {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return l.away, l.away.IsValid()
 }

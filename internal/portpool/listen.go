@@ -18,48 +18,78 @@ const (
 
 // A listening is an open listener and its accept loop.
 type listening struct {
-	port *port
-	ln   net.Listener
-	hold bool // it was opened for a lease with Hold
-	// unknown is how many connections are being identified.
-	unknown int
-	closed  bool          // guarded by the pool's mutex
-	quit    chan struct{} // closed with it, for a loop that pauses
+	port     *port
+	ln       net.Listener
+	hold     bool // it was opened for a lease with Hold
+	closed   bool // guarded by the pool's mutex
+	quit     chan struct{}
+	unproven map[netip.Addr][]*guest // whose owner is not known yet, the oldest first
+	headed   map[*guest]struct{}     // whose header is awaited
 }
 
 // openPort begins to listen for a request, which others may join.
 func (p *Pool) openPort(pt *port, r *Request) error {
 	if o := p.overlapping(pt.addr); o.IsValid() {
-		// The kernel may let both listen, and then prefers the single address.
 		return fmt.Errorf("%w: %s: %w", errOverlap, o, syscall.EADDRINUSE)
 	}
-	ln, err := p.listen(pt.addr, r.Transparent)
+	ln, err := p.Listen(pt.addr, r.Transparent)
 	if err != nil {
 		return err
 	}
-	o := &listening{port: pt, ln: ln, hold: r.Hold, quit: make(chan struct{})}
+	o := &listening{
+		port: pt, ln: ln, hold: r.Hold, quit: make(chan struct{}),
+		unproven: make(map[netip.Addr][]*guest), headed: make(map[*guest]struct{}),
+	}
 	pt.open = o
 	p.running.Add(1)
-	p.spawn(func() { p.acceptLoop(o) })
+	p.Spawn(func() { p.acceptLoop(o) })
 	return nil
 }
 
-// closeIdle stops listening on a port without pending leases. It is done with
-// the pool locked, because the next lease may open the port again.
-func (p *Pool) closeIdle(pt *port) {
-	if pt.open == nil || slices.ContainsFunc(pt.leases, func(l *Lease) bool { return l.state == pending }) {
+// closeIdle stops listening on a port without pending leases, one of which has just
+// ended; if there are others it sends away who is there for that one's peer alone.
+// It is done with the pool locked, because the next lease may open the port again.
+func (p *Pool) closeIdle(l *Lease, now time.Time) {
+	pt := l.port
+	o := pt.open
+	if o == nil {
 		return
 	}
-	pt.open.closed = true
-	close(pt.open.quit)
-	pt.open.ln.Close()
-	for conn, o := range p.unknown { // Nobody waits for them any more.
-		if o == pt.open {
-			delete(p.unknown, conn)
-			refuse(conn)
+	if pt.pending > 0 {
+		p.dismissUnproven(o, &l.request)
+		return
+	}
+	pt.open, o.closed = nil, true
+	close(o.quit)
+	for _, conn := range queued(o.ln) {
+		p.arrive(o, conn, p.Born(conn), now)
+	}
+	o.ln.Close()
+	for g := range o.headed {
+		p.sendAway(g)
+	}
+	for _, guests := range o.unproven {
+		for _, g := range slices.Clone(guests) {
+			p.sendAway(g)
 		}
 	}
-	pt.open = nil
+	if p.blocked > 0 {
+		p.offers = append(p.offers, offer{pt, nil})
+	}
+}
+
+// drain accepts what is in a listener's queue.
+func (p *Pool) drain(o *listening, now time.Time) {
+	for _, conn := range queued(o.ln) {
+		p.arrive(o, conn, p.Born(conn), now)
+	}
+}
+
+func queued(ln net.Listener) []net.Conn {
+	if q, ok := ln.(interface{ Queued() []net.Conn }); ok {
+		return q.Queued()
+	}
+	return nil
 }
 
 // acceptLoop accepts until the listener is closed. A failure (too many open
@@ -71,7 +101,7 @@ func (p *Pool) acceptLoop(o *listening) {
 		conn, err := o.ln.Accept()
 		if err == nil {
 			pause = 0
-			if !p.arrived(o, conn) {
+			if !p.accepted(o, conn) {
 				return
 			}
 			continue
@@ -97,165 +127,159 @@ func (p *Pool) acceptFailed(o *listening, err error) bool {
 	if o.closed {
 		return false
 	}
-	p.events.AcceptFailed(o.port.addr, err)
+	p.Events.AcceptFailed(o.port.addr, err)
 	if !errors.Is(err, net.ErrClosed) {
 		return true
 	}
 	// Somebody else closed it; nothing will arrive any more.
 	now := time.Now()
-	for _, l := range slices.Clone(o.port.leases) {
-		if l.state == pending {
+	for l := range o.port.leases {
+		if l.pending() {
 			p.end(l, fmt.Errorf("%w: %s: %w", ErrBind, o.port.addr, err), now)
 		}
 	}
-	p.arm(now)
+	p.finish(now)
 	return false
 }
 
-// arrived gives a connection to the lease that it belongs to, or closes it if
-// there is none. It reports whether the listener is still open.
-func (p *Pool) arrived(o *listening, conn net.Conn) (open bool) {
-	peer := peerOf(conn)
+// accepted takes a connection that the accept loop has. It reports whether the
+// listener is still open.
+func (p *Pool) accepted(o *listening, conn net.Conn) (open bool) {
+	born := p.Born(conn)
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	open = !o.closed
-	lease, identify := o.leaseFor(peer), o.identifier(peer)
-	if lease == nil && identify != nil {
-		if most, bounded := o.mostUnknown(); bounded && o.unknown >= most {
-			p.events.Stranger(o.port.addr, peer, o.hold)
-			p.mu.Unlock()
-			refuse(conn)
-			return open
-		}
-		p.unknown[conn] = o
-		o.unknown++
-		p.running.Add(1)
-		p.mu.Unlock()
-		p.spawn(func() { p.identify(o, conn, identify) })
-		return open
-	}
-	p.hand(o, lease, conn, peer)
-	p.mu.Unlock()
-	if lease == nil {
-		refuse(conn)
-	}
-	return open
-}
-
-// identify finds out whose a connection is and does what arrived does.
-func (p *Pool) identify(o *listening, conn net.Conn, identify func(net.Conn) (net.Conn, Identity, error)) {
-	defer p.running.Done()
-	through := peerOf(conn)
-	known, who, err := identify(conn)
-	who.Peer = who.Peer.Unmap().WithZone("")
-	p.mu.Lock()
-	_, ours := p.unknown[conn] // Otherwise it was refused meanwhile.
-	if ours {
-		delete(p.unknown, conn)
-		o.unknown--
-	}
-	var lease *Lease
-	if err == nil && ours {
-		lease = o.leaseThrough(through, who)
-		p.hand(o, lease, known, who.Peer)
-	}
-	if err != nil && ours {
-		o.tellRefused(through, who.Peer, err)
-	}
-	p.mu.Unlock()
-	if lease == nil && ours {
-		refuse(conn)
-	}
-}
-
-// hand delivers a connection, or tells of a stranger where there is no lease.
-func (p *Pool) hand(o *listening, lease *Lease, conn net.Conn, peer netip.Addr) {
-	if lease == nil {
-		p.events.Stranger(o.port.addr, peer, o.hold)
-		return
-	}
 	now := time.Now()
-	p.deliver(lease, conn, now)
-	p.arm(now)
+	p.arrive(o, conn, born, now)
+	p.finish(now)
+	return open && !o.closed
 }
 
-// find is the first pending lease that fits.
-func (o *listening) find(fits func(r *Request) bool) *Lease {
-	if o.closed {
-		return nil
-	}
-	for _, l := range o.port.leases {
-		if l.state == pending && fits(&l.request) {
-			return l
-		}
-	}
-	return nil
-}
-
-// leaseFor is the pending lease that a peer's own connection belongs to.
-func (o *listening) leaseFor(peer netip.Addr) *Lease {
-	return o.find(func(r *Request) bool { return r.Identify == nil && r.admits(peer) })
-}
-
-// leaseThrough is the pending lease that a connection belongs to which was
-// identified as this.
-func (o *listening) leaseThrough(through netip.Addr, who Identity) *Lease {
-	return o.find(func(r *Request) bool {
-		return r.trusts(through) && r.admits(who.Peer) && (!r.ByOwner || r.Owner == who.Owner)
-	})
-}
-
-// tellRefused tells the one for whom a connection of a peer must have been. Where
-// there are several, one whose client is at fault must not cost the others theirs.
-func (o *listening) tellRefused(through, peer netip.Addr, why error) {
-	if o.closed {
+// arrive gives a connection to the lease that it belongs to, has it identified,
+// or resets it if there is none.
+func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
+	from := peerOf(conn)
+	if p.closed {
+		refuse(conn)
 		return
 	}
-	var candidates []*Lease
-	for _, l := range o.port.leases {
-		if l.state == pending && l.request.trusts(through) && l.request.admits(peer) {
-			candidates = append(candidates, l)
-		}
+	if read := o.headerOf(from); read != nil {
+		p.awaitHeader(o, conn, from, born, read)
+		return
 	}
-	if len(candidates) == 1 && candidates[0].request.Refused != nil {
-		candidates[0].request.Refused(why)
-	}
+	p.meet(o, visit{conn: conn, peer: from, born: born}, now)
 }
 
-// mostUnknown is how many connections may be being identified here, where all
-// leases that wait have a bound.
-func (o *listening) mostUnknown() (most int, bounded bool) {
-	for _, l := range o.port.leases {
-		if l.state == pending && l.request.Identify != nil {
-			if l.request.MostUnknown == 0 {
-				return 0, false
-			}
-			most += l.request.MostUnknown
+// headerOf is how the header of a connection from addr is read; nil: it is to have
+// none, because of a lease of that very peer or because nobody trusts it.
+func (o *listening) headerOf(addr netip.Addr) (read func(net.Conn) (net.Conn, netip.Addr, error)) {
+	for _, c := range o.port.classes {
+		if containsAddr(c.through, addr) {
+			read = c.header
 		}
 	}
-	return most, true
-}
-
-// identifier is how a connection is identified: as by a lease that trusts where it
-// comes from, or, to be refused, as by any other. nil: no lease wants that.
-func (o *listening) identifier(through netip.Addr) func(net.Conn) (net.Conn, Identity, error) {
-	l := o.find(func(r *Request) bool { return r.trusts(through) })
-	if l == nil {
-		l = o.find(func(r *Request) bool { return r.Identify != nil })
-	}
-	if l == nil {
+	if read != nil && !o.port.keys.containing(addr, func(c *cell) bool {
+		return !slices.ContainsFunc(c.plain, func(l *Lease) bool { return l.pending() && l.request.Header == nil })
+	}) {
 		return nil
 	}
-	return l.request.Identify
+	return read
 }
 
-// trusts tells whether connections from addr are identified for the lease.
-func (r *Request) trusts(addr netip.Addr) bool {
-	return r.Identify != nil && slices.ContainsFunc(r.Through, func(p netip.Prefix) bool { return p.Contains(addr) })
+// A visit is a connection whose peer is known.
+type visit struct {
+	conn    net.Conn
+	peer    netip.Addr
+	through netip.Addr // who brought its header; invalid: it has none
+	born    time.Time
 }
 
-// peerOf tells whose connection it is. Everything that decides by the peer
-// asks here, because behind a PROXY header the socket's address is not the
-// peer's. An address that cannot be read is invalid and in no prefix.
+// fits tells whether the connection, of a peer of the lease, may be the lease's.
+func (v *visit) fits(l *Lease) bool {
+	return l.key == promised && !v.born.Before(l.promised.Add(-slack)) && v.cameFor(l)
+}
+
+// cameFor tells whether the connection came in the way that the lease wants.
+func (v *visit) cameFor(l *Lease) bool {
+	if v.through.IsValid() {
+		return l.request.trusts(v.through)
+	}
+	return l.request.Header == nil
+}
+
+// meet gives a connection of a known peer to the lease that it belongs to.
+func (p *Pool) meet(o *listening, v visit, now time.Time) {
+	var mine []*Lease
+	var prove func(net.Conn) (net.Conn, uint64, error)
+	due := 0
+	o.port.keys.containing(v.peer, func(c *cell) bool {
+		for _, l := range c.plain {
+			if v.fits(l) {
+				mine = append(mine, l)
+			}
+		}
+		if l := c.owing(&v); l != nil {
+			prove, due = l.request.Prove, due+c.pendingOwned
+		}
+		return true
+	})
+	switch {
+	case len(mine) == 0 && prove != nil:
+		p.awaitProof(o, v, prove, due)
+	case len(mine) == 1 && prove == nil:
+		p.deliver(mine[0], v.conn, now)
+	case len(mine) > 0:
+		p.ambiguous(o, mine, v, now)
+	default:
+		p.turnAway(o, v, 0, now)
+	}
+}
+
+// ambiguous ends leases that one connection fits. Nobody gets it.
+func (p *Pool) ambiguous(o *listening, leases []*Lease, v visit, now time.Time) {
+	p.Events.Ambiguous(o.port.addr, v.peer)
+	for _, l := range leases {
+		p.end(l, ErrAmbiguous, now)
+	}
+	refuse(v.conn)
+}
+
+// turnAway resets a connection that no pending lease wants. It may be one that
+// was missing: of the owner, where that is known.
+func (p *Pool) turnAway(o *listening, v visit, owner uint64, now time.Time) {
+	var missing []*Lease
+	add := func(l *Lease) {
+		if l != nil && (l.key == cooling || l.key == withheld) && v.cameFor(l) {
+			missing = append(missing, l)
+		}
+	}
+	p.sharing(o.port.addr, func(pt *port) bool {
+		return pt.keys.containing(v.peer, func(c *cell) bool {
+			for _, l := range c.plain {
+				add(l)
+			}
+			add(c.owned[owner])
+			return true
+		})
+	})
+	for _, l := range missing {
+		p.late(l, now)
+	}
+	if len(missing) > 0 {
+		p.Events.Late(o.port.addr, v.peer)
+	} else {
+		for l := range o.port.leases {
+			if o.hold && l.pending() {
+				l.away = v.peer
+			}
+		}
+		p.Events.Stranger(o.port.addr, v.peer, o.hold)
+	}
+	refuse(v.conn)
+}
+
+// peerOf is the address that a connection comes from. One that cannot be read is
+// invalid and in no network.
 func peerOf(conn net.Conn) netip.Addr {
 	var addr netip.Addr
 	switch a := conn.RemoteAddr().(type) {
@@ -270,8 +294,8 @@ func peerOf(conn net.Conn) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// refuse closes a stranger's connection with a reset, so that it is not taken
-// for the end of an empty file, and leaves no TIME_WAIT behind.
+// refuse closes a connection with a reset, so that it is not taken for the end
+// of an empty file, and leaves no TIME_WAIT behind.
 func refuse(conn net.Conn) {
 	if c, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS would say goodbye.
 		refuse(c.NetConn())

@@ -4,17 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 )
 
-// A waiter is a request for which no port is free.
+// A waiter is a request for which no key is free.
 type waiter struct {
 	request Request
+	scope   *scope
+	turn    uint64
+	blocked bool          // by a listener of another configuration
 	settled chan struct{} // closed when lease or err is set
 	lease   *Lease
 	err     error
-	look    time.Time // when to look for a lease to expire; zero if there is none pending
+}
+
+// A queue is those who wait for one peer, first come first.
+type queue struct{ waiters []*waiter }
+
+// An offer is a key that became free: of a lease, or, without one, for everybody.
+type offer struct {
+	port  *port
+	lease *Lease
 }
 
 func (w *waiter) settle(l *Lease, err error) {
@@ -23,11 +36,11 @@ func (w *waiter) settle(l *Lease, err error) {
 }
 
 // Lease lends a port of r.Ports for r.Peer; the caller closes the lease. While
-// every port is lent for that peer it waits its turn, first come first served,
-// until ctx ends: then it returns ErrFull with the cause of ctx. A ctx that has
-// already ended asks for a port without waiting. If no port of the range can
-// be listened on it returns ErrBind with the cause at once, and after Pool.Close
-// ErrClosed.
+// no key is free for that peer it waits its turn, first come first served, until
+// ctx ends: then it returns ErrFull with the cause of ctx, and at once where
+// very many wait for that peer. A ctx that has already ended asks for a port
+// without waiting. If no port of the range can be listened on it returns ErrBind
+// with the cause at once, and after Pool.Close ErrClosed.
 func (p *Pool) Lease(ctx context.Context, r Request) (*Lease, error) {
 	r, err := r.normal()
 	if err != nil {
@@ -39,20 +52,20 @@ func (p *Pool) Lease(ctx context.Context, r Request) (*Lease, error) {
 		return nil, ErrClosed
 	}
 	now := time.Now()
-	p.tick(now)
-	l, err := p.choose(&r, now)
-	if l != nil || err != nil {
-		p.arm(now)
-		p.mu.Unlock()
+	p.sweep(now)
+	p.finish(now)
+	s := p.scopeOf(&r)
+	l, blocked, err := p.choose(&r, s, now)
+	var w *waiter
+	if l == nil && err == nil {
+		w, err = p.enqueue(r, s, blocked)
+	}
+	p.rest(s, now)
+	p.finish(now)
+	p.mu.Unlock()
+	if w == nil {
 		return l, err
 	}
-	w := &waiter{request: r, settled: make(chan struct{})}
-	p.waiters = append(p.waiters, w)
-	p.events.Waiting(r)
-	p.relieve(w, now)
-	p.arm(now)
-	p.mu.Unlock()
-
 	select {
 	case <-w.settled:
 	case <-ctx.Done():
@@ -61,209 +74,236 @@ func (p *Pool) Lease(ctx context.Context, r Request) (*Lease, error) {
 	return w.lease, w.err
 }
 
+// enqueue makes a request wait.
+func (p *Pool) enqueue(r Request, s *scope, blocked bool) (*waiter, error) {
+	q, ok := p.queues.at(r.Peer)
+	if !ok {
+		q = new(queue)
+		p.queues.put(r.Peer, q)
+	}
+	p.Events.Waiting(r)
+	if len(q.waiters) >= maxWaiters {
+		p.Events.Full(r)
+		return nil, fmt.Errorf("%w: %s of %s: %w", ErrFull, r.Local, r.Ports, errTooManyWait)
+	}
+	p.turns++
+	w := &waiter{request: r, scope: s, turn: p.turns, blocked: blocked, settled: make(chan struct{})}
+	q.waiters = append(q.waiters, w)
+	s.waiting++
+	p.waiting++
+	if blocked {
+		p.blocked++
+	}
+	p.relieve(s)
+	return w, nil
+}
+
+// dequeue takes a waiter out of its queue.
+func (p *Pool) dequeue(w *waiter, now time.Time) {
+	q, _ := p.queues.at(w.request.Peer)
+	i := slices.Index(q.waiters, w)
+	if q.waiters = slices.Delete(q.waiters, i, i+1); len(q.waiters) == 0 {
+		p.queues.remove(w.request.Peer)
+	}
+	w.scope.waiting--
+	p.waiting--
+	if w.blocked {
+		p.blocked--
+	}
+	p.rest(w.scope, now)
+}
+
 // giveUp settles a waiter whose context has ended, unless it was served meanwhile.
 func (p *Pool) giveUp(w *waiter, ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	if !p.closed && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		p.tick(now) // A port that is free at the very deadline is in time.
+		p.sweep(now) // A port that is free at the very deadline is in time.
+		p.finish(now)
 	}
 	select {
 	case <-w.settled:
 		return
 	default:
 	}
-	i := slices.Index(p.waiters, w)
-	p.waiters = slices.Delete(p.waiters, i, i+1)
+	p.dequeue(w, now)
 	w.settle(nil, fmt.Errorf("%w: %s of %s: %w", ErrFull, w.request.Local, w.request.Ports, context.Cause(ctx)))
-	p.events.Full(w.request)
-	p.arm(now)
+	p.Events.Full(w.request)
+	p.finish(now)
 }
 
-// wants tells whether pt, if it were free for peer, would serve w.
-func (w *waiter) wants(pt *port) bool {
-	return w.request.Local == pt.addr.Addr() && w.request.Ports.Contains(pt.addr.Port())
-}
-
-// wanted tells whether somebody else waits for what r would get on pt.
-func (p *Pool) wanted(pt *port, r *Request) bool {
-	return slices.ContainsFunc(p.waiters, func(w *waiter) bool {
-		return w.request.Owner != r.Owner && w.wants(pt) && w.request.overlaps(r)
-	})
-}
-
-// lookAt makes w look for a lease to expire at t, if it would look later.
-func (w *waiter) lookAt(t time.Time) {
-	if w.look.IsZero() || t.Before(w.look) {
-		w.look = t
+// finish gives the keys that became free to those who wait, and sets the alarm.
+// Everything that changes the pool ends with it.
+func (p *Pool) finish(now time.Time) {
+	for len(p.offers) > 0 && !p.closed {
+		o := p.offers[0]
+		p.offers = p.offers[1:]
+		if p.waiting > 0 {
+			p.serve(o, now)
+		}
+		if o.lease != nil {
+			p.relieve(o.lease.scope)
+		}
+		p.forget(o.port)
+	}
+	p.offers = nil
+	if !p.closed {
+		p.arm(now)
 	}
 }
 
-// offer lends pt, which something stopped keeping from the peers of r, to those
-// who wait and may have it now, first come first. One whose peer cannot be
-// served on pt does not stand in the way of the next. No r means everybody.
-func (p *Pool) offer(pt *port, r *Request, now time.Time) {
-	for i := 0; i < len(p.waiters); {
-		w := p.waiters[i]
-		if !w.wants(pt) || r != nil && !r.overlaps(&w.request) {
-			i++
-			continue
+// serve offers a key to those whose networks overlap its own, first come first.
+// One who cannot have it does not stand in the way of the next.
+func (p *Pool) serve(o offer, now time.Time) {
+	var found []*queue
+	add := func(q *queue) bool {
+		if !slices.Contains(found, q) {
+			found = append(found, q)
 		}
-		if p.standing(pt, &w.request, now) > own {
-			// What is left in its way, of narrower peers, may be old.
-			if youngest, ok := pt.unusedSince(&w.request); ok {
-				w.lookAt(youngest.Add(expireAfter))
+		return true
+	}
+	if o.lease == nil {
+		for _, q := range p.queues.cells {
+			add(q)
+		}
+	} else {
+		o.lease.request.networks(func(n netip.Prefix) bool { return p.queues.overlapping(n, add) })
+		p.queues.overlapping(o.lease.request.Peer, add)
+	}
+	var candidates []*waiter
+	for _, q := range found {
+		for _, w := range q.waiters {
+			if w.wants(o.port) {
+				candidates = append(candidates, w)
 			}
-			i++
-			continue
 		}
-		l, err := p.lend(pt.addr, &w.request, now)
-		if err != nil {
-			// The port is gone to another program: any other will do, and
-			// if there is none the wait is over.
-			if l, err = p.choose(&w.request, now); l == nil && err == nil {
-				i++
+	}
+	if len(found) > 1 {
+		slices.SortFunc(candidates, func(a, b *waiter) int { return int(int64(a.turn) - int64(b.turn)) })
+	}
+	for _, w := range candidates {
+		l, err := p.try(w.request.addr(o.port.addr.Port()), &w.request, now)
+		switch {
+		case l != nil:
+			w.scope.takeFree(l)
+		case err == nil:
+			continue
+		case concernsPort(err):
+			// The port is gone to another program: any other will do, and if
+			// there is none the wait is over.
+			var blocked bool
+			if l, blocked, err = p.choose(&w.request, w.scope, now); l == nil && err == nil {
+				w.setBlocked(p, blocked)
 				continue
 			}
+		default:
+			err = bindError(&w.request, err)
 		}
-		p.waiters = slices.Delete(p.waiters, i, i+1)
+		p.dequeue(w, now)
 		w.settle(l, err)
+		if l != nil && w.request.Prove == nil && len(found) == 1 && o.lease != nil {
+			return // The others of this peer would collide.
+		}
 	}
 }
 
-// relieve expires leases for w if their time has come and no port is on its
-// way to w already, or notes when to look again.
-func (p *Pool) relieve(w *waiter, now time.Time) {
-	demand := 0
-	for _, o := range p.waiters {
-		a, b := o.request.Ports, w.request.Ports
-		if o.request.Local == w.request.Local && a.First <= b.Last && b.First <= a.Last && o.request.overlaps(&w.request) {
-			demand++
-		}
-		if o == w {
+func (w *waiter) setBlocked(p *Pool, blocked bool) {
+	if w.blocked == blocked {
+		return
+	}
+	if w.blocked = blocked; blocked {
+		p.blocked++
+	} else {
+		p.blocked--
+	}
+}
+
+// wants tells whether pt, or a port of the same number at r's address, would serve w.
+func (w *waiter) wants(pt *port) bool {
+	if !w.request.Ports.Contains(pt.addr.Port()) {
+		return false
+	}
+	a, b := w.request.Local, pt.addr.Addr()
+	return a == b || a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
+}
+
+func (r *Request) addr(number uint16) netip.AddrPort { return netip.AddrPortFrom(r.Local, number) }
+
+// choose lends a port to r. Without a lease and without an error r has to wait.
+func (p *Pool) choose(r *Request, s *scope, now time.Time) (l *Lease, blocked bool, err error) {
+	var cause error
+	wait := s.out()
+	left := r.Ports.Len() - s.walked + len(s.used)
+	for ; left > 0; left-- {
+		number, ok := s.next()
+		if !ok {
 			break
 		}
-	}
-	var victim *port // whose youngest lease in w's way is the oldest such
-	var since time.Time
-	for _, pt := range p.ports {
-		if !w.wants(pt) {
-			continue
+		l, err := p.try(r.addr(number), r, now)
+		if l != nil {
+			s.took(l)
+			return l, false, nil
 		}
-		switch p.standing(pt, &w.request, now) {
-		case quarantined:
-			demand--
-		case lent:
-			youngest, ok := pt.unusedSince(&w.request)
-			if ok && (victim == nil || youngest.Before(since) || youngest.Equal(since) && pt.addr.Port() < victim.addr.Port()) {
-				victim, since = pt, youngest
+		s.passed(number)
+		switch {
+		case err == nil:
+			wait = true
+		case errors.Is(err, errOverlap):
+			wait, blocked = true, true
+		case !concernsPort(err):
+			return nil, false, bindError(r, err)
+		default:
+			cause = err
+		}
+	}
+	if wait {
+		return nil, blocked, nil
+	}
+	return nil, false, bindError(r, cause)
+}
+
+// try lends the port at addr, if its key is free for r. Without a lease and without an
+// error it is not.
+func (p *Pool) try(addr netip.AddrPort, r *Request, now time.Time) (*Lease, error) {
+	pt := p.portAt(addr, false)
+	if pt != nil && pt.open != nil {
+		p.drain(pt.open, now) // What lies in the queue was not opened for this lease.
+	}
+	if !p.keyFree(addr, r) {
+		return nil, nil
+	}
+	pt = p.portAt(addr, true)
+	if pt.open == nil {
+		if now.Before(pt.busyUntil) {
+			return nil, pt.busyCause
+		}
+		if err := p.openPort(pt, r); err != nil {
+			if concernsPort(err) && !errors.Is(err, errOverlap) {
+				p.setBusy(pt, err, now)
 			}
+			p.forget(pt)
+			return nil, err
 		}
 	}
-	switch due := since.Add(expireAfter); {
-	case demand <= 0:
-		w.look = now.Add(quarantineTime)
-	case victim == nil:
-		w.look = time.Time{}
-	case now.Before(due):
-		w.look = due
-	default:
-		for _, l := range slices.Clone(victim.leases) {
-			if l.request.overlaps(&w.request) {
-				p.events.Expired(l.request)
-				p.end(l, ErrExpired, now)
-			}
-		}
-		w.look = now.Add(quarantineTime)
-	}
+	return p.lend(pt, r), nil
 }
 
-// unusedSince tells when the youngest of the leases in r's way began, if all
-// of them are unused.
-func (pt *port) unusedSince(r *Request) (youngest time.Time, ok bool) {
-	for _, l := range pt.leases {
-		if !l.request.overlaps(r) {
-			continue
-		}
-		if l.state != pending {
-			return time.Time{}, false
-		}
-		if !ok || l.since.After(youngest) {
-			youngest, ok = l.since, true
-		}
-	}
-	return youngest, ok
+func bindError(r *Request, cause error) error {
+	return fmt.Errorf("%w: %s of %s: %w", ErrBind, r.Local, r.Ports, cause)
 }
 
-// tick does all that is due.
-func (p *Pool) tick(now time.Time) {
-	p.sweep(now)
-	for i := 0; i < len(p.waiters); i++ {
-		w := p.waiters[i]
-		if !w.look.IsZero() && !now.Before(w.look) {
-			p.relieve(w, now) // It only puts ports into quarantine, so nobody is served.
+// concernsPort tells whether a failed listen says something about that port
+// only. The others mean that any other port would fail just so: no descriptors,
+// no memory, or a local address that is not here.
+func concernsPort(err error) bool {
+	for _, e := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS,
+		syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT,
+	} {
+		if errors.Is(err, e) {
+			return false
 		}
 	}
-}
-
-// An alarm is the pool's one timer.
-type alarm struct {
-	timer *time.Timer
-	at    time.Time
-}
-
-// arm sets the alarm to the next time at which something is due for those who
-// wait, and stops it if nobody does. Everything that changes the pool ends with it.
-func (p *Pool) arm(now time.Time) {
-	var at time.Time
-	sooner := func(t time.Time) {
-		if at.IsZero() || t.Before(at) {
-			at = t
-		}
-	}
-	if len(p.waiters) > 0 {
-		if len(p.quarantines) > 0 {
-			sooner(p.quarantines[0].until)
-		}
-		if len(p.busy) > 0 {
-			sooner(p.busy[0].until)
-		}
-		for _, w := range p.waiters {
-			if !w.look.IsZero() {
-				sooner(w.look)
-			}
-		}
-	}
-	if p.alarm != nil && p.alarm.at.Equal(at) {
-		return
-	}
-	p.disarm()
-	if at.IsZero() {
-		return
-	}
-	a := &alarm{at: at}
-	p.alarm = a
-	p.running.Add(1)
-	a.timer = time.AfterFunc(at.Sub(now), func() { p.ring(a) })
-}
-
-func (p *Pool) disarm() {
-	if p.alarm != nil && p.alarm.timer.Stop() {
-		p.running.Done()
-	}
-	p.alarm = nil
-}
-
-func (p *Pool) ring(a *alarm) {
-	defer p.running.Done()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.alarm != a {
-		return // It was set anew or stopped while it rang.
-	}
-	p.alarm = nil
-	now := time.Now()
-	p.tick(now)
-	p.arm(now)
+	return true
 }
