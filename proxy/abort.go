@@ -22,6 +22,13 @@ func (s *session) doABOR(q *queued) error {
 	return s.forward(q)
 }
 
+// notedABOR takes ABOR's reply: what the client was told before is void.
+func (s *session) notedABOR(*exchange, int) {
+	if s.data == nil {
+		s.tellUnmet()
+	}
+}
+
 // abortTransfer ends the running transfer at once. ABOR goes to the server
 // before the commands that wait; its reply keeps its place behind theirs.
 func (s *session) abortTransfer(c ftp.Command) error {

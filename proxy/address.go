@@ -74,25 +74,11 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Peer:   netip.PrefixFrom(client, bits).Masked(),
 		Others: s.fe.foreign,
 		Owner:  s.id,
+		Evict:  s.promises.evictor(),
 	}
-	i := s.identifier()
-	if i == nil {
-		return r
-	}
-	r.Identify, r.Alike, r.Through = i.identify, i.alike(), s.fe.trustedProxies
-	if !s.fe.dataProxyProtocol {
-		r.Through = append([]netip.Prefix{r.Peer}, s.fe.foreign...)
-		r.MostUnknown = maxUnknown // Proxies are trusted not to be many.
-	}
-	if i.front != nil {
-		refused := make(chan error, 1)
-		st.refused = refused
-		r.ByOwner, r.Refused = true, func(err error) {
-			select {
-			case refused <- err:
-			default:
-			}
-		}
+	if s.fe.tls.reuses() && s.protects() || s.fe.dataProxyProtocol {
+		st.refused = make(chan error, 1)
+		s.identifyData(r, st.refused)
 	}
 	return r
 }

@@ -35,8 +35,8 @@ func holdSign(name string) bool {
 	return true
 }
 
-// dataListener prepares the socket of a data port.
-func dataListener(_, _ string, c syscall.RawConn) error {
+// dataSocket prepares the socket of a data port.
+func dataSocket(_, _ string, c syscall.RawConn) error {
 	if !first() {
 		return nil
 	}

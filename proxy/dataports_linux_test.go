@@ -14,7 +14,7 @@ import (
 // reusesPort tells whether a listener has SO_REUSEPORT.
 func reusesPort(t *testing.T, l net.Listener) bool {
 	t.Helper()
-	raw, err := l.(*net.TCPListener).SyscallConn()
+	raw, err := l.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ const (
 	endTLS        = "tls"            // the client's TLS handshake failed, or commands came behind AUTH
 	endUnasked    = "unasked"        // too many replies that nobody asked for
 	endNoServer   = "no_server"      // no server of the backend answered
+	endPortUnused = "port_unused"    // the client never used its data port, and others wait for it
 	endLogin      = "login_timeout"  // timer login
 	endIdle       = "idle_timeout"   // timer idle
 	endReply      = "reply_timeout"  // timer reply or final_reply
@@ -69,5 +70,6 @@ var (
 	errServerError = errors.New("the server's final reply is an error")
 	errRefused     = errors.New("the server refuses the transfer")
 	errSuperseded  = errors.New("data connection not used")
+	errDropped     = errors.New("the server has closed the data connection of a transfer that it refused")
 	errSessionEnd  = errors.New("the session ended")
 )

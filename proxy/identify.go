@@ -27,57 +27,52 @@ type identifier struct {
 	handshake time.Duration
 }
 
-// maxUnknown bounds how many connections from a client's address are here for each
-// data connection that it owes, before anybody knows whose they are.
-const maxUnknown = 16
-
-// identifier is that of the session's next data connection, or nil where its address
-// tells enough.
-func (s *session) identifier() *identifier {
+// identifyData makes a request for a public port one whose connections are
+// identified, where their address does not tell enough. Why one that may be the
+// client's was refused goes to refused.
+func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 	i := &identifier{p: s.p, fe: s.fe, header: s.rt.timeouts.ProxyHeader, handshake: s.rt.timeouts.TLSHandshake}
 	if s.fe.tls.reuses() && s.protects() {
 		i.front = s.fe.tls
+		r.Prove = i.prove
+		r.Refused = func(err error) {
+			select {
+			case refused <- err:
+			default:
+			}
+		}
 	}
-	if i.front == nil && !s.fe.dataProxyProtocol {
-		return nil
+	if s.fe.dataProxyProtocol {
+		r.Header, r.Through = i.readHeader, s.fe.trustedProxies
 	}
-	return i
-}
-
-// alike is the same for identifiers that may stand in for each other.
-func (i *identifier) alike() any {
 	type key struct {
 		front  *frontTLS
 		header bool
 	}
-	return key{i.front, i.fe.dataProxyProtocol}
+	r.Alike = key{i.front, s.fe.dataProxyProtocol}
 }
 
-// identify is for portpool.Request.
-func (i *identifier) identify(conn net.Conn) (net.Conn, portpool.Identity, error) {
-	from := direct(conn)
-	if i.fe.dataProxyProtocol {
-		var err error
-		if from, err = i.fe.identify(i.p.cut, conn, i.header); err == nil && !from.proxy.IsValid() {
-			err = errHeaderLocal
-		}
-		if err != nil {
-			i.p.refuseHeader(conn, i.fe, "data", err)
-			return nil, portpool.Identity{}, err
-		}
-		conn = proxiedConn{conn, net.TCPAddrFromAddrPort(from.client)}
+// readHeader is for portpool.Request.
+func (i *identifier) readHeader(conn net.Conn) (net.Conn, netip.Addr, error) {
+	from, err := i.fe.identify(i.p.cut, conn, i.header)
+	if err == nil && !from.proxy.IsValid() {
+		err = errHeaderLocal
 	}
-	who := portpool.Identity{Peer: from.client.Addr()}
-	if i.front == nil {
-		return conn, who, nil
+	if err != nil {
+		i.p.refuseHeader(conn, i.fe, "data", err)
+		return nil, netip.Addr{}, err
 	}
+	return proxiedConn{conn, net.TCPAddrFromAddrPort(from.client)}, from.client.Addr(), nil
+}
+
+// prove is for portpool.Request.
+func (i *identifier) prove(conn net.Conn) (net.Conn, uint64, error) {
 	secured, owner, err := i.resume(conn)
 	if err != nil {
-		i.refuse(from.client, err)
-		return nil, who, err
+		i.refuse(addrPort(conn.RemoteAddr()), err)
+		return nil, 0, err
 	}
-	who.Owner = owner
-	return secured, who, nil
+	return secured, owner, nil
 }
 
 // resume makes the handshake of a data connection that has to resume the TLS session

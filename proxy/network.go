@@ -64,10 +64,15 @@ func (TCP) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, er
 
 // ListenData opens a data listener.
 func (TCP) ListenData(at Local) (net.Listener, error) {
+	control := controlFunc(dataSocket)
 	if at.Transparent {
-		return listenTCP(at.AddrPort, transparently(dataListener))
+		control = transparently(dataSocket)
 	}
-	return listenTCP(at.AddrPort, dataListener)
+	l, err := listenTCP(at.AddrPort, control)
+	if err != nil {
+		return nil, err
+	}
+	return dataListener{l.(*net.TCPListener)}, nil
 }
 
 // transparently sets IP_TRANSPARENT, before a socket is bound, and then what

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 type controlFunc = func(network, address string, c syscall.RawConn) error
@@ -49,7 +50,7 @@ func writeUrgent(conn net.Conn, b []byte) error {
 	return err
 }
 
-func dataListener(_, _ string, _ syscall.RawConn) error { return nil }
+func dataSocket(_, _ string, _ syscall.RawConn) error { return nil }
 
 // listenBeside leaves it to the system whether both can be had.
 func listenBeside(addr netip.AddrPort, _ []net.Listener) (net.Listener, error) {
@@ -60,3 +61,15 @@ func takeSign() {}
 
 // waiting cannot tell.
 func waiting(net.Listener) bool { return true }
+
+// born is now: only Linux tells more, and whose a connection is stands on it.
+func born(net.Conn) time.Time { return time.Now() }
+
+// A dataListener has a queue that cannot be asked for here.
+type dataListener struct{ *net.TCPListener }
+
+// unacknowledged is not known here.
+func unacknowledged(net.Conn) bool { return false }
+
+// unreadInput is not known here.
+func unreadInput(net.Conn) bool { return false }

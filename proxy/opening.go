@@ -43,6 +43,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	var limit, grace, right *time.Timer
 	var mistake error
 	var probe chan bool
+	var ended chan error // the server's end of a connection that a refused transfer left
 	fail := func(at side, err error) (map[side]net.Conn, result) {
 		cancel(err)
 		for ; missing > 0; missing-- {
@@ -50,9 +51,9 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 				conns[o.side] = o.conn
 			}
 		}
-		for _, conn := range conns {
-			if err == nil || errors.Is(err, errSuperseded) || errors.Is(err, errRefused) {
-				_ = conn.Close() // There is no transfer that could look complete.
+		for at, conn := range conns {
+			if err == nil || errors.Is(err, errSuperseded) || errors.Is(err, errRefused) || at == clientSide && errors.Is(err, errDropped) {
+				t.part(conn) // There is no transfer that could look complete.
 			} else {
 				splice.Reset(conn)
 			}
@@ -65,7 +66,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	empty := func() (map[side]net.Conn, result) {
 		if conn := conns[clientSide]; conn != nil {
 			delete(conns, clientSide)
-			_ = conn.Close()
+			t.part(conn)
 		}
 		return fail(noSide, nil)
 	}
@@ -92,6 +93,15 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			r.server = endsOf(o.conn)
 			if accepted == nil {
 				probe = t.probe(o.conn)
+			}
+		case <-t.kept:
+			if conn := conns[serverSide]; conn != nil && ended == nil && t.protection[serverSide] == nil {
+				ended = make(chan error, 1)
+				t.spawn(func() { ended <- peek(conn) })
+			}
+		case err := <-ended:
+			if ended = nil; err != nil && accepted != nil {
+				return fail(serverSide, fmt.Errorf("%w: %w", errDropped, err))
 			}
 		case <-accepted:
 			accepted = nil
@@ -132,7 +142,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 		case <-fires(grace):
 			switch grace = nil; {
 			case conns[serverSide] != nil || t.serverHere.Load():
-			case t.direction == download:
+			case t.direction == download && !t.turnedAway():
 				return empty()
 			default: // Nothing can have carried the upload.
 				return fail(serverSide, errDataConnect)
@@ -144,6 +154,45 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	}
 	r.opened = true
 	return conns, r
+}
+
+// turnedAway tells whether a connection was rejected on the port to which the server
+// was to connect: it may have been the server's, from an address that is not known as
+// its own, so a transfer without a connection is not known to be an empty one.
+func (t *transfer) turnedAway() bool {
+	leg, ok := t.server.(listenLeg)
+	if !ok {
+		return false
+	}
+	_, rejected := leg.lease.TurnedAway()
+	return rejected
+}
+
+// part closes a connection that was agreed on and carried nothing. A close with
+// something unread would be a reset, and FileZilla takes the reset of a connection on
+// which it has begun TLS for a reason to try again.
+func (t *transfer) part(conn net.Conn) {
+	socket := bare(conn)
+	if !unreadInput(socket) {
+		_ = conn.Close()
+		return
+	}
+	t.later(func() { partSlowly(t.cut, socket, t.timeouts.Linger) })
+}
+
+// maxParting is how much of what a peer sends is read before its connection is
+// closed all the same.
+const maxParting = 64 << 10
+
+func partSlowly(cut context.Context, conn net.Conn, limit time.Duration) {
+	defer conn.Close()
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(limit))
+	stop := context.AfterFunc(cut, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, _ = io.CopyN(io.Discard, conn, maxParting)
 }
 
 // mayBeEmpty tells whether the server may have made no data connection, though

@@ -21,8 +21,10 @@ type peer[T any] struct {
 	// asked: the pump reads, or in has what came of it.
 	asked bool
 	next  *got[T] // was in the buffer already
-	// ended: the pump met the end of the stream.
-	ended bool
+	// ended: the pump met the end of the stream, by failure.
+	ended   bool
+	failure error
+	fills   int // how often the pump has read something
 	out   []byte        // written at the next flush
 	limit time.Duration // for one write, until the process is cut
 	until time.Time     // the write deadline that is set
@@ -135,14 +137,24 @@ func (p *peer[T]) received(err error) (g got[T], ok bool) {
 	case err != nil:
 		g.err = err
 	default:
+		p.fills++
 		if g, ok = p.buffered(); !ok {
 			p.ask <- struct{}{}
 			return g, false
 		}
 	}
 	p.asked = false
-	p.ended = g.err != nil
+	p.ended, p.failure = g.err != nil, g.err
 	return g, true
+}
+
+// filled is how often the pump has read something by now, that too which the loop has
+// not seen yet.
+func (p *peer[T]) filled() int {
+	if p.asked && p.next == nil && len(p.in) > 0 {
+		return p.fills + 1
+	}
+	return p.fills
 }
 
 // keptOut is how much of an output buffer an idle peer keeps.

@@ -51,23 +51,20 @@ func (s *session) leasePorts(st *setup) error {
 }
 
 // lease takes the ports that are asked for. The inside one comes first, since
-// it may be held for as long as another transfer lasts; what has expired while
-// the other was waited for is asked for again.
+// it may be held for as long as another transfer lasts.
 func lease(ctx context.Context, pool *portpool.Pool, public, inside *portpool.Request, out chan<- leased) {
 	var l leased
-	for l.err == nil {
-		switch {
-		case inside != nil && (l.inside == nil || l.inside.Err() != nil):
-			l.inside, l.err = pool.Lease(ctx, *inside)
-		case public != nil && (l.public == nil || l.public.Err() != nil):
-			l.public, l.err = pool.Lease(ctx, *public)
-		default:
-			out <- l
-			return
-		}
+	if inside != nil {
+		l.inside, l.err = pool.Lease(ctx, *inside)
 	}
-	l.close()
-	out <- leased{err: l.err}
+	if public != nil && l.err == nil {
+		l.public, l.err = pool.Lease(ctx, *public)
+	}
+	if l.err != nil {
+		l.close()
+		l = leased{err: l.err}
+	}
+	out <- l
 }
 
 func (s *session) leased() <-chan leased {

@@ -88,7 +88,7 @@ func New(o Options) *Process {
 		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
 	}
 	p.descriptors.init(o.Descriptors)
-	p.ports = portpool.New(p.listenData, poolEvents{p: p}, p.workers.Go)
+	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Born: born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
@@ -217,6 +217,16 @@ func (p *Process) busy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.counts.total > int(p.lingering.Load())
+}
+
+// later runs a function beside the sessions. Shutdown waits for it; the caller belongs
+// to a session.
+func (p *Process) later(f func()) {
+	p.sessions.Add(1)
+	p.workers.Go(func() {
+		defer p.sessions.Done()
+		f()
+	})
 }
 
 func (p *Process) waitSessions(ended chan<- struct{}) {

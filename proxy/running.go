@@ -113,15 +113,33 @@ func (s *session) settle() error {
 		s.timers.set(timerVerdict, s.rt.timeouts.Linger)
 	case t.result != nil:
 		s.deliver()
-	case !t.accepted:
-		// Everything that was prepared is released at once (H14).
+	case !t.accepted && endsData(t.final.Code):
 		t.data.abort(errRefused)
+	case !t.accepted:
+		s.keepData()
 	case ftp.Class(t.final.Code) >= 4:
 		// The server ends its data connection as the error wants it, and so
 		// do we; but not for ever.
 		s.timers.set(timerTail, s.rt.timeouts.Linger)
 	}
 	return nil
+}
+
+// endsData tells the refusals of a transfer that are about its data connection. A server
+// that says so has given it up.
+func endsData(code int) bool { return code == 425 || code == 426 }
+
+// keepData gives the client a server's refusal. A refused transfer ends nothing: what
+// was agreed on, open or not, serves the next transfer command, as it does with vsftpd,
+// pure-ftpd and others. A client that wants another data connection says so.
+func (s *session) keepData() {
+	t := s.transfer
+	s.answer(t, t.final.Code, "")
+	t.result = new(result)
+	s.endTransfer(t.final.Code)
+	s.last, s.data = nil, t.data
+	s.data.refuse()
+	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
 }
 
 // deliver gives the client the final reply: the server's, where it is true.
@@ -271,6 +289,9 @@ func (s *session) endTransfer(code int) {
 	}
 	if len(s.pending) == 0 {
 		s.timers.clear(timerReply)
+	}
+	if t.accepted || t.aborted || endsData(code) {
+		s.tellUnmet()
 	}
 	if t.accepted { // So it was counted as started.
 		s.p.metrics.TransferEnded(t.direction.String(), t.outcome(code), t.result.bytes)

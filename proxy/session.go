@@ -55,6 +55,8 @@ type session struct {
 
 	security  security
 	bandwidth bandwidth // of its transfers
+	promises  promises
+	fill      int // of the command under way: how often the client had been read
 
 	wait     *portWait // for a data port
 	slot     bool      // among those that limits.transfers allows
@@ -80,6 +82,7 @@ type queued struct {
 	ftp.Command
 	again  int    // as often it came behind itself: NOOPs that keep a connection alive
 	sent   bool   // an ABOR that was sent at once; only its reply waits
+	fill   int    // how often the client had been read when this was
 	answer []byte // its reply
 }
 
@@ -145,6 +148,8 @@ func (s *session) loop() error {
 			err = s.onLeased(l)
 		case r := <-s.transferResult():
 			err = s.onTransferResult(r)
+		case <-s.promises.evict:
+			err = s.onEvicted()
 		case <-s.timers.c():
 			err = s.onTimer()
 		case <-stop:
@@ -171,6 +176,7 @@ func (s *session) flush() error {
 	if err := s.client.flush(); err != nil {
 		return s.clientFailed(err)
 	}
+	s.markPromises()
 	return nil
 }
 
@@ -203,6 +209,7 @@ func (s *session) busy() bool {
 // a session that has nothing left to do.
 func (s *session) advance() error {
 	for !s.busy() {
+		s.serverMovedOn()
 		if s.data == nil {
 			s.freeSlot()
 		}
@@ -242,12 +249,12 @@ func (s *session) next() *queued {
 // enqueue keeps a command until its turn. Clients keep their connection alive
 // with NOOPs as long as a transfer lasts; these must not fill the queue, or an
 // ABOR behind them would not be seen.
-func (s *session) enqueue(c ftp.Command) {
+func (s *session) enqueue(c ftp.Command, fill int) {
 	if n := len(s.queue); n > 0 && isNOOP(c) && isNOOP(s.queue[n-1].Command) {
 		s.queue[n-1].again++
 		return
 	}
-	s.queue = append(s.queue, &queued{Command: c.Clone()})
+	s.queue = append(s.queue, &queued{Command: c.Clone(), fill: fill})
 }
 
 func isNOOP(c ftp.Command) bool { return c.Verb == "NOOP" && !c.HasArg && c.Fault == nil }
@@ -292,19 +299,20 @@ func (s *session) onClient(err error) error {
 	if g.err != nil {
 		return s.onClientEnd(g.err)
 	}
-	c := g.msg
+	c, fill := g.msg, s.client.fills
+	s.movedOn(fill, false)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
 		s.client.out = append(s.client.out, c.Telnet...)
 	}
 	if !s.busy() && len(s.queue) == 0 {
-		return s.dispatch(&queued{Command: c})
+		return s.dispatch(&queued{Command: c, fill: fill})
 	}
 	if overtaken, err := s.overtake(c); overtaken {
 		return err
 	}
-	s.enqueue(c)
+	s.enqueue(c, fill)
 	return nil
 }
 
@@ -357,6 +365,7 @@ func (s *session) end(err error) {
 	if e.text != "" {
 		s.say(421, e.text)
 	}
+	s.endPromises()
 	flushed := s.client.flush()
 	s.abandon()
 	s.releasePorts()
@@ -371,6 +380,7 @@ func (s *session) end(err error) {
 	if flushed == nil && e.reason != endClientGone {
 		s.lingerClient()
 	}
+	s.leftPromises()
 	s.client.close()
 	s.timers.stop()
 	s.pumps.Wait()

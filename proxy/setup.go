@@ -124,6 +124,7 @@ func (s *session) setUp(verb string, target netip.AddrPort) error {
 		s.log.Warn().Err(err).Str("user", s.user).Str("verb", verb).Msg("no data connection")
 		return refuse(425, textNoConnect, err)
 	}
+	s.movedOn(s.fill, true)
 	return s.leasePorts(&setup{client: verb, target: target, attempts: attempts})
 }
 

@@ -110,6 +110,7 @@ func (s *session) expire(id timerID) error {
 		if !s.data.clientHere.Load() && !s.data.approached() { // A client that is here may take its time.
 			s.log.Debug().Msg("data connection not used in time")
 			s.dropData()
+			s.silence()
 		}
 	}
 	return nil

@@ -39,7 +39,9 @@ type transfer struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	done   func() // its goroutine has ended
+	cut    context.Context
+	done   func()       // its goroutine has ended
+	later  func(func()) // runs something that may outlive it, but not the process
 
 	direction   direction     // set before accepted is closed
 	unannounced bool          // likewise: the server said 226 without 150
@@ -47,6 +49,7 @@ type transfer struct {
 	clientHere  atomic.Bool   // the client's leg is open
 	serverHere  atomic.Bool   // the server's is connected; TLS may still be begun on it
 	refused     atomic.Bool   // the server has refused the connection once
+	kept        chan struct{} // one, buffered: the server has refused a transfer
 	finished    chan struct{} // closed when its final reply is a success
 	results     chan *result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
@@ -95,8 +98,11 @@ func (s *session) startTransfer(st *setup, server leg, m modes) *transfer {
 		spawn:      s.p.workers.Go,
 		accepted:   make(chan struct{}),
 		finished:   make(chan struct{}),
+		kept:       make(chan struct{}, 1),
 		results:    make(chan *result, 1),
 		done:       s.p.sessions.Done,
+		later:      s.p.later,
+		cut:        s.p.cut,
 	}
 	t.ctx, t.cancel = context.WithCancelCause(s.p.cut)
 	s.p.sessions.Add(1)
@@ -109,6 +115,15 @@ func (s *session) startTransfer(st *setup, server leg, m modes) *transfer {
 func (t *transfer) accept(d direction, announced bool) {
 	t.direction, t.unannounced = d, !announced
 	close(t.accepted)
+}
+
+// refuse says that the server has refused a transfer. The legs stay for the next one, as
+// long as the server keeps its own.
+func (t *transfer) refuse() {
+	select {
+	case t.kept <- struct{}{}:
+	default:
+	}
 }
 
 // finish says that the server calls the transfer complete.

@@ -63,6 +63,9 @@ func (s *session) sendSetup(st *setup) error {
 		return s.sendLevel(&exchange{owed: true, setup: st})
 	}
 	c := ftp.Command{Verb: st.attempts[0]}
+	if st.ports.inside != nil {
+		s.promiseServer(st.ports.inside)
+	}
 	switch c.Verb {
 	case "PORT":
 		c.Arg, c.HasArg = []byte(rewrite.FormatPORT(st.ports.inside.Addr())), true
@@ -133,6 +136,9 @@ func (s *session) agreed(ex *exchange, server leg) {
 	}
 	s.data = s.startTransfer(st, server, modes{st.client, ex.verb})
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
+	if st.passiveClient() {
+		s.promiseClient(st.ports.public)
+	}
 	s.client.out = append(s.client.out, s.setupReply(ex)...)
 }
 

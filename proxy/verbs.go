@@ -78,7 +78,7 @@ func init() { // The table names methods that use the table.
 		"STOU": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload},
 		"APPE": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload},
 
-		"ABOR": {class: classControl, do: (*session).doABOR},
+		"ABOR": {class: classControl, do: (*session).doABOR, noted: (*session).notedABOR},
 		"STAT": {class: classControl},
 		"NOOP": {class: classControl},
 		"FEAT": {class: classControl, reply: (*session).replyFEAT},
@@ -154,6 +154,7 @@ func (s *session) do(q *queued) error {
 		}
 		s.security.late = true
 	}
+	s.fill = q.fill
 	switch {
 	case known && s.stage < v.from:
 		return refuse(530, "Please log in with USER and PASS.", nil)

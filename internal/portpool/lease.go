@@ -107,21 +107,23 @@ func (l *Lease) Accept(ctx context.Context) (net.Conn, error) {
 // that it took first and the lease after it. Safe to repeat and to call while
 // Accept waits.
 func (l *Lease) Close() error {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
 	l.change(func(time.Time) {})
 	return nil
 }
 
-// Told closes the lease, and says that its peer was told that nobody waits for
+// Told closes a lease whose connection has not come, and says that its peer was told that nobody waits for
 // its connection, or that its control connection is lost: the attempt ends
 // within Long.
 func (l *Lease) Told() {
-	l.change(func(now time.Time) { l.pool.cool(l, Long, now) })
+	l.unmet(func(now time.Time) { l.pool.cool(l, Long, now) })
 }
 
-// MovedOn closes the lease, and says that its peer has moved on: it has ended its
+// MovedOn closes a lease whose connection has not come, and says that its peer has moved on: it has ended its
 // attempt, and what is on its way arrives within Short.
 func (l *Lease) MovedOn() {
-	l.change(func(now time.Time) {
+	l.unmet(func(now time.Time) {
 		if l.key == cooling || l.key == withheld {
 			l.moved = true
 			l.pool.cool(l, Short, now)
@@ -129,11 +131,11 @@ func (l *Lease) MovedOn() {
 	})
 }
 
-// Silent closes the lease, and says that its peer has had the time that it was
+// Silent closes a lease whose connection has not come, and says that its peer has had the time that it was
 // promised and let it pass without a word: if others of the peer need the key,
 // Request.Evict is called.
 func (l *Lease) Silent() {
-	l.change(func(now time.Time) {
+	l.unmet(func(now time.Time) {
 		if l.key == withheld && !l.silent {
 			l.silent = true
 			l.pool.relieve(l.scope)
@@ -141,11 +143,20 @@ func (l *Lease) Silent() {
 	})
 }
 
-// change closes the lease and then does what is said of its key.
-func (l *Lease) change(then func(now time.Time)) {
+// unmet closes the lease and then does what is said of its key, unless its connection
+// has come: then nothing is to be said of it, and it stays as it is.
+func (l *Lease) unmet(then func(now time.Time)) {
 	p := l.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if l.state != delivered && l.state != taken {
+		l.change(then)
+	}
+}
+
+// change closes the lease and then does what is said of its key. The pool is locked.
+func (l *Lease) change(then func(now time.Time)) {
+	p := l.pool
 	if p.closed {
 		p.end(l, ErrClosed, time.Time{})
 		return

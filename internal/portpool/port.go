@@ -35,11 +35,12 @@ type cell struct {
 	alike        any
 }
 
-// A class is pending leases whose headers are read alike.
+// A class is pending leases whose headers are read alike and come through the same
+// proxies.
 type class struct {
 	alike   any
-	header  func(net.Conn) (net.Conn, netip.Addr, error)
 	through []netip.Prefix
+	header  func(net.Conn) (net.Conn, netip.Addr, error)
 	n       int
 }
 
@@ -178,18 +179,17 @@ func (pt *port) add(l *Lease) {
 	if r.Header == nil {
 		return
 	}
-	i := slices.IndexFunc(pt.classes, func(c class) bool { return c.alike == r.Alike })
+	i := pt.classOf(r)
 	if i < 0 {
 		i = len(pt.classes)
-		pt.classes = append(pt.classes, class{alike: r.Alike, header: r.Header})
+		pt.classes = append(pt.classes, class{alike: r.Alike, through: r.Through, header: r.Header})
 	}
-	c := &pt.classes[i]
-	c.n++
-	for _, n := range r.Through {
-		if !slices.Contains(c.through, n) {
-			c.through = append(c.through, n)
-		}
-	}
+	pt.classes[i].n++
+}
+
+// classOf is the index of the class of a request that reads headers; -1: there is none.
+func (pt *port) classOf(r *Request) int {
+	return slices.IndexFunc(pt.classes, func(c class) bool { return c.alike == r.Alike && slices.Equal(c.through, r.Through) })
 }
 
 // settled notes that a lease is no longer pending. Its key stays.
@@ -206,7 +206,7 @@ func (pt *port) settled(l *Lease) {
 	if r.Header == nil {
 		return
 	}
-	i := slices.IndexFunc(pt.classes, func(c class) bool { return c.alike == r.Alike })
+	i := pt.classOf(r)
 	if pt.classes[i].n--; pt.classes[i].n == 0 {
 		pt.classes = slices.Delete(pt.classes, i, i+1)
 	}

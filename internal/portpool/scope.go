@@ -35,8 +35,8 @@ func (r *Request) scope() scopeKey {
 }
 
 // A scope is what the pool knows of one peer in one range: in which order it
-// gets the ports. Those that it never had come first, at random; then the one
-// whose key is free for the longest time.
+// gets the ports. Those that it never had come first, at random (with Hold in their
+// order); then the one whose key is free for the longest time.
 type scope struct {
 	key         scopeKey
 	start, step int      // of the walk over ports that were never used
@@ -60,7 +60,9 @@ func (p *Pool) scopeOf(r *Request) *scope {
 	s := p.scopes[k]
 	if s == nil {
 		s = &scope{key: k}
-		s.start, s.step = walk(k.ports.Len())
+		if s.step = 1; !r.Hold {
+			s.start, s.step = walk(k.ports.Len())
+		}
 		p.scopes[k] = s
 	}
 	if s.idle != nil {
