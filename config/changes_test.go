@@ -41,7 +41,7 @@ var (
 		"timeouts.idle":                       {`"10m"`, `"1h30m"`},
 		"timeouts.reply":                      {`"5m"`, `"1h"`},
 		"timeouts.final_reply":                {`"10m"`, `"1h0m5s"`},
-		"timeouts.port_wait":                  {`"6s"`, `"7s"`},
+		"timeouts.port_wait":                  {`"5s"`, `"7s"`},
 		"timeouts.data_connect":               {`"30s"`, `"31s"`},
 		"timeouts.data_stall":                 {`"5m"`, `"5m1s"`},
 		"timeouts.client_write":               {`"1m"`, `"1m30s"`},

@@ -231,7 +231,7 @@ func Defaults() Config {
 			Idle:          10 * time.Minute,
 			Reply:         5 * time.Minute,
 			FinalReply:    10 * time.Minute,
-			PortWait:      6 * time.Second,
+			PortWait:      5 * time.Second,
 			DataConnect:   30 * time.Second,
 			DataStall:     5 * time.Minute,
 			ClientWrite:   time.Minute,

@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 		Log: Log{Level: "info", Format: "json"},
 		Timeouts: Timeouts{
 			Connect: 5 * time.Second, Greeting: 30 * time.Second, Login: time.Minute, Idle: 10 * time.Minute,
-			Reply: 5 * time.Minute, FinalReply: 10 * time.Minute, PortWait: 6 * time.Second,
+			Reply: 5 * time.Minute, FinalReply: 10 * time.Minute, PortWait: 5 * time.Second,
 			DataConnect: 30 * time.Second, DataStall: 5 * time.Minute, ClientWrite: time.Minute,
 			ProxyHeader: 5 * time.Second, TLSHandshake: 10 * time.Second, Linger: 5 * time.Second, ShutdownDelay: 0, Drain: 10 * time.Minute,
 		},

@@ -30,6 +30,29 @@ func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr, hold bool) {
 		Msg("data connection of a stranger closed")
 }
 
+// Late is what the network or a slow client does: no fault of anybody.
+func (e poolEvents) Late(local netip.AddrPort, peer netip.Addr) {
+	e.p.metrics.DataLate()
+	e.p.log.Info().Stringer("local", local).Stringer("peer", peer).Msg("data connection came too late")
+}
+
+func (e poolEvents) Crowded(local netip.AddrPort, peer netip.Addr) {
+	e.p.metrics.DataUnproven()
+	e.p.log.Warn().Stringer("local", local).Stringer("peer", peer).
+		Msg("too many connections wait to prove whose they are")
+}
+
+func (e poolEvents) Evicted(r portpool.Request) {
+	e.p.metrics.LeaseEvicted(r.Ports.String())
+	e.p.log.Warn().Str("range", r.Ports.String()).Stringer("peer", r.Peer).
+		Msg("session asked to leave, others wait for its data port")
+}
+
+func (e poolEvents) Ambiguous(local netip.AddrPort, peer netip.Addr) {
+	e.p.log.Error().Stringer("local", local).Stringer("peer", peer).
+		Msg("one data connection fits two leases")
+}
+
 func (e poolEvents) Busy(local netip.AddrPort, err error) {
 	e.p.log.Warn().Err(err).Stringer("local", local).Msg("data port not usable, another program has it")
 }

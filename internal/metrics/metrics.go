@@ -61,6 +61,8 @@ type Metrics struct {
 	leaseWaits      *prometheus.CounterVec
 	leasesRefused   *prometheus.CounterVec
 	strangersClosed *prometheus.CounterVec
+	evictions       *prometheus.CounterVec
+	late, unproven  prometheus.Counter
 
 	connectFailures *prometheus.CounterVec
 
@@ -125,6 +127,13 @@ func New(version string) *Metrics {
 		"Requests for a data port that waited in vain.", "range")
 	m.strangersClosed = m.counter("data_strangers_closed_total",
 		"Connections to a data port closed because their peer had no lease there.", "side")
+
+	m.evictions = m.counter("data_port_evictions_total",
+		"Sessions ended because others waited for the data port that they never used.", "range")
+	m.late = m.counter("data_late_total",
+		"Data connections reset because they came after their lease was given up.").WithLabelValues()
+	m.unproven = m.counter("data_unproven_closed_total",
+		"Data connections reset because too many of one peer waited to prove whose they are.").WithLabelValues()
 
 	m.connectFailures = m.counter("server_connect_failures_total",
 		"Failed attempts to open a control connection to a server.", "backend")
@@ -205,6 +214,7 @@ func (m *Metrics) Declare(frontend, backend string, ports ...string) {
 		m.leases.WithLabelValues(r)
 		m.leaseWaits.WithLabelValues(r)
 		m.leasesRefused.WithLabelValues(r)
+		m.evictions.WithLabelValues(r)
 	}
 }
 
@@ -284,6 +294,15 @@ func (m *Metrics) LeaseTaken(ports string) {
 	m.leases.WithLabelValues(ports).Inc()
 	m.leasesPending.WithLabelValues(ports).Inc()
 }
+
+// LeaseEvicted counts a session that is asked to leave because of its data port.
+func (m *Metrics) LeaseEvicted(ports string) { m.evictions.WithLabelValues(ports).Inc() }
+
+// DataLate counts a data connection that came too late.
+func (m *Metrics) DataLate() { m.late.Inc() }
+
+// DataUnproven counts a data connection that made room for others.
+func (m *Metrics) DataUnproven() { m.unproven.Inc() }
 
 // LeaseReturned is told once for each LeaseTaken.
 func (m *Metrics) LeaseReturned(ports string) {

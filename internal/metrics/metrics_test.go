@@ -32,6 +32,9 @@ func exercised() *Metrics {
 	m.LeaseReturned("30000-30099")
 	m.LeaseWaiting("30000-30099")
 	m.LeaseFull("30000-30099")
+	m.LeaseEvicted("30000-30099")
+	m.DataLate()
+	m.DataUnproven()
 	m.StrangerClosed(Client)
 	m.ServerConnectFailed("legacy")
 	m.LoginFailed("public")
@@ -53,12 +56,15 @@ func TestNames(t *testing.T) {
 		"ftproxy_commands_total class",
 		"ftproxy_config_last_reload_success_timestamp_seconds ",
 		"ftproxy_config_last_reload_successful ",
+		"ftproxy_data_late_total ",
+		"ftproxy_data_port_evictions_total range",
 		"ftproxy_data_port_full_total range",
 		"ftproxy_data_port_leases_pending range",
 		"ftproxy_data_port_leases_total range",
 		"ftproxy_data_port_waits_total range",
 		"ftproxy_data_reuse_refused_total frontend",
 		"ftproxy_data_strangers_closed_total side",
+		"ftproxy_data_unproven_closed_total ",
 		"ftproxy_login_failures_total frontend",
 		"ftproxy_proxy_headers_refused_total frontend,reason",
 		"ftproxy_server_connect_failures_total backend",
@@ -191,6 +197,15 @@ ftproxy_data_port_waits_total{range="30000-30099"} 1
 # HELP ftproxy_data_port_full_total Requests for a data port that waited in vain.
 # TYPE ftproxy_data_port_full_total counter
 ftproxy_data_port_full_total{range="30000-30099"} 1
+# HELP ftproxy_data_late_total Data connections reset because they came after their lease was given up.
+# TYPE ftproxy_data_late_total counter
+ftproxy_data_late_total 1
+# HELP ftproxy_data_unproven_closed_total Data connections reset because too many of one peer waited to prove whose they are.
+# TYPE ftproxy_data_unproven_closed_total counter
+ftproxy_data_unproven_closed_total 1
+# HELP ftproxy_data_port_evictions_total Sessions ended because others waited for the data port that they never used.
+# TYPE ftproxy_data_port_evictions_total counter
+ftproxy_data_port_evictions_total{range="30000-30099"} 1
 # HELP ftproxy_data_strangers_closed_total Connections to a data port closed because their peer had no lease there.
 # TYPE ftproxy_data_strangers_closed_total counter
 ftproxy_data_strangers_closed_total{side="client"} 1

@@ -91,7 +91,7 @@ func (p *Pool) awaitProof(o *listening, v visit, prove func(net.Conn) (net.Conn,
 func (p *Pool) proven(o *listening, v visit, owner uint64, now time.Time) {
 	var mine []*Lease
 	o.port.keys.containing(v.peer, func(c *cell) bool {
-		if l := c.owned[owner]; l != nil && v.fits(l) {
+		if l := c.owned[owner]; l != nil && v.fits(l) && !slices.Contains(mine, l) {
 			mine = append(mine, l)
 		}
 		return true
@@ -111,14 +111,15 @@ func (p *Pool) proven(o *listening, v visit, owner uint64, now time.Time) {
 // theirs.
 func tellRefused(o *listening, v *visit, why error) {
 	var only *Lease
-	due := 0
+	several := false
 	o.port.keys.containing(v.peer, func(c *cell) bool {
 		if l := c.owing(v); l != nil {
-			only, due = l, due+c.pendingOwned
+			several = several || c.pendingOwned > 1 || only != nil && only != l
+			only = l
 		}
 		return true
 	})
-	if due == 1 && only.request.Refused != nil {
+	if only != nil && !several && only.request.Refused != nil {
 		only.request.Refused(why)
 	}
 }

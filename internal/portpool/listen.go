@@ -214,7 +214,7 @@ func (p *Pool) meet(o *listening, v visit, now time.Time) {
 	due := 0
 	o.port.keys.containing(v.peer, func(c *cell) bool {
 		for _, l := range c.plain {
-			if v.fits(l) {
+			if v.fits(l) && !slices.Contains(mine, l) { // It may be filed twice.
 				mine = append(mine, l)
 			}
 		}
@@ -249,7 +249,7 @@ func (p *Pool) ambiguous(o *listening, leases []*Lease, v visit, now time.Time) 
 func (p *Pool) turnAway(o *listening, v visit, owner uint64, now time.Time) {
 	var missing []*Lease
 	add := func(l *Lease) {
-		if l != nil && (l.key == cooling || l.key == withheld) && v.cameFor(l) {
+		if l != nil && (l.key == cooling || l.key == withheld) && v.cameFor(l) && !slices.Contains(missing, l) {
 			missing = append(missing, l)
 		}
 	}
