@@ -280,3 +280,23 @@ func TestRefusedConnections(t *testing.T) {
 		}
 	})
 }
+
+// The wildcard listens at every address: what was missing at one of them is not what
+// came at another.
+func TestLateConnectionAtAnotherAddress(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		here, there, all := ask(one, alice, 1), ask(one, alice, 1), ask(one, bob, 2)
+		there.Local, all.Local = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified()
+		t.promised(here).MovedOn()
+		t.promised(there).MovedOn()
+		open := t.must(all)
+		t.pass(second)
+		c := t.arriveAt(open, alice, netip.AddrPortFrom(local, 30000))
+		if c.closes() != 1 || t.events.get("late") != 1 {
+			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
+		}
+		open.Close()
+		t.must(here).Close()
+		t.mustFreeAt(there, Short)
+	})
+}

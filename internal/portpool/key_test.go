@@ -301,6 +301,22 @@ func TestLateConnection(t *testing.T) {
 	}
 }
 
+// A connection that is older than a promise was not the missing one of it.
+func TestOldConnectionIsNobodysMissingOne(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		old := time.Now()
+		t.pass(10 * second)
+		l := t.promised(ask(one, alice, 1))
+		open := t.must(ask(one, bob, 9))
+		l.MovedOn()
+		c := t.arrive(open, alice, old)
+		if c.closes() != 1 || t.events.get("stranger") != 1 {
+			t.Errorf("closed %d times, %d strangers; want one reset", c.closes(), t.events.get("stranger"))
+		}
+		t.mustFreeAt(ask(one, alice, 2), 14*second)
+	})
+}
+
 // What lies in the queue of a listener is accepted before it closes ...
 func TestQueueIsAcceptedBeforeTheListenerCloses(t *testing.T) {
 	onFakes(t, func(t *bench) {

@@ -379,6 +379,30 @@ func TestPoolCloseWaitsForItsGoroutines(t *testing.T) {
 	})
 }
 
+// A connection that the last listener of a port had already accepted when it
+// was closed is not for the next lease, whatever its age.
+func TestConnectionOfAClosedListener(t *testing.T) {
+	for name, r := range map[string]Request{"alone": ask(one, alice, 1), "with a header": headed(one, alice, 1, nil)} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.must(r)
+				old := l.port.open
+				l.Close()
+				l = t.promised(r)
+				for _, from := range []netip.Prefix{alice, proxy} {
+					c := newConn(from.Addr(), l.Addr(), 1024, time.Now())
+					if t.pool.accepted(old, c) {
+						t.Error("the loop of a closed listener goes on")
+					}
+					if !l.pending() || c.closes() != 1 {
+						t.Errorf("delivered %v, closed %d times; want it closed", l.state == delivered, c.closes())
+					}
+				}
+			})
+		})
+	}
+}
+
 // Whoever opens a port knows whose address it is.
 func TestTransparent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
