@@ -67,10 +67,15 @@ func (p *Pool) cool(l *Lease, d time.Duration, now time.Time) {
 	if len(l.request.Others) > 0 {
 		d = Long
 	}
-	until := now.Add(d)
-	if l.key == cooling && !until.Before(l.until) {
+	if l.key == cooling && !now.Add(d).Before(l.until) {
 		return
 	}
+	p.coolFor(l, d, now)
+}
+
+// coolFor sets the end of a key that no connection met.
+func (p *Pool) coolFor(l *Lease, d time.Duration, now time.Time) {
+	until := now.Add(d)
 	l.scope.unlist(l)
 	l.key, l.until = cooling, until
 	list := 1
@@ -82,14 +87,32 @@ func (p *Pool) cool(l *Lease, d time.Duration, now time.Time) {
 }
 
 // late takes note of a connection that came for a key that is cooling or
-// withheld: the one that was missing. After its reset a retry may follow, unless
-// the peer has moved on.
+// withheld: the one that was missing. After each reset a retry may follow, unless
+// the peer has moved on. Of foreign networks nothing is known.
 func (p *Pool) late(l *Lease, now time.Time) {
-	if l.moved {
+	switch {
+	case len(l.request.Others) > 0:
+		p.cool(l, Long, now)
+	case l.moved:
 		p.free(l, now)
-		return
+	default:
+		l.turnedAway = true
+		p.coolFor(l, Short, now)
 	}
-	p.cool(l, Short, now)
+}
+
+// movedOn notes that the peer has moved on. What follows behind a retry that it has
+// just ended has its whole time.
+func (p *Pool) movedOn(l *Lease, now time.Time) {
+	switch {
+	case l.key != cooling && l.key != withheld:
+		return
+	case l.turnedAway && !l.moved:
+		p.coolFor(l, Short, now)
+	default:
+		p.cool(l, Short, now)
+	}
+	l.moved = true
 }
 
 // release frees the key of a lease, and tells whether a connection came for it.

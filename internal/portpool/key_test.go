@@ -276,6 +276,9 @@ func TestLateConnection(t *testing.T) {
 		{"closed", false, func(l *Lease) { l.Close() }, alice, 3600 * second, 3604 * second},
 		{"silent", false, (*Lease).Silent, alice, 3600 * second, 3604 * second},
 		{"moved on", false, (*Lease).MovedOn, alice, 3 * second, 3 * second},
+		// The partner may try again, whatever the peer does.
+		{"foreign networks, moved on", true, (*Lease).MovedOn, netip.MustParsePrefix("203.0.113.7/32"), 3 * second, 32 * second},
+		{"foreign networks, moved on, from the peer", true, (*Lease).MovedOn, alice, 3 * second, 32 * second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			onFakes(t, func(t *bench) {
@@ -299,6 +302,38 @@ func TestLateConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After each reset a retry may follow.
+func TestEachRetryMayBeTriedAgain(t *testing.T) {
+	for name, end := range map[string]func(*Lease){"told": (*Lease).Told, "silent": (*Lease).Silent} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.promised(ask(one, alice, 1))
+				open := t.must(ask(one, bob, 9))
+				end(l)
+				for range 4 {
+					t.pass(3 * second)
+					t.mustLate(alice, open)
+				}
+				t.mustFreeAt(ask(one, alice, 2), 16*second)
+			})
+		})
+	}
+}
+
+// Moving on after a reset: what was on its way for the retry has its 4 s, too.
+func TestMovingOnAfterAReset(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		l := t.promised(ask(one, alice, 1))
+		open := t.must(ask(one, bob, 9))
+		l.Told()
+		t.pass(second)
+		t.mustLate(alice, open)
+		t.pass(3 * second)
+		l.MovedOn()
+		t.mustFreeAt(ask(one, alice, 2), 8*second)
+	})
 }
 
 // A connection that is older than a promise was not the missing one of it.
