@@ -44,7 +44,7 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 			return
 		}
 		l.key = withheld
-		l.scope.withheld = append(l.scope.withheld, l)
+		p.owe(l)
 		p.Events.Returned(l.request, false)
 		p.closeIdle(l, now)
 	case delivered:
@@ -76,12 +76,11 @@ func (p *Pool) cool(l *Lease, d time.Duration, now time.Time) {
 // coolFor sets the end of a key that no connection met.
 func (p *Pool) coolFor(l *Lease, d time.Duration, now time.Time) {
 	until := now.Add(d)
-	l.scope.unlist(l)
-	l.key, l.until = cooling, until
+	p.setMayLeave(l, false)
+	l.key, l.until, l.soon = cooling, until, d == Short
 	list := 1
-	if d == Short {
+	if l.soon {
 		list = 0
-		l.scope.isSoon(l, !l.evicted)
 	}
 	p.cooling[list] = append(p.cooling[list], cooled{l, until})
 }
@@ -127,7 +126,7 @@ func (p *Pool) free(l *Lease, now time.Time) {
 		return
 	}
 	pt := l.port
-	l.scope.unlist(l)
+	p.forgive(l)
 	l.key = free
 	pt.remove(l)
 	p.giveBack(l, now)

@@ -47,6 +47,8 @@ type Lease struct {
 	until      time.Time // the end of cooling
 	moved      bool      // the peer has moved on
 	turnedAway bool      // a connection for it was reset after its end
+	owes       bool      // it is in Pool.debts
+	mayLeave   bool      // its owner may be asked to leave
 	soon       bool      // it cools for Short
 	silent     bool      // its owner is silent
 	evicted    bool      // its owner was asked to leave
@@ -132,7 +134,8 @@ func (l *Lease) Silent() {
 	l.change(func(now time.Time) {
 		if l.key == withheld && !l.silent {
 			l.silent = true
-			l.pool.relieve(l.scope)
+			l.pool.setMayLeave(l, l.request.Evict != nil)
+			l.pool.relieve(&l.request)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package portpool
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,22 @@ func TestMostWaiters(t *testing.T) {
 	})
 }
 
+// One who waits for several networks is served as soon as all of them are free.
+func TestWaiterForForeignNetworks(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		partner := netip.MustParsePrefix("203.0.113.7/32")
+		l := t.must(ask(one, partner, 1))
+		r := ask(one, alice, 2)
+		r.Others = []netip.Prefix{foreign}
+		w := t.wait(r, time.Minute)
+		t.pass(second)
+		t.use(l)
+		t.want(w, "lent at 1s")
+		w.lease.Close()
+		t.mustRest()
+	})
+}
+
 // silent is a lease that its owner found silent, and who is asked to leave.
 func (t *bench) silent(r Request, asked *[]uint64) *Lease {
 	t.Helper()
@@ -223,6 +240,56 @@ func TestSilentWhileAnotherWaits(t *testing.T) {
 		l.Told()
 		l.MovedOn()
 		t.want(w, "lent at 14s")
+	})
+}
+
+// A reload from one address to all of them, or a range that overlaps: the silent
+// one is in the way all the same.
+func TestSilentInAnotherConfiguration(t *testing.T) {
+	wildcard := ask(one, alice, 2)
+	wildcard.Local = netip.IPv4Unspecified()
+	wider := ask(one, netip.MustParsePrefix("198.51.100.0/24"), 2)
+	partner := ask(one, netip.MustParsePrefix("192.0.2.200/32"), 2)
+	partner.Others = []netip.Prefix{alice}
+	for name, r := range map[string]Request{
+		"wildcard": wildcard, "range": ask(Range{30000, 30001}, alice, 2), "prefix": wider, "foreign networks": partner,
+	} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				var asked []uint64
+				l := t.silent(ask(one, alice, 1), &asked)
+				if r.Ports.Len() > 1 {
+					more := ask(Range{30001, 30001}, alice, 3)
+					t.must(more)
+				}
+				w := t.wait(r, time.Minute)
+				t.wantAsked(asked, 1)
+				l.MovedOn()
+				t.want(w, "lent at 4s")
+				w.lease.Close()
+			})
+		})
+	}
+}
+
+// Silence that is in nobody's way ends nothing.
+func TestSilentInNobodysWay(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		var asked []uint64
+		t.silent(ask(Range{30001, 30001}, alice, 1), &asked)
+		elsewhere := ask(one, alice, 2)
+		elsewhere.Local = netip.MustParseAddr("192.0.2.2")
+		t.silent(elsewhere, &asked)
+		owners := make(chan uint64)
+		two := Range{30002, 30002}
+		r := proving(two, alice, 3, owners)
+		t.silent(r, &asked)
+		t.must(proving(two, alice, 4, owners))
+		t.must(ask(one, alice, 5))
+		t.wait(ask(one, alice, 6), second)
+		t.wait(proving(two, alice, 4, owners), second)
+		t.pass(2 * second)
+		t.wantAsked(asked)
 	})
 }
 
