@@ -148,6 +148,29 @@ func TestHeadersBesideOthers(t *testing.T) {
 	})
 }
 
+// A connection from a proxy may be that of the proxy's own host: the two are one key.
+func TestProxyThatIsAPeer(t *testing.T) {
+	peers := make(chan netip.Addr)
+	for name, both := range map[string][2]Request{
+		"header first": {headed(one, alice, 1, peers), ask(one, proxy, 2)},
+		"header last":  {ask(one, proxy, 2), headed(one, alice, 1, peers)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.promised(both[0])
+				t.mustFull(both[1])
+				w := t.wait(both[1], time.Minute)
+				l.MovedOn()
+				t.want(w, "lent at 4s")
+				w.lease.Close()
+				t.must(both[0]).Close()
+				t.must(ask(one, bob, 3)).Close()
+				t.mustRest()
+			})
+		})
+	}
+}
+
 // The end of a pool ends the wait for those that are being identified.
 func TestPoolCloseWhileIdentifying(t *testing.T) {
 	onFakes(t, func(t *bench) {
@@ -279,6 +302,33 @@ func TestRefusedConnections(t *testing.T) {
 			t.Errorf("told %v, want the first alone, and once", told)
 		}
 	})
+}
+
+// Leases whose connections are identified in different ways never share a port while
+// a connection may come for both.
+func TestNotAlike(t *testing.T) {
+	peers := make(chan netip.Addr, 1)
+	headers := [2]Request{headed(one, alice, 1, peers), headed(one, bob, 2, peers)}
+	headers[1].Alike = "TLS"
+	proofs := [2]Request{proving(one, alice, 1, nil), proving(one, alice, 2, nil)}
+	proofs[1].Alike = "other tickets"
+	for name, r := range map[string][2]Request{"headers": headers, "proofs": proofs} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.promised(r[0])
+				t.mustFull(r[1])
+				t.must(ask(one, netip.MustParsePrefix("198.51.100.9/32"), 3)).Close()
+				w := t.wait(r[1], time.Minute)
+				t.pass(second)
+				l.Close() // Its connection is not identified any more.
+				t.want(w, "lent at 1s")
+				w.lease.Close()
+				l.MovedOn()
+				t.pass(Short)
+				t.mustRest()
+			})
+		})
+	}
 }
 
 // The wildcard listens at every address: what was missing at one of them is not what

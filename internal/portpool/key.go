@@ -20,14 +20,22 @@ func (p *Pool) lend(pt *port, r *Request) *Lease {
 func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
 	l.conn, l.state = conn, delivered
 	p.untaken[l] = struct{}{}
-	close(l.settled)
-	l.port.settled(l)
+	p.settle(l)
 	if l.request.Hold {
 		l.key = held
 		p.closeIdle(l, now)
 		return
 	}
 	p.release(l, true, now)
+}
+
+// settle notes that no connection can come any more for a lease.
+func (p *Pool) settle(l *Lease) {
+	close(l.settled)
+	l.port.settled(l)
+	if p.blocked > 0 {
+		p.offers = append(p.offers, offer{l.port, nil})
+	}
 }
 
 // end makes Accept fail with err and closes a connection that nobody took. What
@@ -37,8 +45,7 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 	l.state, l.err = ended, err
 	switch was {
 	case pending:
-		close(l.settled)
-		l.port.settled(l)
+		p.settle(l)
 		if l.key == reserved {
 			p.release(l, false, now)
 			return

@@ -73,9 +73,6 @@ func (p *Pool) closeIdle(l *Lease, now time.Time) {
 			p.sendAway(g)
 		}
 	}
-	if p.blocked > 0 {
-		p.offers = append(p.offers, offer{pt, nil})
-	}
 }
 
 // drain accepts what is in a listener's queue.
@@ -174,20 +171,14 @@ func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
 	p.meet(o, visit{conn: conn, peer: from, born: born}, now)
 }
 
-// headerOf is how the header of a connection from addr is read; nil: it is to have
-// none, because of a lease of that very peer or because nobody trusts it.
-func (o *listening) headerOf(addr netip.Addr) (read func(net.Conn) (net.Conn, netip.Addr, error)) {
+// headerOf is how the header of a connection from addr is read; nil: it is to have none.
+func (o *listening) headerOf(addr netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
 	for _, c := range o.port.classes {
-		if containsAddr(c.through, addr) {
-			read = c.header
+		if c.pending > 0 && containsAddr(c.through, addr) {
+			return c.header
 		}
 	}
-	if read != nil && !o.port.keys.containing(addr, func(c *cell) bool {
-		return !slices.ContainsFunc(c.plain, func(l *Lease) bool { return l.pending() && l.request.Header == nil })
-	}) {
-		return nil
-	}
-	return read
+	return nil
 }
 
 // A visit is a connection whose peer is known.

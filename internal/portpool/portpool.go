@@ -123,7 +123,7 @@ type Pool struct {
 	debts   index[*debts] // who owes a connection, by peer
 	queues  index[*queue] // who waits, by peer
 	waiting int           // in all of them
-	blocked int           // of these, because of a listener of another configuration
+	blocked int           // of these, because of leases of another configuration
 	turns   uint64        // counts waiters
 	offers  []offer       // keys that became free, for finish
 

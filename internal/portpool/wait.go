@@ -16,7 +16,7 @@ type waiter struct {
 	request Request
 	scope   *scope
 	turn    uint64
-	blocked bool          // by a listener of another configuration
+	blocked bool          // by leases of another configuration
 	settled chan struct{} // closed when lease or err is set
 	lease   *Lease
 	err     error
@@ -205,7 +205,7 @@ func (p *Pool) waitersFor(r *Request) (all []*waiter) {
 // One who cannot have it does not stand in the way of the next.
 func (p *Pool) serve(o offer, now time.Time) {
 	var r *Request
-	if o.lease != nil {
+	if o.lease != nil && p.blocked == 0 { // Of those, any may have been in its way.
 		r = &o.lease.request
 	}
 	var lent netip.Prefix // Others of this peer would collide.
@@ -278,7 +278,7 @@ func (p *Pool) choose(r *Request, s *scope, now time.Time) (l *Lease, blocked bo
 		switch {
 		case err == nil:
 			wait = true
-		case errors.Is(err, errOverlap):
+		case errors.Is(err, errBlocked):
 			wait, blocked = true, true
 		case !concernsPort(err):
 			return nil, false, bindError(r, err)
@@ -299,8 +299,8 @@ func (p *Pool) try(addr netip.AddrPort, r *Request, now time.Time) (*Lease, erro
 	if pt != nil && pt.open != nil {
 		p.drain(pt.open, now) // What lies in the queue was not opened for this lease.
 	}
-	if !p.keyFree(addr, r) {
-		return nil, nil
+	if free, err := p.keyFree(addr, r); !free || err != nil {
+		return nil, err
 	}
 	pt = p.portAt(addr, true)
 	if pt.open == nil {
@@ -308,7 +308,7 @@ func (p *Pool) try(addr netip.AddrPort, r *Request, now time.Time) (*Lease, erro
 			return nil, pt.busyCause
 		}
 		if err := p.openPort(pt, r); err != nil {
-			if concernsPort(err) && !errors.Is(err, errOverlap) {
+			if concernsPort(err) && !errors.Is(err, errBlocked) {
 				p.setBusy(pt, err, now)
 			}
 			p.forget(pt)
