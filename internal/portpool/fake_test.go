@@ -37,7 +37,7 @@ func (n *fakeNetwork) listen(addr netip.AddrPort, _ bool) (net.Listener, error) 
 	if n.open[addr] != nil {
 		return nil, &net.OpError{Op: "listen", Net: "tcp", Err: syscall.EADDRINUSE}
 	}
-	l := &fakeListener{network: n, addr: addr, conns: make(chan *fakeConn, 16), quit: make(chan struct{})}
+	l := &fakeListener{network: n, addr: addr, conns: make(chan *fakeConn, 4096), quit: make(chan struct{}), wake: make(chan struct{})}
 	n.open[addr] = l
 	return l, nil
 }
@@ -85,10 +85,18 @@ func (n *fakeNetwork) dial(from netip.Addr, addr netip.AddrPort) *fakeConn {
 	if l == nil {
 		return nil
 	}
-	c := &fakeConn{remote: &net.TCPAddr{IP: from.AsSlice(), Zone: from.Zone(), Port: 1024 + len(n.conns)}}
+	c := newConn(from, addr, 1024+len(n.conns)%60000, time.Now())
 	n.conns = append(n.conns, c)
 	l.conns <- c
 	return c
+}
+
+func newConn(from netip.Addr, to netip.AddrPort, port int, born time.Time) *fakeConn {
+	return &fakeConn{
+		remote: &net.TCPAddr{IP: from.AsSlice(), Zone: from.Zone(), Port: port},
+		local:  net.TCPAddrFromAddrPort(to), born: born,
+		gone: make(chan struct{}), says: make(chan uint64, 1),
+	}
 }
 
 type fakeListener struct {
@@ -96,6 +104,7 @@ type fakeListener struct {
 	addr    netip.AddrPort
 	conns   chan *fakeConn
 	quit    chan struct{}
+	wake    chan struct{} // makes Accept stand still
 
 	mu      sync.Mutex
 	fail    error // of Accept, until it is reset
@@ -118,8 +127,22 @@ func (l *fakeListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
+	case <-l.wake:
 	case <-l.quit:
-		return nil, net.ErrClosed
+	}
+	<-l.quit
+	return nil, net.ErrClosed
+}
+
+// Queued is what Options.Listen says.
+func (l *fakeListener) Queued() (all []net.Conn) {
+	for {
+		select {
+		case c := <-l.conns:
+			all = append(all, c)
+		default:
+			return all
+		}
 	}
 }
 
@@ -153,7 +176,10 @@ func (l *fakeListener) setFail(err error) int {
 
 type fakeConn struct {
 	net.Conn
-	remote net.Addr
+	remote, local net.Addr
+	born          time.Time
+	gone          chan struct{} // closed when it is
+	says          chan uint64   // what it sends
 
 	mu     sync.Mutex
 	closed int
@@ -161,6 +187,10 @@ type fakeConn struct {
 }
 
 func (c *fakeConn) RemoteAddr() net.Addr { return c.remote }
+func (c *fakeConn) LocalAddr() net.Addr  { return c.local }
+
+// bornOf is Options.Born for fakes.
+func bornOf(conn net.Conn) time.Time { return conn.(*fakeConn).born }
 
 func (c *fakeConn) SetLinger(int) error {
 	c.mu.Lock()
@@ -172,7 +202,9 @@ func (c *fakeConn) SetLinger(int) error {
 func (c *fakeConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed++
+	if c.closed++; c.closed == 1 {
+		close(c.gone)
+	}
 	return nil
 }
 
@@ -211,8 +243,11 @@ func (c *count) Returned(_ Request, used bool) {
 }
 func (c *count) Waiting(Request)                           { c.add("waiting") }
 func (c *count) Full(Request)                              { c.add("full") }
-func (c *count) Expired(Request)                           { c.add("expired") }
+func (c *count) Evicted(Request)                           { c.add("evicted") }
 func (c *count) Stranger(netip.AddrPort, netip.Addr, bool) { c.add("stranger") }
+func (c *count) Late(netip.AddrPort, netip.Addr)           { c.add("late") }
+func (c *count) Crowded(netip.AddrPort, netip.Addr)        { c.add("crowded") }
+func (c *count) Ambiguous(netip.AddrPort, netip.Addr)      { c.add("ambiguous") }
 func (c *count) Busy(netip.AddrPort, error)                { c.add("busy") }
 func (c *count) AcceptFailed(netip.AddrPort, error)        { c.add("accept failed") }
 
@@ -231,7 +266,7 @@ func onFakes(t *testing.T, test func(t *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, net: newFakeNetwork(), events: newCount(), start: time.Now()}
-		b.pool = New(b.net.listen, b.events, nil)
+		b.pool = New(Options{Listen: b.net.listen, Born: bornOf, Events: b.events})
 		defer b.pool.Close() // also after Fatal, so that the bubble tells only what failed
 		test(b)
 		b.pool.Close()
@@ -240,6 +275,9 @@ func onFakes(t *testing.T, test func(t *bench)) {
 		}
 		if l, r := b.events.get("leased"), b.events.get("returned"); l != r {
 			t.Errorf("%d leased, %d returned", l, r)
+		}
+		if n := b.events.get("ambiguous"); n > 0 {
+			t.Errorf("%d connections were ambiguous", n)
 		}
 		for _, c := range b.net.conns {
 			if c.closes() > 1 {
@@ -285,8 +323,12 @@ func (t *bench) must(r Request) *Lease {
 
 func (t *bench) mustFull(r Request) {
 	t.Helper()
-	if l, err := t.try(r); !errors.Is(err, ErrFull) {
-		t.Fatalf("%v: Lease(%v) = %v, %v; want ErrFull", t.at(), r, l, err)
+	l, err := t.try(r)
+	switch {
+	case err == nil:
+		t.Fatalf("%v: lent %v to owner %d of %v; want ErrFull", t.at(), l.Addr(), r.Owner, r.Peer)
+	case !errors.Is(err, ErrFull):
+		t.Fatalf("%v: %v; want ErrFull", t.at(), err)
 	}
 }
 
@@ -300,13 +342,42 @@ func (t *bench) mustDial(from netip.Prefix, l *Lease) *fakeConn {
 	return c
 }
 
+// promised is a lease whose address the peer was told.
+func (t *bench) promised(r Request) *Lease {
+	t.Helper()
+	l := t.must(r)
+	l.Promise()
+	return l
+}
+
 // use connects and accepts.
 func (t *bench) use(l *Lease) {
 	t.Helper()
+	l.Promise()
 	c := t.mustDial(l.request.Peer, l)
 	if got, err := l.Accept(context.Background()); got != net.Conn(c) || err != nil {
 		t.Fatalf("%v: Accept = %v, %v; want the peer's connection", t.at(), got, err)
 	}
+}
+
+// mustLate dials a port that listens for another, and wants the pool to take the
+// connection for one that was missing.
+func (t *bench) mustLate(from netip.Prefix, open *Lease) {
+	t.Helper()
+	before := t.events.get("late")
+	c := t.mustDial(from, open)
+	if n := t.events.get("late") - before; n != 1 || c.closes() != 1 || !c.linger {
+		t.Errorf("%v: %d late, closed %d times, reset %v; want one reset", t.at(), n, c.closes(), c.linger)
+	}
+}
+
+// mustFreeAt fails unless the key of r, which is not free, is lent from at on.
+func (t *bench) mustFreeAt(r Request, at time.Duration) {
+	t.Helper()
+	t.pass(at - 1 - t.at())
+	t.mustFull(r)
+	t.pass(1)
+	t.must(r).Close()
 }
 
 // A wait is a Lease that runs beside the test.
@@ -357,7 +428,7 @@ func (w *wait) result() string {
 func (t *bench) want(w *wait, want string) {
 	t.Helper()
 	if got := w.result(); got != want {
-		t.Errorf("%s; want %s", got, want)
+		t.Fatalf("%s; want %s", got, want)
 	}
 }
 
@@ -373,19 +444,43 @@ func (t *bench) mustRest() {
 	if t.pool.alarm != nil {
 		t.Errorf("%v: a timer is set for %v", t.at(), t.pool.alarm.at.Sub(t.start))
 	}
-	owned, quarantined := 0, 0
-	for _, q := range t.pool.owned {
-		owned += len(q)
+	if n := len(t.pool.numbers); n > 0 {
+		t.Errorf("%v: %d ports are remembered", t.at(), n)
 	}
-	for _, q := range t.pool.quarantines {
-		if q.owner != 0 {
-			quarantined++
+	if len(t.pool.queues.cells) > 0 || t.pool.waiting != 0 || t.pool.blocked != 0 || len(t.pool.untaken) > 0 || len(t.pool.headers) > 0 {
+		t.Errorf("%v: %d wait, %d of them blocked, %d connections are untaken, %d proxies have guests",
+			t.at(), t.pool.waiting, t.pool.blocked, len(t.pool.untaken), len(t.pool.headers))
+	}
+	for i, list := range t.pool.cooling {
+		if len(list) > 0 {
+			t.Errorf("%v: %d cool in list %d", t.at(), len(list), i)
 		}
 	}
-	if owned != quarantined {
-		t.Errorf("%v: owners have %d quarantines of %d", t.at(), owned, quarantined)
-	}
-	if len(t.pool.waiters) > 0 || len(t.pool.untaken) > 0 {
-		t.Errorf("%v: %d wait, %d connections are untaken", t.at(), len(t.pool.waiters), len(t.pool.untaken))
+	for k, s := range t.pool.scopes {
+		if s.idle == nil {
+			t.Errorf("%v: scope %v is not idle", t.at(), k)
+		}
 	}
 }
+
+// deafen makes the accept loop stand still, with nothing in its hands.
+func (l *fakeListener) deafen(t *bench) {
+	t.Helper()
+	select {
+	case l.wake <- struct{}{}:
+	case <-l.quit:
+	}
+	synctest.Wait()
+}
+
+// quietNetwork has listeners that nobody connects to, and remembers nothing.
+type quietNetwork struct{}
+
+func (*quietNetwork) listen(netip.AddrPort, bool) (net.Listener, error) { return make(nowhere), nil }
+
+// nowhere is a listener that nobody connects to.
+type nowhere chan struct{}
+
+func (n nowhere) Accept() (net.Conn, error) { <-n; return nil, net.ErrClosed }
+func (n nowhere) Close() error              { close(n); return nil }
+func (n nowhere) Addr() net.Addr            { return nil }

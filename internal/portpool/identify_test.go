@@ -13,19 +13,43 @@ import (
 // named is a connection that was identified.
 type named struct{ net.Conn }
 
-// by identifies connections as those of the peers sent, in their order; an invalid
-// one is an error.
-func by(peers <-chan netip.Addr) func(net.Conn) (net.Conn, Identity, error) {
-	return func(conn net.Conn) (net.Conn, Identity, error) {
-		peer := <-peers
-		if !peer.IsValid() {
-			return nil, Identity{}, errors.New("unknown")
-		}
-		return named{conn}, Identity{Peer: peer}, nil
-	}
-}
+func (n named) SetLinger(s int) error { return n.Conn.(*fakeConn).SetLinger(s) }
 
 var proxy = netip.MustParsePrefix("10.1.1.1/32")
+
+// headed is a request whose connections come through proxy and are those of the
+// peers sent, in their order; an invalid one is an error.
+func headed(ports Range, peer netip.Prefix, owner uint64, peers <-chan netip.Addr) Request {
+	r := ask(ports, peer, owner)
+	r.Through = []netip.Prefix{proxy}
+	r.Header = func(conn net.Conn) (net.Conn, netip.Addr, error) {
+		peer := <-peers
+		if !peer.IsValid() {
+			return nil, netip.Addr{}, errors.New("unknown")
+		}
+		return named{conn}, peer, nil
+	}
+	return r
+}
+
+// proving is a request whose connections name their owner, as sent; 0 is nobody, and
+// errNotProven is sent as noProof.
+func proving(ports Range, peer netip.Prefix, owner uint64, owners <-chan uint64) Request {
+	r := ask(ports, peer, owner)
+	r.Alike = "proving"
+	r.Prove = func(conn net.Conn) (net.Conn, uint64, error) {
+		owner := <-owners
+		if owner == noProof {
+			return nil, 0, errNotProven
+		}
+		return named{conn}, owner, nil
+	}
+	return r
+}
+
+const noProof = 1 << 63
+
+var errNotProven = errors.New("not proven")
 
 func (t *bench) mustAccept(l *Lease, want *fakeConn) {
 	t.Helper()
@@ -37,13 +61,10 @@ func (t *bench) mustAccept(l *Lease, want *fakeConn) {
 }
 
 // Clients behind one proxy share a port: what identifies a connection decides.
-func TestIdentifiedConnections(t *testing.T) {
+func TestHeaders(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		peers := make(chan netip.Addr)
-		a, b := ask(one, alice, 1), ask(one, bob, 2)
-		a.Identify, b.Identify = by(peers), by(peers)
-		a.Through, b.Through = []netip.Prefix{proxy}, []netip.Prefix{proxy}
-		la, lb := t.must(a), t.must(b)
+		la, lb := t.promised(headed(one, alice, 1, peers)), t.promised(headed(one, bob, 2, peers))
 		first, second := t.mustDial(proxy, la), t.mustDial(proxy, la)
 		peers <- bob.Addr()
 		peers <- netip.AddrFrom16(alice.Addr().As16()) // an IPv4 address as IPv6
@@ -54,11 +75,10 @@ func TestIdentifiedConnections(t *testing.T) {
 		}
 		t.mustAccept(lb, first)
 		t.mustAccept(la, second)
-		la.Close()
-		lb.Close()
 		if n := t.events.get("stranger"); n != 0 {
 			t.Errorf("%d strangers", n)
 		}
+		t.mustRest()
 	})
 }
 
@@ -67,68 +87,115 @@ func TestIdentifiedConnections(t *testing.T) {
 func TestUnidentifiedConnections(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		peers := make(chan netip.Addr)
-		r := ask(one, alice, 1)
-		r.Identify, r.Through = by(peers), []netip.Prefix{proxy}
-		l := t.must(r)
-		slow, unknown, strange := t.mustDial(proxy, l), t.mustDial(proxy, l), t.mustDial(proxy, l)
+		l := t.promised(headed(one, alice, 1, peers))
+		all := []*fakeConn{t.mustDial(proxy, l), t.mustDial(proxy, l), t.mustDial(proxy, l)}
+		closed := func() (n int) {
+			for _, c := range all {
+				n += c.closes()
+			}
+			return n
+		}
+		want := func(strangers, closes int) {
+			t.Helper()
+			synctest.Wait()
+			if n := t.events.get("stranger"); n != strangers || closed() != closes {
+				t.Errorf("%d strangers, %d closed; want %d and %d", n, closed(), strangers, closes)
+			}
+		}
 		peers <- netip.Addr{}
-		synctest.Wait()
-		if n := t.events.get("stranger"); n != 0 {
-			t.Errorf("%d strangers after one that nobody knows", n)
-		}
+		want(0, 1)
 		peers <- bob.Addr()
-		synctest.Wait()
-		if n := t.events.get("stranger"); n != 1 {
-			t.Errorf("%d strangers after bob", n)
-		}
-		if n := slow.closes() + unknown.closes() + strange.closes(); n != 2 {
-			t.Errorf("%d of three are closed", n)
-		}
+		want(1, 2)
 		t.pass(time.Second)
-		l.Close() // One is still being identified.
+		l.MovedOn() // One is still being identified: nobody waits for it any more.
+		want(1, 3)
 		peers <- alice.Addr()
-		synctest.Wait()
-		if n := slow.closes() + unknown.closes() + strange.closes(); n != 3 {
-			t.Errorf("%d of three are closed after the lease", n)
-		}
-		t.pass(quarantineTime)
+		want(1, 3)
+		t.pass(Short)
+		t.mustRest()
 	})
 }
 
-// Leases of a configuration without identification have theirs by the address, on
-// the same port.
-func TestIdentifiedBesideOthers(t *testing.T) {
+// One that is late is the missing one after its header, too.
+func TestLateHeader(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		peers := make(chan netip.Addr)
+		l, open := t.promised(headed(one, alice, 1, peers)), t.promised(headed(one, bob, 2, peers))
+		c := t.mustDial(proxy, open)
+		l.Told()
+		t.pass(second)
+		peers <- alice.Addr()
+		synctest.Wait()
+		if c.closes() != 1 || t.events.get("late") != 1 {
+			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
+		}
+		t.mustFreeAt(headed(one, alice, 3, peers), 5*second)
+	})
+}
+
+// Leases of a configuration without headers have theirs by the address, on the same
+// port.
+func TestHeadersBesideOthers(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		peers := make(chan netip.Addr, 1)
-		a, b := ask(one, alice, 1), ask(one, bob, 2)
-		a.Identify, a.Through = by(peers), []netip.Prefix{proxy}
-		la, lb := t.must(a), t.must(b)
+		la, lb := t.promised(headed(one, alice, 1, peers)), t.promised(ask(one, bob, 2))
 		t.use(lb)
+		if c := t.mustDial(alice, la); c.closes() != 1 {
+			t.Error("a connection without the header that its lease wants was kept")
+		}
 		peers <- alice.Addr()
-		c := t.mustDial(proxy, la)
-		t.mustAccept(la, c)
-		la.Close()
-		lb.Close()
+		t.mustAccept(la, t.mustDial(proxy, la))
 	})
+}
+
+// A connection from a proxy may be that of the proxy's own host: the two are one key.
+func TestProxyThatIsAPeer(t *testing.T) {
+	peers := make(chan netip.Addr)
+	for name, both := range map[string][2]Request{
+		"header first": {headed(one, alice, 1, peers), ask(one, proxy, 2)},
+		"header last":  {ask(one, proxy, 2), headed(one, alice, 1, peers)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.promised(both[0])
+				t.mustFull(both[1])
+				w := t.wait(both[1], time.Minute)
+				l.MovedOn()
+				t.want(w, "lent at 4s")
+				w.lease.Close()
+				t.must(both[0]).Close()
+				t.must(ask(one, bob, 3)).Close()
+				t.mustRest()
+			})
+		})
+	}
 }
 
 // The end of a pool ends the wait for those that are being identified.
 func TestPoolCloseWhileIdentifying(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		r := ask(one, alice, 1)
-		r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
-			for conn.(*fakeConn).closes() == 0 {
-				time.Sleep(time.Millisecond)
-			}
-			return nil, Identity{}, net.ErrClosed
+		r.Through = []netip.Prefix{proxy}
+		r.Header = untilClosed
+		proven := ask(one, bob, 2)
+		proven.Prove = func(conn net.Conn) (net.Conn, uint64, error) {
+			conn, _, err := untilClosed(conn)
+			return conn, 0, err
 		}
-		l := t.must(r)
-		c := t.mustDial(proxy, l)
+		l := t.promised(r)
+		m := t.promised(proven)
+		c, d := t.mustDial(proxy, l), t.mustDial(bob, m)
 		t.pool.Close()
-		if c.closes() != 1 {
-			t.Errorf("closed %d times", c.closes())
+		if c.closes() != 1 || d.closes() != 1 {
+			t.Errorf("closed %d and %d times", c.closes(), d.closes())
 		}
 	})
+}
+
+// untilClosed never gets a header.
+func untilClosed(conn net.Conn) (net.Conn, netip.Addr, error) {
+	<-conn.(*fakeConn).gone
+	return nil, netip.Addr{}, net.ErrClosed
 }
 
 // A lease is given only what came through those that it trusts itself, whatever
@@ -137,10 +204,9 @@ func TestLeasesTrustApart(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		other := netip.MustParsePrefix("10.2.2.2/32")
 		peers := make(chan netip.Addr, 1)
-		a, b := ask(one, alice, 1), ask(one, bob, 2)
-		a.Identify, a.Through = by(peers), []netip.Prefix{proxy}
-		b.Identify, b.Through = by(peers), []netip.Prefix{other}
-		la, lb := t.must(a), t.must(b)
+		b := headed(one, bob, 2, peers)
+		b.Through = []netip.Prefix{other}
+		la, lb := t.promised(headed(one, alice, 1, peers)), t.promised(b)
 		peers <- bob.Addr()
 		if c := t.mustDial(proxy, la); c.closes() != 1 || t.events.get("stranger") != 1 {
 			t.Errorf("bob's through alice's proxy: %d closes, %d strangers", c.closes(), t.events.get("stranger"))
@@ -149,8 +215,6 @@ func TestLeasesTrustApart(t *testing.T) {
 		t.mustAccept(lb, t.mustDial(other, lb))
 		peers <- alice.Addr()
 		t.mustAccept(la, t.mustDial(proxy, la))
-		la.Close()
-		lb.Close()
 	})
 }
 
@@ -162,13 +226,9 @@ func TestConnectionsThatNameTheirOwner(t *testing.T) {
 		owners := make(chan uint64, 1)
 		var leases []*Lease
 		for owner := uint64(1); owner <= 3; owner++ {
-			r := ask(one, alice, owner)
-			r.ByOwner, r.Through = true, []netip.Prefix{alice}
-			r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
-				return named{conn}, Identity{Peer: alice.Addr(), Owner: <-owners}, nil
-			}
-			leases = append(leases, t.must(r))
+			leases = append(leases, t.promised(proving(one, alice, owner, owners)))
 		}
+		t.mustFull(proving(one, alice, 2, owners)) // The same owner has no second.
 		for _, thief := range []uint64{0, 4} {
 			owners <- thief
 			if c := t.mustDial(alice, leases[0]); c.closes() != 1 {
@@ -180,11 +240,27 @@ func TestConnectionsThatNameTheirOwner(t *testing.T) {
 			c := t.mustDial(alice, leases[0])
 			t.mustAccept(leases[i], c)
 		}
-		for _, l := range leases {
-			l.Close()
-		}
 		if n := t.events.get("stranger"); n != 2 {
 			t.Errorf("%d strangers, want 2", n)
+		}
+		t.mustRest()
+	})
+}
+
+// The key of an owner cools for that owner alone, and what comes late is its own.
+func TestKeyOfAnOwner(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		owners := make(chan uint64, 1)
+		l := t.promised(proving(one, alice, 1, owners))
+		l.Told()
+		open := t.promised(proving(one, alice, 2, owners))
+		t.mustFull(proving(one, alice, 1, owners))
+		t.pass(second)
+		owners <- 1
+		t.mustLate(alice, open)
+		t.mustFreeAt(proving(one, alice, 1, owners), 5*second)
+		if open.Unmet() != true {
+			t.Error("the other's lease is gone")
 		}
 	})
 }
@@ -192,14 +268,16 @@ func TestConnectionsThatNameTheirOwner(t *testing.T) {
 // A lease by owner and one by address would both want the same connection.
 func TestOwnersAndAddressesDoNotShare(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		a, b := ask(one, alice, 1), ask(one, alice, 2)
-		a.ByOwner = true
-		t.must(a)
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		if l, err := t.pool.Lease(ctx, b); !errors.Is(err, ErrFull) {
-			t.Errorf("Lease = %v, %v; want ErrFull", l, err)
-		}
+		a, b := proving(one, alice, 1, nil), ask(one, alice, 2)
+		l := t.promised(a)
+		t.mustFull(b)
+		l.MovedOn()
+		t.mustFull(b)
+		t.pass(Short)
+		l = t.promised(b)
+		t.mustFull(a)
+		l.MovedOn()
+		t.mustFull(a)
 	})
 }
 
@@ -208,76 +286,67 @@ func TestOwnersAndAddressesDoNotShare(t *testing.T) {
 func TestRefusedConnections(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		told := make(map[uint64]int)
+		owners := make(chan uint64, 1)
 		request := func(owner uint64) Request {
-			r := ask(one, alice, owner)
-			r.ByOwner, r.Through = true, []netip.Prefix{alice}
+			r := proving(one, alice, owner, owners)
 			r.Refused = func(error) { told[owner]++ }
-			r.Identify = func(net.Conn) (net.Conn, Identity, error) { return nil, Identity{Peer: alice.Addr()}, errors.New("no") }
 			return r
 		}
-		a := t.must(request(1))
+		a := t.promised(request(1))
+		owners <- noProof
 		t.mustDial(alice, a)
-		synctest.Wait()
-		b := t.must(request(2))
+		t.promised(request(2))
+		owners <- noProof
 		t.mustDial(alice, a)
-		synctest.Wait()
 		if told[1] != 1 || told[2] != 0 {
 			t.Errorf("told %v, want the first alone, and once", told)
 		}
-		a.Close()
-		b.Close()
 	})
 }
 
-// What is being identified is bounded, and ends with the last lease that waits.
-func TestManyUnknownConnections(t *testing.T) {
-	onFakes(t, func(t *bench) {
-		r := ask(one, alice, 1)
-		r.Through, r.MostUnknown = []netip.Prefix{alice}, 16
-		r.Identify = func(conn net.Conn) (net.Conn, Identity, error) {
-			for conn.(*fakeConn).closes() == 0 {
-				time.Sleep(time.Millisecond)
-			}
-			return nil, Identity{}, net.ErrClosed
-		}
-		l := t.must(r)
-		if l.Approached() {
-			t.Error("approached by nobody")
-		}
-		var all []*fakeConn
-		for range r.MostUnknown + 5 {
-			all = append(all, t.mustDial(alice, l))
-		}
-		closed := func() (n int) {
-			for _, c := range all {
-				n += c.closes()
-			}
-			return n
-		}
-		if n := closed(); n != 5 || !l.Approached() {
-			t.Errorf("%d are refused, approached: %v", n, l.Approached())
-		}
-		l.Close()
-		synctest.Wait()
-		if n := closed(); n != len(all) || l.Approached() {
-			t.Errorf("%d of %d are closed behind the lease, approached: %v", n, len(all), l.Approached())
-		}
-	})
-}
-
-// Leases whose connections are identified in different ways never share a port.
+// Leases whose connections are identified in different ways never share a port while
+// a connection may come for both.
 func TestNotAlike(t *testing.T) {
+	peers := make(chan netip.Addr, 1)
+	headers := [2]Request{headed(one, alice, 1, peers), headed(one, bob, 2, peers)}
+	headers[1].Alike = "TLS"
+	proofs := [2]Request{proving(one, alice, 1, nil), proving(one, alice, 2, nil)}
+	proofs[1].Alike = "other tickets"
+	for name, r := range map[string][2]Request{"headers": headers, "proofs": proofs} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.promised(r[0])
+				t.mustFull(r[1])
+				t.must(ask(one, netip.MustParsePrefix("198.51.100.9/32"), 3)).Close()
+				w := t.wait(r[1], time.Minute)
+				t.pass(second)
+				l.Close() // Its connection is not identified any more.
+				t.want(w, "lent at 1s")
+				w.lease.Close()
+				l.MovedOn()
+				t.pass(Short)
+				t.mustRest()
+			})
+		})
+	}
+}
+
+// The wildcard listens at every address: what was missing at one of them is not what
+// came at another.
+func TestLateConnectionAtAnotherAddress(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		peers := make(chan netip.Addr, 1)
-		a, b := ask(one, alice, 1), ask(one, bob, 2)
-		a.Identify, a.Through, a.Alike = by(peers), []netip.Prefix{proxy}, "TLS"
-		b.Identify, b.Through, b.Alike = by(peers), []netip.Prefix{proxy}, "clear"
-		la := t.must(a)
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		if l, err := t.pool.Lease(ctx, b); !errors.Is(err, ErrFull) {
-			t.Errorf("Lease = %v, %v; want ErrFull", l, err)
+		here, there, all := ask(one, alice, 1), ask(one, alice, 1), ask(one, bob, 2)
+		there.Local, all.Local = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified()
+		t.promised(here).MovedOn()
+		t.promised(there).MovedOn()
+		open := t.must(all)
+		t.pass(second)
+		c := t.arriveAt(open, alice, netip.AddrPortFrom(local, 30000))
+		if c.closes() != 1 || t.events.get("late") != 1 {
+			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
 		}
-		la.Close()
+		open.Close()
+		t.must(here).Close()
+		t.mustFreeAt(there, Short)
 	})
 }

@@ -20,14 +20,22 @@ func (p *Pool) lend(pt *port, r *Request) *Lease {
 func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
 	l.conn, l.state = conn, delivered
 	p.untaken[l] = struct{}{}
-	close(l.settled)
-	l.port.settled(l)
+	p.settle(l)
 	if l.request.Hold {
 		l.key = held
 		p.closeIdle(l, now)
 		return
 	}
 	p.release(l, true, now)
+}
+
+// settle notes that no connection can come any more for a lease.
+func (p *Pool) settle(l *Lease) {
+	close(l.settled)
+	l.port.settled(l)
+	if p.blocked > 0 {
+		p.offers = append(p.offers, offer{l.port, nil})
+	}
 }
 
 // end makes Accept fail with err and closes a connection that nobody took. What
@@ -37,14 +45,13 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 	l.state, l.err = ended, err
 	switch was {
 	case pending:
-		close(l.settled)
-		l.port.settled(l)
+		p.settle(l)
 		if l.key == reserved {
 			p.release(l, false, now)
 			return
 		}
 		l.key = withheld
-		l.scope.withheld = append(l.scope.withheld, l)
+		p.owe(l)
 		p.Events.Returned(l.request, false)
 		p.closeIdle(l, now)
 	case delivered:
@@ -67,29 +74,51 @@ func (p *Pool) cool(l *Lease, d time.Duration, now time.Time) {
 	if len(l.request.Others) > 0 {
 		d = Long
 	}
-	until := now.Add(d)
-	if l.key == cooling && !until.Before(l.until) {
+	if l.key == cooling && !now.Add(d).Before(l.until) {
 		return
 	}
-	l.scope.unlist(l)
-	l.key, l.until = cooling, until
+	p.coolFor(l, d, now)
+}
+
+// coolFor sets the end of a key that no connection met.
+func (p *Pool) coolFor(l *Lease, d time.Duration, now time.Time) {
+	until := now.Add(d)
+	p.setMayLeave(l, false)
+	l.key, l.until, l.soon = cooling, until, d == Short
 	list := 1
-	if d == Short {
+	if l.soon {
 		list = 0
-		l.scope.isSoon(l, !l.evicted)
 	}
 	p.cooling[list] = append(p.cooling[list], cooled{l, until})
 }
 
 // late takes note of a connection that came for a key that is cooling or
-// withheld: the one that was missing. After its reset a retry may follow, unless
-// the peer has moved on.
+// withheld: the one that was missing. After each reset a retry may follow, unless
+// the peer has moved on. Of foreign networks nothing is known.
 func (p *Pool) late(l *Lease, now time.Time) {
-	if l.moved {
+	switch {
+	case len(l.request.Others) > 0:
+		p.cool(l, Long, now)
+	case l.moved:
 		p.free(l, now)
-		return
+	default:
+		l.turnedAway = true
+		p.coolFor(l, Short, now)
 	}
-	p.cool(l, Short, now)
+}
+
+// movedOn notes that the peer has moved on. What follows behind a retry that it has
+// just ended has its whole time.
+func (p *Pool) movedOn(l *Lease, now time.Time) {
+	switch {
+	case l.key != cooling && l.key != withheld:
+		return
+	case l.turnedAway && !l.moved:
+		p.coolFor(l, Short, now)
+	default:
+		p.cool(l, Short, now)
+	}
+	l.moved = true
 }
 
 // release frees the key of a lease, and tells whether a connection came for it.
@@ -104,7 +133,7 @@ func (p *Pool) free(l *Lease, now time.Time) {
 		return
 	}
 	pt := l.port
-	l.scope.unlist(l)
+	p.forgive(l)
 	l.key = free
 	pt.remove(l)
 	p.giveBack(l, now)

@@ -42,13 +42,16 @@ type Lease struct {
 	err     error    // once ended
 	away    netip.Addr
 
-	key      keyState
-	promised time.Time
-	until    time.Time // the end of cooling
-	moved    bool      // the peer has moved on
-	soon     bool      // it cools for Short
-	silent   bool      // its owner is silent
-	evicted  bool      // its owner was asked to leave
+	key        keyState
+	promised   time.Time
+	until      time.Time // the end of cooling
+	moved      bool      // the peer has moved on
+	turnedAway bool      // a connection for it was reset after its end
+	owes       bool      // it is in Pool.debts
+	mayLeave   bool      // its owner may be asked to leave
+	soon       bool      // it cools for Short
+	silent     bool      // its owner is silent
+	evicted    bool      // its owner was asked to leave
 }
 
 // pending tells whether a connection may be delivered, or may be soon.
@@ -123,12 +126,7 @@ func (l *Lease) Told() {
 // MovedOn closes a lease whose connection has not come, and says that its peer has moved on: it has ended its
 // attempt, and what is on its way arrives within Short.
 func (l *Lease) MovedOn() {
-	l.unmet(func(now time.Time) {
-		if l.key == cooling || l.key == withheld {
-			l.moved = true
-			l.pool.cool(l, Short, now)
-		}
-	})
+	l.unmet(func(now time.Time) { l.pool.movedOn(l, now) })
 }
 
 // Silent closes a lease whose connection has not come, and says that its peer has had the time that it was
@@ -138,7 +136,8 @@ func (l *Lease) Silent() {
 	l.unmet(func(now time.Time) {
 		if l.key == withheld && !l.silent {
 			l.silent = true
-			l.pool.relieve(l.scope)
+			l.pool.setMayLeave(l, l.request.Evict != nil)
+			l.pool.relieve(&l.request)
 		}
 	})
 }
@@ -146,9 +145,8 @@ func (l *Lease) Silent() {
 // unmet closes the lease and then does what is said of its key, unless its connection
 // has come: then nothing is to be said of it, and it stays as it is.
 func (l *Lease) unmet(then func(now time.Time)) {
-	p := l.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
 	if l.state != delivered && l.state != taken {
 		l.change(then)
 	}

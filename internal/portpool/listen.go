@@ -73,9 +73,6 @@ func (p *Pool) closeIdle(l *Lease, now time.Time) {
 			p.sendAway(g)
 		}
 	}
-	if p.blocked > 0 {
-		p.offers = append(p.offers, offer{pt, nil})
-	}
 }
 
 // drain accepts what is in a listener's queue.
@@ -163,6 +160,10 @@ func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
 		refuse(conn)
 		return
 	}
+	if o.closed { // It is older than every lease that is pending now.
+		p.turnAway(o, visit{conn: conn, peer: from, born: born}, 0, now)
+		return
+	}
 	if read := o.headerOf(from); read != nil {
 		p.awaitHeader(o, conn, from, born, read)
 		return
@@ -170,20 +171,14 @@ func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
 	p.meet(o, visit{conn: conn, peer: from, born: born}, now)
 }
 
-// headerOf is how the header of a connection from addr is read; nil: it is to have
-// none, because of a lease of that very peer or because nobody trusts it.
-func (o *listening) headerOf(addr netip.Addr) (read func(net.Conn) (net.Conn, netip.Addr, error)) {
+// headerOf is how the header of a connection from addr is read; nil: it is to have none.
+func (o *listening) headerOf(addr netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
 	for _, c := range o.port.classes {
-		if containsAddr(c.through, addr) {
-			read = c.header
+		if c.pending > 0 && containsAddr(c.through, addr) {
+			return c.header
 		}
 	}
-	if read != nil && !o.port.keys.containing(addr, func(c *cell) bool {
-		return !slices.ContainsFunc(c.plain, func(l *Lease) bool { return l.pending() && l.request.Header == nil })
-	}) {
-		return nil
-	}
-	return read
+	return nil
 }
 
 // A visit is a connection whose peer is known.
@@ -196,8 +191,22 @@ type visit struct {
 
 // fits tells whether the connection, of a peer of the lease, may be the lease's.
 func (v *visit) fits(l *Lease) bool {
-	return l.key == promised && !v.born.Before(l.promised.Add(-slack)) && v.cameFor(l)
+	return l.key == promised && v.since(l) && v.cameFor(l)
 }
+
+// cameTo tells whether the lease's address is where the connection came to; a wildcard
+// is every address.
+func (v *visit) cameTo(l *Lease) bool {
+	at := l.port.addr.Addr()
+	if at.IsUnspecified() || v.through.IsValid() {
+		return true
+	}
+	to := addrOf(v.conn.LocalAddr())
+	return to == at || !to.IsValid()
+}
+
+// since tells whether the connection was opened after the lease's promise.
+func (v *visit) since(l *Lease) bool { return !v.born.Before(l.promised.Add(-slack)) }
 
 // cameFor tells whether the connection came in the way that the lease wants.
 func (v *visit) cameFor(l *Lease) bool {
@@ -249,7 +258,7 @@ func (p *Pool) ambiguous(o *listening, leases []*Lease, v visit, now time.Time) 
 func (p *Pool) turnAway(o *listening, v visit, owner uint64, now time.Time) {
 	var missing []*Lease
 	add := func(l *Lease) {
-		if l != nil && (l.key == cooling || l.key == withheld) && v.cameFor(l) && !slices.Contains(missing, l) {
+		if l != nil && (l.key == cooling || l.key == withheld) && v.since(l) && v.cameFor(l) && v.cameTo(l) && !slices.Contains(missing, l) {
 			missing = append(missing, l)
 		}
 	}
@@ -280,9 +289,10 @@ func (p *Pool) turnAway(o *listening, v visit, owner uint64, now time.Time) {
 
 // peerOf is the address that a connection comes from. One that cannot be read is
 // invalid and in no network.
-func peerOf(conn net.Conn) netip.Addr {
-	var addr netip.Addr
-	switch a := conn.RemoteAddr().(type) {
+func peerOf(conn net.Conn) netip.Addr { return addrOf(conn.RemoteAddr()) }
+
+func addrOf(of net.Addr) (addr netip.Addr) {
+	switch a := of.(type) {
 	case nil:
 	case *net.TCPAddr:
 		addr = a.AddrPort().Addr()

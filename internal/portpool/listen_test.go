@@ -83,9 +83,9 @@ func TestNoPortCanBeBound(t *testing.T) {
 			if t.at() != 0 {
 				t.Error("it waited")
 			}
-			t.mustRest()
 			t.net.setFail(nil, 30001)
 			t.pass(busyTime)
+			t.mustRest()
 			t.must(ask(three, alice, 1))
 		})
 	}
@@ -139,13 +139,14 @@ func TestWaitEndsWhenThePortIsLost(t *testing.T) {
 		if !errors.Is(w.err, syscall.EADDRINUSE) {
 			t.Errorf("%v has no cause", w.err)
 		}
+		t.pass(busyTime)
 		t.mustRest()
 	})
 }
 
 func TestAcceptFailureKeepsTheLease(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		l := t.must(ask(one, alice, 1))
+		l := t.promised(ask(one, alice, 1))
 		ln := t.net.listener(l.Addr())
 		ln.setFail(&net.OpError{Op: "accept", Err: syscall.EMFILE})
 		t.mustDial(bob, l) // wakes the loop
@@ -212,7 +213,7 @@ func TestPeers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			onFakes(t, func(t *bench) {
-				l := t.must(Request{Local: netip.IPv6Unspecified(), Ports: one, Peer: netip.MustParsePrefix(tt.lease), Owner: 1})
+				l := t.promised(Request{Local: netip.IPv6Unspecified(), Ports: one, Peer: netip.MustParsePrefix(tt.lease), Owner: 1})
 				c := t.net.dial(netip.MustParseAddr(tt.from), l.Addr())
 				synctest.Wait()
 				if got := l.state == delivered; got != tt.ok || got == (c.closes() == 1) {
@@ -228,7 +229,7 @@ func TestPeers(t *testing.T) {
 func TestOverlappingPeersDoNotShare(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		net24 := netip.MustParsePrefix("198.51.100.0/24")
-		a, b := t.must(ask(one, alice, 1)), t.must(ask(one, bob, 2))
+		a, b := t.promised(ask(one, alice, 1)), t.promised(ask(one, bob, 2))
 		t.mustFull(ask(one, net24, 3))
 		w := t.wait(ask(one, net24, 3), time.Minute)
 		t.pass(second)
@@ -236,23 +237,28 @@ func TestOverlappingPeersDoNotShare(t *testing.T) {
 		if w.over() {
 			t.Fatal("lent to a prefix while one address of it has the port")
 		}
-		b.Close() // in quarantine until 3 s
-		t.want(w, "lent at 3s")
+		b.MovedOn()
+		t.want(w, "lent at 5s")
 		t.mustFull(ask(one, alice, 1))
 	})
 }
 
-// A prefix needs every address in it out of its way.
-func TestPrefixExpiresAllInItsWay(t *testing.T) {
+// A connection is resolved by whose network it comes from, foreign ones too.
+func TestForeignNetworksShareTheKey(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		t.must(ask(one, alice, 1))
-		t.pass(second)
-		t.must(ask(one, bob, 2))
-		w := t.wait(ask(one, netip.MustParsePrefix("198.51.100.0/24"), 3), time.Minute)
-		t.want(w, "lent at 6s")
-		if n := t.events.get("expired"); n != 2 {
-			t.Errorf("%d expired; want both", n)
+		partner := netip.MustParsePrefix("203.0.113.7/32")
+		r := ask(one, alice, 1)
+		r.Others = []netip.Prefix{foreign, alice} // the peer itself adds nothing
+		l := t.promised(r)
+		t.mustFull(ask(one, partner, 2))
+		t.mustFull(ask(one, alice, 2))
+		c := t.mustDial(partner, l)
+		if got, err := l.Accept(context.Background()); got != net.Conn(c) || err != nil {
+			t.Errorf("Accept = %v, %v; want the partner's connection", got, err)
 		}
+		t.must(ask(one, partner, 2)).Close()
+		t.must(ask(one, alice, 2)).Close()
+		t.mustRest()
 	})
 }
 
@@ -275,56 +281,9 @@ func TestInvalidRequests(t *testing.T) {
 	})
 }
 
-// Every port of a range is lent once to one peer, none outside it, also at the
-// end of the port numbers.
-func TestWholeRangeIsUsed(t *testing.T) {
-	for _, ports := range []Range{{1, 1}, {65535, 65535}, {30000, 30001}, {65533, 65535}, {30000, 30011}, {30000, 30099}} {
-		for _, hold := range []bool{false, true} {
-			onFakes(t, func(t *bench) {
-				seen := make(map[uint16]bool)
-				for i := range ports.Len() {
-					r := ask(ports, alice, uint64(1+i))
-					r.Hold = hold
-					l := t.must(r)
-					if n := l.Addr().Port(); !ports.Contains(n) || seen[n] {
-						t.Errorf("%v: port %d is outside the range or lent twice", ports, n)
-					}
-					seen[l.Addr().Port()] = true
-				}
-				t.mustFull(ask(ports, alice, 1000))
-				if u, want := t.pool.Snapshot(), []Usage{{Local: local, Ports: ports, Pending: ports.Len()}}; !slices.Equal(u, want) {
-					t.Errorf("snapshot %v; want %v", u, want)
-				}
-			})
-		}
-	}
-}
-
-func TestPortsAreRandom(t *testing.T) {
-	onFakes(t, func(t *bench) {
-		seen := make(map[uint16]int)
-		neighbours := 0
-		var last uint16
-		for i := range 400 {
-			l := t.must(ask(Range{30000, 30099}, alice, uint64(1+i)))
-			n := l.Addr().Port()
-			if n == last+1 {
-				neighbours++
-			}
-			seen[n]++
-			last = n
-			t.use(l)
-		}
-		// 98 different ones are expected, and 4 pairs of neighbours.
-		if len(seen) < 80 || neighbours > 40 {
-			t.Errorf("%d different ports of 100, %d neighbours in 400 leases", len(seen), neighbours)
-		}
-	})
-}
-
 func TestAcceptContext(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		l := t.must(ask(one, alice, 1))
+		l := t.promised(ask(one, alice, 1))
 		cause := errors.New("client gone")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		cancel(cause)
@@ -359,8 +318,10 @@ func TestCloseWakesAccept(t *testing.T) {
 
 func TestPoolClose(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		waiting := t.must(ask(one, alice, 1))
-		untaken := t.must(ask(three, bob, 2))
+		waiting := t.promised(ask(one, alice, 1))
+		untaken := t.promised(ask(three, bob, 2))
+		t.promised(ask(Range{32000, 32000}, alice, 6)).Told()
+		t.promised(ask(Range{32001, 32001}, alice, 6)).Silent()
 		conn := t.mustDial(bob, untaken)
 		held := ask(Range{31000, 31000}, bob, 3)
 		held.Hold = true
@@ -405,10 +366,10 @@ func (l slowListener) Accept() (net.Conn, error) {
 
 func TestPoolCloseWaitsForItsGoroutines(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		p := New(func(addr netip.AddrPort, _ bool) (net.Listener, error) {
+		p := New(Options{Listen: func(addr netip.AddrPort, _ bool) (net.Listener, error) {
 			ln, err := t.net.listen(addr, false)
 			return slowListener{ln}, err
-		}, nil, nil)
+		}})
 		if _, err := p.Lease(context.Background(), ask(one, alice, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -419,21 +380,27 @@ func TestPoolCloseWaitsForItsGoroutines(t *testing.T) {
 }
 
 // A connection that the last listener of a port had already accepted when it
-// was closed is not for the next lease.
+// was closed is not for the next lease, whatever its age.
 func TestConnectionOfAClosedListener(t *testing.T) {
-	onFakes(t, func(t *bench) {
-		l := t.must(ask(one, alice, 1))
-		old := l.port.open
-		l.Close()
-		l = t.must(ask(one, alice, 1))
-		c := &fakeConn{remote: &net.TCPAddr{IP: alice.Addr().AsSlice(), Port: 1024}}
-		if t.pool.arrived(old, c) {
-			t.Error("the loop of a closed listener goes on")
-		}
-		if l.state != pending || c.closes() != 1 {
-			t.Errorf("delivered %v, closed %d times; want it closed", l.state == delivered, c.closes())
-		}
-	})
+	for name, r := range map[string]Request{"alone": ask(one, alice, 1), "with a header": headed(one, alice, 1, nil)} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				l := t.must(r)
+				old := l.port.open
+				l.Close()
+				l = t.promised(r)
+				for _, from := range []netip.Prefix{alice, proxy} {
+					c := newConn(from.Addr(), l.Addr(), 1024, time.Now())
+					if t.pool.accepted(old, c) {
+						t.Error("the loop of a closed listener goes on")
+					}
+					if !l.pending() || c.closes() != 1 {
+						t.Errorf("delivered %v, closed %d times; want it closed", l.state == delivered, c.closes())
+					}
+				}
+			})
+		})
+	}
 }
 
 // Whoever opens a port knows whose address it is.
@@ -441,10 +408,10 @@ func TestTransparent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newFakeNetwork()
 		var got []bool
-		p := New(func(addr netip.AddrPort, transparent bool) (net.Listener, error) {
+		p := New(Options{Listen: func(addr netip.AddrPort, transparent bool) (net.Listener, error) {
 			got = append(got, transparent)
 			return network.listen(addr, transparent)
-		}, nil, nil)
+		}})
 		defer p.Close()
 		for _, transparent := range []bool{true, false} {
 			r := ask(one, alice, 1)

@@ -1,7 +1,6 @@
 package portpool
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -20,22 +19,21 @@ func TestWildcardAndSingleAddressDoNotShareAPort(t *testing.T) {
 		onFakes(t, func(t *bench) {
 			first, second := ask(one, alice, 1), ask(one, bob, 2)
 			first.Local, second.Local = netip.MustParseAddr(tt.first), netip.MustParseAddr(tt.second)
-			l := t.must(first)
-			if _, err := t.try(second); !errors.Is(err, ErrFull) {
-				t.Errorf("%s beside %s: %v", tt.second, tt.first, err)
-			}
+			l := t.promised(first)
+			t.mustFull(second)
 			w := t.wait(second, 10*time.Second)
 			t.pass(busyTime)
 			if w.over() {
 				t.Errorf("%s beside %s: %s", tt.second, tt.first, w.result())
 			}
-			l.Close()
+			l.Told() // Its key cools, but nobody listens any more.
 			t.want(w, "lent at 1s")
 			w.lease.Close()
-			t.pass(quarantineTime)
 			if n := t.events.get("busy"); n != 0 {
 				t.Errorf("%d ports are said to be another program's", n)
 			}
+			t.pass(Long)
+			t.mustRest()
 		})
 	}
 	onFakes(t, func(t *bench) { // Other families and other addresses are others' affair.
@@ -45,6 +43,75 @@ func TestWildcardAndSingleAddressDoNotShareAPort(t *testing.T) {
 			defer t.must(r).Close()
 		}
 	})
+}
+
+// A wildcard and an address in it are one key, whichever was first and however it ended.
+func TestKeySurvivesAReload(t *testing.T) {
+	for _, tt := range []struct{ first, second string }{
+		{"10.0.0.9", "0.0.0.0"},
+		{"0.0.0.0", "10.0.0.9"},
+		{"2001:db8::9", "::"},
+		{"::", "2001:db8::9"},
+	} {
+		for name, end := range map[string]func(*Lease){
+			"moved on": (*Lease).MovedOn,
+			"told":     (*Lease).Told,
+			"withheld": (*Lease).Silent,
+		} {
+			t.Run(name+" "+tt.first, func(t *testing.T) {
+				onFakes(t, func(t *bench) {
+					first, second := ask(one, alice, 1), ask(one, alice, 1)
+					first.Local, second.Local = netip.MustParseAddr(tt.first), netip.MustParseAddr(tt.second)
+					l := t.promised(first)
+					t.mustFull(second)
+					end(l)
+					t.mustFull(second)
+					t.mustFull(first) // back again
+					if name == "withheld" {
+						t.pass(time.Hour)
+						t.mustFull(second)
+						t.mustFull(first)
+						l.MovedOn()
+					}
+					w := t.wait(second, time.Minute)
+					<-w.done
+					if w.err != nil {
+						t.Fatal(w.err)
+					}
+					t.mustFull(first)
+					w.lease.Close()
+					t.must(first).Close()
+				})
+			})
+		}
+	}
+}
+
+// A connection that comes at the wildcard for a key of one of its addresses is late.
+func TestLateConnectionAfterAReload(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		all := ask(one, bob, 2)
+		all.Local = netip.IPv4Unspecified()
+		l := t.promised(ask(one, alice, 1))
+		l.Silent()
+		open := t.must(all)
+		t.pass(time.Hour)
+		c := t.arriveAt(open, alice, netip.AddrPortFrom(local, 30000))
+		if c.closes() != 1 || t.events.get("late") != 1 {
+			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
+		}
+		open.Close()
+		t.mustFreeAt(ask(one, alice, 3), time.Hour+Short)
+	})
+}
+
+// arriveAt puts a connection into the queue of a wildcard.
+func (t *bench) arriveAt(l *Lease, from netip.Prefix, at netip.AddrPort) *fakeConn {
+	t.Helper()
+	c := newConn(from.Addr(), at, 1024, time.Now())
+	t.net.listener(l.Addr()).conns <- c
+	t.pass(0)
+	return c
 }
 
 // One of two that are in the way ends: the other still is, and nothing spins.
@@ -65,7 +132,7 @@ func TestTwoInTheWay(t *testing.T) {
 			la.Close()
 			t.want(w, "lent at 0s")
 			w.lease.Close()
-			t.pass(quarantineTime)
+			t.mustRest()
 		})
 	}
 }

@@ -2,6 +2,7 @@ package portpool
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -35,18 +36,22 @@ type cell struct {
 	alike        any
 }
 
-// A class is pending leases whose headers are read alike and come through the same
-// proxies.
+// A class is leases whose headers are read alike and come through the same proxies.
 type class struct {
 	alike   any
-	through []netip.Prefix
 	header  func(net.Conn) (net.Conn, netip.Addr, error)
-	n       int
+	through []netip.Prefix
+	leases  int
+	pending int // of them
 }
 
-// errOverlap is the cause of a port that is not usable because another of ours
-// listens there, which will end.
-var errOverlap = errors.New("portpool: a listener of another configuration is in the way")
+// The causes of a port that is not usable because of other leases of ours, of
+// whatever peer, which will end.
+var (
+	errBlocked = errors.New("portpool: leases of another configuration are in the way")
+	errOverlap = fmt.Errorf("%w: they listen at another address", errBlocked)
+	errUnlike  = fmt.Errorf("%w: they have connections identified in another way", errBlocked)
+)
 
 // portAt returns what is known of addr; with make it is never nil.
 func (p *Pool) portAt(addr netip.AddrPort, make_ bool) *port {
@@ -110,18 +115,22 @@ func (p *Pool) sharing(addr netip.AddrPort, do func(*port) bool) bool {
 }
 
 // keyFree tells whether no lease is alive at addr that one connection could be
-// meant for as well as for r.
-func (p *Pool) keyFree(addr netip.AddrPort, r *Request) bool {
-	return p.sharing(addr, func(pt *port) bool {
-		if r.Header != nil && slices.ContainsFunc(pt.classes, func(c class) bool {
-			return c.alike != r.Alike && overlap(c.through, r.Through)
-		}) {
-			return false
+// meant for as well as for r. errUnlike: because of how r's are identified.
+func (p *Pool) keyFree(addr netip.AddrPort, r *Request) (free bool, err error) {
+	free = p.sharing(addr, func(pt *port) bool {
+		if pt.unlike(r) {
+			err = errUnlike
 		}
 		return r.networks(func(n netip.Prefix) bool {
-			return pt.keys.overlapping(n, func(c *cell) bool { return !c.collides(r) })
+			return pt.keys.overlapping(n, func(c *cell) bool {
+				if c.pendingOwned > 0 && r.Prove != nil && c.alike != r.Alike {
+					err = errUnlike
+				}
+				return !c.collides(r)
+			})
 		})
 	})
+	return free, err
 }
 
 // collides tells whether a lease of the cell has a key in common with r, whose
@@ -132,11 +141,34 @@ func (c *cell) collides(r *Request) bool {
 		return true
 	case r.Prove == nil:
 		return len(c.owned) > 0
-	case c.pendingOwned > 0 && c.alike != r.Alike:
-		return true
 	}
 	_, taken := c.owned[r.Owner]
 	return taken
+}
+
+// unlike tells whether a connection that brings a header for one of r and the port's
+// leases may bring another, or none, for the other.
+func (pt *port) unlike(r *Request) bool {
+	if r.Header == nil {
+		return slices.ContainsFunc(pt.classes, func(c class) bool {
+			return !r.networks(func(n netip.Prefix) bool { return !slices.ContainsFunc(c.through, n.Overlaps) })
+		})
+	}
+	return slices.ContainsFunc(pt.classes, func(c class) bool {
+		return c.pending > 0 && c.alike != r.Alike && overlap(c.through, r.Through)
+	}) || slices.ContainsFunc(r.Through, func(n netip.Prefix) bool {
+		return !pt.keys.overlapping(n, func(c *cell) bool { return !c.bare() })
+	})
+}
+
+// bare tells whether connections of the cell may come without a header.
+func (c *cell) bare() bool {
+	for _, l := range c.owned {
+		if l.request.Header == nil {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.plain, func(l *Lease) bool { return l.request.Header == nil })
 }
 
 // owing is a lease of the cell that a connection of its network may be for, if that one
@@ -179,17 +211,12 @@ func (pt *port) add(l *Lease) {
 	if r.Header == nil {
 		return
 	}
-	i := pt.classOf(r)
-	if i < 0 {
-		i = len(pt.classes)
-		pt.classes = append(pt.classes, class{alike: r.Alike, through: r.Through, header: r.Header})
+	if pt.classOf(r) == nil {
+		pt.classes = append(pt.classes, class{alike: r.Alike, header: r.Header, through: r.Through})
 	}
-	pt.classes[i].n++
-}
-
-// classOf is the index of the class of a request that reads headers; -1: there is none.
-func (pt *port) classOf(r *Request) int {
-	return slices.IndexFunc(pt.classes, func(c class) bool { return c.alike == r.Alike && slices.Equal(c.through, r.Through) })
+	c := pt.classOf(r)
+	c.leases++
+	c.pending++
 }
 
 // settled notes that a lease is no longer pending. Its key stays.
@@ -203,18 +230,29 @@ func (pt *port) settled(l *Lease) {
 			return true
 		})
 	}
-	if r.Header == nil {
-		return
+	if r.Header != nil {
+		pt.classOf(r).pending--
 	}
-	i := pt.classOf(r)
-	if pt.classes[i].n--; pt.classes[i].n == 0 {
-		pt.classes = slices.Delete(pt.classes, i, i+1)
+}
+
+// classOf is the class of a request that reads headers; nil: there is none yet.
+func (pt *port) classOf(r *Request) *class {
+	i := slices.IndexFunc(pt.classes, func(c class) bool {
+		return c.alike == r.Alike && slices.Equal(c.through, r.Through)
+	})
+	if i < 0 {
+		return nil
 	}
+	return &pt.classes[i]
 }
 
 // remove takes a lease that is not pending off the port.
 func (pt *port) remove(l *Lease) {
 	delete(pt.leases, l)
+	if l.request.Header != nil {
+		pt.classOf(&l.request).leases--
+		pt.classes = slices.DeleteFunc(pt.classes, func(c class) bool { return c.leases == 0 })
+	}
 	l.request.networks(func(n netip.Prefix) bool {
 		c, ok := pt.keys.at(n)
 		if !ok {

@@ -120,9 +120,10 @@ type Pool struct {
 	untaken map[*Lease]struct{}
 	headers map[netip.Addr][]*guest // whose header is awaited, by the proxy, the oldest first
 
+	debts   index[*debts] // who owes a connection, by peer
 	queues  index[*queue] // who waits, by peer
 	waiting int           // in all of them
-	blocked int           // of these, because of a listener of another configuration
+	blocked int           // of these, because of leases of another configuration
 	turns   uint64        // counts waiters
 	offers  []offer       // keys that became free, for finish
 
@@ -195,7 +196,7 @@ func (p *Pool) Snapshot() []Usage {
 			u.Withheld++
 		}
 	})
-	for _, q := range p.queues.cells {
+	for _, q := range p.queues.cells { // Each waits in one place as a peer's.
 		for _, w := range q.waiters {
 			usage(&w.request).Waiting++
 		}
@@ -243,6 +244,7 @@ func (p *Pool) Close() error {
 		clear(p.numbers)
 		clear(p.scopes)
 		p.idle.Init()
+		p.debts = index[*debts]{}
 		p.cooling, p.busy = [2][]cooled{}, nil
 	}
 	p.mu.Unlock()

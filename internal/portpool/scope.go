@@ -45,10 +45,6 @@ type scope struct {
 
 	leases  int // whose key is not free
 	waiting int
-	// Of the leases: those that cool for Short; those whose owner was asked to
-	// leave; those that are withheld.
-	soon, leaving int
-	withheld      []*Lease
 
 	since time.Time     // idle since
 	idle  *list.Element // in Pool.idle; nil: it is not
@@ -121,9 +117,6 @@ func (s *scope) out() bool { return s.leases > 0 }
 func (p *Pool) giveBack(l *Lease, now time.Time) {
 	s := l.scope
 	s.leases--
-	if l.evicted {
-		s.leaving--
-	}
 	s.used = append(s.used, l.port.addr.Port())
 	p.rest(s, now)
 }
@@ -154,46 +147,6 @@ func (p *Pool) forgetScope(e *list.Element) {
 func (p *Pool) forgetScopes(now time.Time) {
 	for e := p.idle.Front(); e != nil && now.Sub(e.Value.(*scope).since) > idleScope; e = p.idle.Front() {
 		p.forgetScope(e)
-	}
-}
-
-// isSoon notes whether a lease's key is free soon.
-func (s *scope) isSoon(l *Lease, soon bool) {
-	if l.soon == soon {
-		return
-	}
-	if l.soon = soon; soon {
-		s.soon++
-	} else {
-		s.soon--
-	}
-}
-
-// unlist takes a lease out of what its scope counts of keys that no connection met.
-func (s *scope) unlist(l *Lease) {
-	if i := slices.Index(s.withheld, l); i >= 0 {
-		s.withheld = slices.Delete(s.withheld, i, i+1)
-	}
-	s.isSoon(l, false)
-}
-
-// relieve asks the owners of silent leases to leave, the most silent first, as far as
-// those who wait need more keys than will be free soon.
-func (p *Pool) relieve(s *scope) {
-	for s.waiting > s.soon+s.leaving {
-		var longest *Lease
-		for _, l := range s.withheld {
-			if l.silent && !l.evicted && l.request.Evict != nil && (longest == nil || l.promised.Before(longest.promised)) {
-				longest = l
-			}
-		}
-		if longest == nil {
-			return
-		}
-		longest.evicted = true
-		s.leaving++
-		p.Events.Evicted(longest.request)
-		longest.request.Evict()
 	}
 }
 

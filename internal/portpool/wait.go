@@ -1,6 +1,7 @@
 package portpool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,14 +16,17 @@ type waiter struct {
 	request Request
 	scope   *scope
 	turn    uint64
-	blocked bool          // by a listener of another configuration
+	blocked bool          // by leases of another configuration
 	settled chan struct{} // closed when lease or err is set
 	lease   *Lease
 	err     error
 }
 
-// A queue is those who wait for one peer, first come first.
-type queue struct{ waiters []*waiter }
+// A queue is those who wait for one network, first come first.
+type queue struct {
+	waiters []*waiter // it is their peer's
+	foreign []*waiter // it is one of their others
+}
 
 // An offer is a key that became free: of a lease, or, without one, for everybody.
 type offer struct {
@@ -76,35 +80,52 @@ func (p *Pool) Lease(ctx context.Context, r Request) (*Lease, error) {
 
 // enqueue makes a request wait.
 func (p *Pool) enqueue(r Request, s *scope, blocked bool) (*waiter, error) {
-	q, ok := p.queues.at(r.Peer)
-	if !ok {
-		q = new(queue)
-		p.queues.put(r.Peer, q)
-	}
 	p.Events.Waiting(r)
-	if len(q.waiters) >= maxWaiters {
+	if q, ok := p.queues.at(r.Peer); ok && len(q.waiters) >= maxWaiters {
 		p.Events.Full(r)
 		return nil, fmt.Errorf("%w: %s of %s: %w", ErrFull, r.Local, r.Ports, errTooManyWait)
 	}
 	p.turns++
 	w := &waiter{request: r, scope: s, turn: p.turns, blocked: blocked, settled: make(chan struct{})}
-	q.waiters = append(q.waiters, w)
+	r.networks(func(n netip.Prefix) bool {
+		q, ok := p.queues.at(n)
+		if !ok {
+			q = new(queue)
+			p.queues.put(n, q)
+		}
+		line := q.line(w, n)
+		*line = append(*line, w)
+		return true
+	})
 	s.waiting++
 	p.waiting++
 	if blocked {
 		p.blocked++
 	}
-	p.relieve(s)
+	p.relieve(&w.request)
 	return w, nil
+}
+
+// line is where a waiter stands that is filed under n.
+func (q *queue) line(w *waiter, n netip.Prefix) *[]*waiter {
+	if n == w.request.Peer {
+		return &q.waiters
+	}
+	return &q.foreign
 }
 
 // dequeue takes a waiter out of its queue.
 func (p *Pool) dequeue(w *waiter, now time.Time) {
-	q, _ := p.queues.at(w.request.Peer)
-	i := slices.Index(q.waiters, w)
-	if q.waiters = slices.Delete(q.waiters, i, i+1); len(q.waiters) == 0 {
-		p.queues.remove(w.request.Peer)
-	}
+	w.request.networks(func(n netip.Prefix) bool {
+		q, _ := p.queues.at(n)
+		line := q.line(w, n)
+		i := slices.Index(*line, w)
+		*line = slices.Delete(*line, i, i+1)
+		if len(q.waiters) == 0 && len(q.foreign) == 0 {
+			p.queues.remove(n)
+		}
+		return true
+	})
 	w.scope.waiting--
 	p.waiting--
 	if w.blocked {
@@ -143,7 +164,7 @@ func (p *Pool) finish(now time.Time) {
 			p.serve(o, now)
 		}
 		if o.lease != nil {
-			p.relieve(o.lease.scope)
+			p.relieve(&o.lease.request)
 		}
 		p.forget(o.port)
 	}
@@ -153,9 +174,9 @@ func (p *Pool) finish(now time.Time) {
 	}
 }
 
-// serve offers a key to those whose networks overlap its own, first come first.
-// One who cannot have it does not stand in the way of the next.
-func (p *Pool) serve(o offer, now time.Time) {
+// waitersFor is those who wait for networks that overlap r's, or for any if r is nil,
+// first come first.
+func (p *Pool) waitersFor(r *Request) (all []*waiter) {
 	var found []*queue
 	add := func(q *queue) bool {
 		if !slices.Contains(found, q) {
@@ -163,30 +184,41 @@ func (p *Pool) serve(o offer, now time.Time) {
 		}
 		return true
 	}
-	if o.lease == nil {
+	if r == nil {
 		for _, q := range p.queues.cells {
-			add(q)
+			found = append(found, q)
 		}
 	} else {
-		o.lease.request.networks(func(n netip.Prefix) bool { return p.queues.overlapping(n, add) })
-		p.queues.overlapping(o.lease.request.Peer, add)
+		r.networks(func(n netip.Prefix) bool { return p.queues.overlapping(n, add) })
 	}
-	var candidates []*waiter
+	if len(found) == 1 && len(found[0].foreign) == 0 {
+		return slices.Clone(found[0].waiters)
+	}
 	for _, q := range found {
-		for _, w := range q.waiters {
-			if w.wants(o.port) {
-				candidates = append(candidates, w)
-			}
+		all = append(append(all, q.waiters...), q.foreign...)
+	}
+	slices.SortFunc(all, func(a, b *waiter) int { return cmp.Compare(a.turn, b.turn) })
+	return slices.Compact(all) // One may wait for several of the networks.
+}
+
+// serve offers a key to those whose networks overlap its own, first come first.
+// One who cannot have it does not stand in the way of the next.
+func (p *Pool) serve(o offer, now time.Time) {
+	var r *Request
+	if o.lease != nil && p.blocked == 0 { // Of those, any may have been in its way.
+		r = &o.lease.request
+	}
+	var lent netip.Prefix // Others of this peer would collide.
+	for _, w := range p.waitersFor(r) {
+		if !w.wants(o.port) || w.request.Peer == lent {
+			continue
 		}
-	}
-	if len(found) > 1 {
-		slices.SortFunc(candidates, func(a, b *waiter) int { return int(int64(a.turn) - int64(b.turn)) })
-	}
-	for _, w := range candidates {
 		l, err := p.try(w.request.addr(o.port.addr.Port()), &w.request, now)
 		switch {
 		case l != nil:
-			w.scope.takeFree(l)
+			if w.scope.takeFree(l); w.request.Prove == nil {
+				lent = w.request.Peer
+			}
 		case err == nil:
 			continue
 		case concernsPort(err):
@@ -202,9 +234,6 @@ func (p *Pool) serve(o offer, now time.Time) {
 		}
 		p.dequeue(w, now)
 		w.settle(l, err)
-		if l != nil && w.request.Prove == nil && len(found) == 1 && o.lease != nil {
-			return // The others of this peer would collide.
-		}
 	}
 }
 
@@ -249,7 +278,7 @@ func (p *Pool) choose(r *Request, s *scope, now time.Time) (l *Lease, blocked bo
 		switch {
 		case err == nil:
 			wait = true
-		case errors.Is(err, errOverlap):
+		case errors.Is(err, errBlocked):
 			wait, blocked = true, true
 		case !concernsPort(err):
 			return nil, false, bindError(r, err)
@@ -270,8 +299,8 @@ func (p *Pool) try(addr netip.AddrPort, r *Request, now time.Time) (*Lease, erro
 	if pt != nil && pt.open != nil {
 		p.drain(pt.open, now) // What lies in the queue was not opened for this lease.
 	}
-	if !p.keyFree(addr, r) {
-		return nil, nil
+	if free, err := p.keyFree(addr, r); !free || err != nil {
+		return nil, err
 	}
 	pt = p.portAt(addr, true)
 	if pt.open == nil {
@@ -279,7 +308,7 @@ func (p *Pool) try(addr netip.AddrPort, r *Request, now time.Time) (*Lease, erro
 			return nil, pt.busyCause
 		}
 		if err := p.openPort(pt, r); err != nil {
-			if concernsPort(err) && !errors.Is(err, errOverlap) {
+			if concernsPort(err) && !errors.Is(err, errBlocked) {
 				p.setBusy(pt, err, now)
 			}
 			p.forget(pt)
