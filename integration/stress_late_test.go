@@ -1,0 +1,5 @@
+package integration
+
+import "testing"
+
+func testStressLate(t *testing.T) { t.Skip() }
