@@ -122,11 +122,10 @@ func (row stressRow) run(t *testing.T, seed uint64, d time.Duration) {
 	}
 	began := time.Now()
 	w.began = began
-	place, addr := w.place, w.place.client
 	var all sync.WaitGroup
 	for a := range row.addresses {
 		for i := range row.sessions {
-			c := &stressClient{stressWorld: w.stressWorld, bind: addr, rand: row.rand(seed, a, i)}
+			c := &stressClient{stressWorld: w.stressWorld, bind: clientAddr(w.place, a), rand: row.rand(seed, a, i)}
 			all.Go(func() {
 				for stop.Err() == nil {
 					c.act(row.mix)
@@ -134,9 +133,7 @@ func (row stressRow) run(t *testing.T, seed uint64, d time.Duration) {
 				c.end(false)
 			})
 		}
-		addr = addr.Next()
 	}
-	_ = place
 	all.Wait()
 	w.background.Wait()
 	w.verdict(t, d, max(1, int64(row.least*d.Seconds())))
