@@ -27,6 +27,7 @@ type stressWorld struct {
 	tls      func() *tls.Config // of a new session; nil: in the clear
 	setups   []string           // the verbs that agree on data connections
 	sessions atomic.Int64
+	waits    *stressWaits    // for passive ports; nil: nobody wants to know
 	stop     context.Context // no action begins after its end
 	cut      context.Context // everything is closed at its end, and faults do not count
 
@@ -240,6 +241,7 @@ type stressLeg struct {
 	verb   string
 	at     netip.AddrPort   // where to connect to, or where the client listens
 	listen *net.TCPListener // of PORT and EPRT
+	asked  time.Time
 	told   time.Time
 
 	mu     sync.Mutex
@@ -275,7 +277,7 @@ func (c *stressClient) agree() (*stressLeg, error) {
 
 // proposal is a leg that nobody was asked for yet, and the line that asks for it.
 func (c *stressClient) proposal() (*stressLeg, string, error) {
-	l := &stressLeg{verb: c.setups[c.rand.IntN(len(c.setups))]}
+	l := &stressLeg{verb: c.setups[c.rand.IntN(len(c.setups))], asked: time.Now()}
 	if l.verb == "PASV" || l.verb == "EPSV" {
 		return l, l.verb, nil
 	}
@@ -297,6 +299,7 @@ func (c *stressClient) agreed(l *stressLeg) (*stressLeg, error) {
 	code, text, err := c.reply()
 	if err == nil {
 		l.told = time.Now()
+		c.waits.add(l, code)
 		switch {
 		case code == 425:
 			c.add(noPort)

@@ -14,17 +14,20 @@ import (
 // comes late. B wants a port meanwhile, and must not get the one that is promised to A.
 // A is served up to data_connect. Later it is turned away, and then B is served.
 func testStressLate(t *testing.T) {
-	for _, delay := range []time.Duration{6 * time.Second, 12 * time.Second, 25 * time.Second, 40 * time.Second} {
-		t.Run(delay.String(), func(t *testing.T) {
+	for _, s := range []*latecomer{
+		{delay: 6 * time.Second, verb: "RETR"}, {delay: 12 * time.Second, verb: "STOR"},
+		{delay: 25 * time.Second, verb: "RETR"}, {delay: 40 * time.Second, verb: "RETR"},
+	} {
+		t.Run(s.delay.String(), func(t *testing.T) {
 			t.Parallel()
 			row := stressRow{ports: 1, setups: passiveSetups[:1]}
 			w := row.start(t)
-			limit := delay + time.Minute
+			limit := s.delay + time.Minute
 			ctx, cancel := context.WithTimeout(context.Background(), limit)
 			defer cancel()
 			w.stop, w.cut = ctx, ctx
 			context.AfterFunc(ctx, w.cutAll)
-			s := &latecomer{delay: delay, tried: make(chan struct{}), gone: make(chan struct{})}
+			s.tried, s.gone = make(chan struct{}), make(chan struct{})
 			client := func() *stressClient {
 				return &stressClient{stressWorld: w.stressWorld, bind: w.place.client, rand: rand.New(rand.NewPCG(0, 0)), last: "its beginning"}
 			}
@@ -46,6 +49,7 @@ func testStressLate(t *testing.T) {
 type latecomer struct {
 	a, b  *stressClient
 	delay time.Duration
+	verb  string        // what B does
 	tried chan struct{} // closed when A has connected, or tried to
 	gone  chan struct{} // closed when A needs its port no more
 }
@@ -74,6 +78,7 @@ func (s *latecomer) late(t *testing.T, l *stressLeg) {
 	c := s.a
 	defer l.close(c)
 	o := c.orderOf(l, 1000)
+	o.verb = "RETR"
 	over, _ := c.listenFor(s.delay)
 	if over {
 		t.Logf("A hears 421 after %v", time.Since(l.told).Round(time.Millisecond))
@@ -148,6 +153,7 @@ func (s *latecomer) other(t *testing.T) {
 			}
 			t.Logf("B was told %d %s%v ago", l.at.Port(), early, time.Since(l.told).Round(time.Millisecond))
 			o := c.orderOf(l, 1000)
+			o.verb = s.verb
 			_ = c.transfer(o, true)
 			return
 		}

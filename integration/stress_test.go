@@ -43,6 +43,7 @@ type stressRow struct {
 	mix       []stressAction
 	setups    []string
 	least     float64 // transfers per second that are a stress at all
+	idlers    int     // sessions at each address that do nothing but keep a port
 
 	frontend, backend string // more keys
 	dataPorts         int    // 0: plenty
@@ -111,6 +112,12 @@ const cutAfter = 12 * time.Second
 
 func (row stressRow) run(t *testing.T, seed uint64, d time.Duration) {
 	w := row.start(t)
+	row.crowd(w, seed, d)
+	w.verdict(t, d, max(1, int64(row.least*d.Seconds())))
+}
+
+// crowd lets the clients of a row do what they do for a time.
+func (row stressRow) crowd(w *stressRig, seed uint64, d time.Duration) {
 	stop, stopped := context.WithTimeout(context.Background(), d)
 	defer stopped()
 	cut, cutNow := context.WithTimeout(context.Background(), d+cutAfter)
@@ -120,15 +127,18 @@ func (row stressRow) run(t *testing.T, seed uint64, d time.Duration) {
 	if row.reload {
 		w.background.Go(func() { row.reloads(w) })
 	}
-	began := time.Now()
-	w.began = began
+	w.began = time.Now()
 	var all sync.WaitGroup
 	for a := range row.addresses {
 		for i := range row.sessions {
-			c := &stressClient{stressWorld: w.stressWorld, bind: clientAddr(w.place, a), rand: row.rand(seed, a, i)}
+			c := &stressClient{stressWorld: w.stressWorld, bind: clientAddr(w.place, a), rand: row.rand(seed, a, i), last: "its beginning"}
+			mix := row.mix
+			if i < row.idlers {
+				mix = []stressAction{{"idle", 1, idle}}
+			}
 			all.Go(func() {
 				for stop.Err() == nil {
-					c.act(row.mix)
+					c.act(mix)
 				}
 				c.end(false)
 			})
@@ -136,7 +146,6 @@ func (row stressRow) run(t *testing.T, seed uint64, d time.Duration) {
 	}
 	all.Wait()
 	w.background.Wait()
-	w.verdict(t, d, max(1, int64(row.least*d.Seconds())))
 }
 
 // rand makes the choices of one client.
