@@ -84,15 +84,16 @@ func late(c *stressClient) error {
 	defer l.close(c)
 	o := c.order(l)
 	o.kind = lateUnserved
+	wait := c.mostly(3*time.Second, 20*time.Second)
 	if c.oneIn(2) {
 		if ok, err := c.begin(o); !ok {
 			return err
 		}
-		c.pause(c.upTo(20 * time.Second))
+		c.pause(wait)
 		c.connect(o)
 		return c.finish(o)
 	}
-	c.pause(c.upTo(20 * time.Second))
+	c.pause(wait)
 	return c.transfer(o, false)
 }
 
@@ -103,6 +104,16 @@ func giveUp(c *stressClient) error {
 		return err
 	}
 	c.quit(l)
+	return nil
+}
+
+// giveUpOften does so again and again, until the session has many ports that it did not use.
+func giveUpOften(c *stressClient) error {
+	for range 1 + c.rand.IntN(8) {
+		if err := giveUp(c); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -219,6 +230,7 @@ func again(c *stressClient) error {
 	}
 	defer l.close(c)
 	o := c.order(l)
+	o.kind = againUnserved
 	if c.oneIn(2) {
 		c.connect(o)
 	}
@@ -347,7 +359,7 @@ func stayAway(c *stressClient) error {
 	}
 	defer l.close(c)
 	c.add(silent)
-	if over, err := c.listenFor(c.upTo(45 * time.Second)); over {
+	if over, err := c.listenFor(c.mostly(5*time.Second, 45*time.Second)); over {
 		return err
 	}
 	switch c.rand.IntN(4) {

@@ -99,6 +99,14 @@ func (c *stressClient) upTo(d time.Duration) time.Duration {
 	return time.Duration(c.rand.Int64N(int64(d) + 1))
 }
 
+// mostly is up to a time in two cases of three, and up to a longer one in the third.
+func (c *stressClient) mostly(short, long time.Duration) time.Duration {
+	if c.oneIn(3) {
+		return c.upTo(long)
+	}
+	return c.upTo(short)
+}
+
 func (c *stressClient) oneIn(n int) bool { return c.rand.IntN(n) == 0 }
 
 // blame counts a fault of the session, but for those that the row's end makes.
@@ -156,6 +164,27 @@ func (c *stressClient) protect() error {
 		return err
 	}
 	return c.want(200, "PROT P")
+}
+
+// A stressTicket is the last ticket that a session was given. crypto/tls drops a ticket
+// when a handshake fails; other clients keep it, and so does this one.
+type stressTicket struct {
+	mu    sync.Mutex
+	state *tls.ClientSessionState
+}
+
+func (k *stressTicket) Get(string) (*tls.ClientSessionState, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state, k.state != nil
+}
+
+func (k *stressTicket) Put(_ string, s *tls.ClientSessionState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s != nil {
+		k.state = s
+	}
 }
 
 // dataTLS makes a data connection what the control connection is.

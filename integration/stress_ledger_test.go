@@ -19,6 +19,7 @@ const (
 	mismatched                // bytes of another transfer at either end
 	falselyDone               // 226, but not the same bytes at both ends
 	unserved                  // a prompt client was told a port and not served there
+	againUnserved             // likewise after a transfer that was refused (550)
 	lateUnserved              // likewise one that came late, within data_connect
 	noPort                    // 425 instead of a port
 	said421
@@ -31,12 +32,12 @@ const (
 	tallies
 )
 
-var tallyNames = [tallies]string{"transfers", "mismatches", "false 226", "told and not served", "late and not served",
+var tallyNames = [tallies]string{"transfers", "mismatches", "false 226", "told and not served", "not served after 550", "late and not served",
 	"425", "421", "given up", "550", "ABOR", "control lost", "silent", "other faults"}
 
 // isFault tells which of them fail a row.
 func (k tally) isFault() bool {
-	return k == mismatched || k == falselyDone || k == unserved || k == broken
+	return k == mismatched || k == falselyDone || k == unserved || k == againUnserved || k == broken
 }
 
 // maxShown bounds the faults that a row prints, of each kind.

@@ -77,7 +77,7 @@ var stressRows = []stressRow{
 	{name: "closers550", addresses: 2, sessions: 24, ports: 3, setups: passiveSetups, least: 5,
 		mix: []stressAction{{"prompt", 90, prompt}, {"give up, 550", 10, giveUp550}}},
 	{name: "givers", addresses: 1, sessions: 8, ports: 10, setups: passiveSetups, least: 5,
-		mix: []stressAction{{"prompt", 80, prompt}, {"give up", 20, giveUp}}},
+		mix: []stressAction{{"prompt", 70, prompt}, {"give up", 5, giveUpOften}, {"give up, 550", 2, giveUp550}}},
 	{name: "awkward", addresses: 2, sessions: 12, ports: 3, mix: awkward, setups: passiveSetups, least: 2},
 	{name: "slow", addresses: 2, sessions: 8, ports: 10, mix: slow, setups: passiveSetups, least: 0.5},
 	{name: "active", addresses: 2, sessions: 8, ports: 10, mix: slow, setups: allSetups, least: 0.5},

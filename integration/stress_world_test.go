@@ -53,7 +53,7 @@ func (row stressRow) start(t *testing.T) *stressRig {
 		certificate := certificateFor(t, p.proxy)
 		c.frontend += fmt.Sprintf("tls = { mode = \"required\", certificate = %q, require_session_reuse = %t }\n", certificate.File, row.reuse)
 		r.tls = func() *tls.Config {
-			return clientConfig(certificate.Pool, row.version, tls.NewLRUClientSessionCache(8))
+			return clientConfig(certificate.Pool, row.version, new(stressTicket))
 		}
 	}
 	r.to = c.listen[0]
