@@ -139,7 +139,7 @@ func (c *stressClient) quit(l *stressLeg) {
 	if l.listen != nil {
 		return
 	}
-	how := c.rand.IntN(5)
+	how := c.rand.IntN(7)
 	if how < 2 {
 		if err := l.touch(c, how == 0); err != nil {
 			c.blame(unserved, "given up while connecting, %v: %v", l, err)
@@ -155,7 +155,15 @@ func (c *stressClient) quit(l *stressLeg) {
 		l.reset(c)
 	case 3:
 		c.pause(c.upTo(3 * time.Millisecond))
+	case 4, 5:
+		c.hasten(l)
 	}
+}
+
+// hasten sends a file before anybody knows its name. Nobody may get its bytes.
+func (c *stressClient) hasten(l *stressLeg) {
+	l.within(time.Millisecond + c.upTo(20*time.Millisecond)) // A TLS handshake may not be answered.
+	_ = send(l.conn, c.orderOf(l, 31).file, 31)
 }
 
 // noFile asks for a file that is not there.

@@ -15,13 +15,13 @@ import (
 type tally int
 
 const (
-	transferred  tally = iota // 226, and the same bytes at both ends
-	mismatched                // bytes of another transfer at either end
-	falselyDone               // 226, but not the same bytes at both ends
-	unserved                  // a prompt client was told a port and not served there
-	againUnserved             // likewise after a transfer that was refused (550)
-	lateUnserved              // likewise one that came late, within data_connect
-	noPort                    // 425 instead of a port
+	transferred   tally = iota // 226, and the same bytes at both ends
+	mismatched                 // bytes of another transfer at either end
+	falselyDone                // 226, but not the same bytes at both ends
+	unserved                   // a prompt client was told a port and not served there
+	againUnserved              // likewise after a transfer that was refused (550)
+	lateUnserved               // likewise one that came late, within data_connect
+	noPort                     // 425 instead of a port
 	said421
 	gaveUp  // a data connection that the client gave up
 	noFile  // 550 for a file that is not there

@@ -72,6 +72,9 @@ var slow = append([]stressAction{
 	{"late", 3, late}, {"never connects", 2, neverConnects}, {"control lost", 2, lose}, {"silent", 1, stayAway},
 }, awkward...)
 
+// brisk is awkward, and loses control connections.
+var brisk = append([]stressAction{{"control lost", 4, lose}}, awkward...)
+
 var stressRows = []stressRow{
 	{name: "closers", addresses: 2, sessions: 24, ports: 3, mix: closers, setups: passiveSetups, least: 5},
 	{name: "closers550", addresses: 2, sessions: 24, ports: 3, setups: passiveSetups, least: 5,
@@ -82,8 +85,8 @@ var stressRows = []stressRow{
 	{name: "slow", addresses: 2, sessions: 8, ports: 10, mix: slow, setups: passiveSetups, least: 0.5},
 	{name: "active", addresses: 2, sessions: 8, ports: 10, mix: slow, setups: allSetups, least: 0.5},
 	{name: "reload", addresses: 2, sessions: 8, ports: 5, mix: awkward, setups: allSetups, reload: true, least: 1},
-	{name: "reuse-1.2", addresses: 1, sessions: 12, ports: 2, mix: slow, setups: allSetups, version: "1.2", reuse: true, least: 0.5},
-	{name: "reuse-1.3", addresses: 1, sessions: 12, ports: 2, mix: slow, setups: allSetups, version: "1.3", reuse: true, least: 0.5},
+	{name: "reuse-1.2", addresses: 1, sessions: 16, ports: 2, mix: brisk, setups: allSetups, version: "1.2", reuse: true, least: 0.5},
+	{name: "reuse-1.3", addresses: 1, sessions: 16, ports: 2, mix: brisk, setups: allSetups, version: "1.3", reuse: true, least: 0.5},
 	{name: "tls", addresses: 2, sessions: 12, ports: 3, mix: awkward, setups: passiveSetups, version: "1.3", least: 0.5},
 	{name: "haproxy", addresses: 2, sessions: 12, ports: 3, mix: awkward, setups: passiveSetups, haproxy: true, least: 1},
 	{name: "data-passive", addresses: 2, sessions: 8, ports: 5, mix: awkward, setups: allSetups, backend: `data = "passive"`, least: 1},
