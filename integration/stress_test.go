@@ -72,8 +72,12 @@ var slow = append([]stressAction{
 	{"late", 3, late}, {"never connects", 2, neverConnects}, {"control lost", 2, lose}, {"silent", 1, stayAway},
 }, awkward...)
 
-// brisk is awkward, and loses control connections.
-var brisk = append([]stressAction{{"control lost", 4, lose}}, awkward...)
+// brisk never has a session wait for long where session reuse is required: an upload
+// over a connection without its TLS session would, for data_connect.
+var brisk = []stressAction{
+	{"prompt", 55, prompt}, {"after 150", 10, afterReply}, {"give up", 15, giveUp}, {"give up, 550", 5, giveUp550},
+	{"550, again", 2, again}, {"ABOR", 4, abort}, {"pipeline", 8, pipeline}, {"control lost", 1, lose},
+}
 
 var stressRows = []stressRow{
 	{name: "closers", addresses: 2, sessions: 24, ports: 3, mix: closers, setups: passiveSetups, least: 5},
