@@ -15,7 +15,7 @@
 // byte at both ends. "go test -v -run TestStress ./integration/ -stress.seed=N" has the
 // clients choose as they did before; what the machine makes of it still differs.
 //
-//	FTPROXY_STRESS=10m         how long each of its rows goes on (20s); go test needs
+//	FTPROXY_STRESS=10m         how long each of its rows goes on (30s); go test needs
 //	                           -timeout for more than a few minutes
 //	FTPROXY_STRESS_BINARY=F    stress this ftproxy
 //	FTPROXY_STRESS_DIRECT=1    stress the test's own server, without ftproxy: a fault

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 	"time"
 )
@@ -14,39 +15,30 @@ import (
 // comes late. B wants a port meanwhile, and must not get the one that is promised to A.
 // A is served up to data_connect. Later it is turned away, and then B is served.
 func testStressLate(t *testing.T) {
-	for _, s := range []*latecomer{
+	t.Parallel()
+	all := []*latecomer{
 		{delay: 6 * time.Second, verb: "RETR"}, {delay: 12 * time.Second, verb: "STOR"},
 		{delay: 25 * time.Second, verb: "RETR"}, {delay: 40 * time.Second, verb: "RETR"},
-	} {
-		t.Run(s.delay.String(), func(t *testing.T) {
-			t.Parallel()
-			row := stressRow{ports: 1, setups: passiveSetups[:1]}
-			w := row.start(t)
-			limit := s.delay + time.Minute
-			ctx, cancel := context.WithTimeout(context.Background(), limit)
-			defer cancel()
-			w.stop, w.cut = ctx, ctx
-			context.AfterFunc(ctx, w.cutAll)
-			s.tried, s.gone = make(chan struct{}), make(chan struct{})
-			client := func() *stressClient {
-				return &stressClient{stressWorld: w.stressWorld, bind: w.place.client, rand: rand.New(rand.NewPCG(0, 0)), last: "its beginning"}
-			}
-			s.a, s.b = client(), client()
-			if s.a.logIn() == nil && s.b.logIn() == nil {
-				s.run(t)
-			}
-			s.a.end(false)
-			s.b.end(false)
-			least := int64(2)
-			if !s.served() {
-				least = 1
-			}
-			w.verdict(t, time.Since(w.began), least)
-		})
+	}
+	var running sync.WaitGroup
+	for _, s := range all { // All at once, because they mostly wait.
+		s.rig = stressRow{ports: 1, setups: passiveSetups[:1]}.start(t)
+		running.Go(func() { s.run(t) })
+	}
+	running.Wait()
+	for _, s := range all {
+		least := int64(2)
+		if !s.served() {
+			least = 1
+		}
+		t.Logf("A comes after %v:", s.delay)
+		s.rig.verdict(t, s.took, least)
 	}
 }
 
 type latecomer struct {
+	rig   *stressRig
+	took  time.Duration
 	a, b  *stressClient
 	delay time.Duration
 	verb  string        // what B does
@@ -57,20 +49,39 @@ type latecomer struct {
 // served tells whether A must be. In direct mode it has a port for itself.
 func (s *latecomer) served() bool { return s.delay < promised || stressDirect }
 
+// client begins a session.
+func (s *latecomer) client() (*stressClient, error) {
+	c := &stressClient{stressWorld: s.rig.stressWorld, bind: s.rig.place.client, rand: rand.New(rand.NewPCG(0, 0)), last: "its beginning"}
+	return c, c.logIn()
+}
+
 func (s *latecomer) run(t *testing.T) {
+	w := s.rig
+	ctx, cancel := context.WithTimeout(context.Background(), s.delay+time.Minute)
+	defer cancel()
+	w.stop, w.cut = ctx, ctx
+	context.AfterFunc(ctx, w.cutAll)
+	w.began = time.Now()
+	defer func() { s.took = time.Since(w.began) }()
+	s.tried, s.gone = make(chan struct{}), make(chan struct{})
+	var errA, errB error
+	s.a, errA = s.client()
+	s.b, errB = s.client()
+	defer s.a.end(false)
+	defer s.b.end(false)
+	if errA != nil || errB != nil {
+		return // The ledger has why.
+	}
 	l, err := s.a.agree()
 	if l == nil {
 		t.Errorf("A is told no port: %v", err)
 		return
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.other(t)
-	}()
+	var other sync.WaitGroup
+	other.Go(func() { s.other(t) })
 	s.late(t, l)
 	close(s.gone)
-	<-done
+	other.Wait()
 }
 
 // late is A.
@@ -81,7 +92,7 @@ func (s *latecomer) late(t *testing.T, l *stressLeg) {
 	o.verb = "RETR"
 	over, _ := c.listenFor(s.delay)
 	if over {
-		t.Logf("A hears 421 after %v", time.Since(l.told).Round(time.Millisecond))
+		t.Logf("A of %v hears 421 after %v", s.delay, time.Since(l.told).Round(time.Millisecond))
 	}
 	c.pause(time.Until(l.told.Add(s.delay)))
 	o.tried = true
@@ -151,7 +162,7 @@ func (s *latecomer) other(t *testing.T) {
 				<-s.tried
 				c.pause(100 * time.Millisecond)
 			}
-			t.Logf("B was told %d %s%v ago", l.at.Port(), early, time.Since(l.told).Round(time.Millisecond))
+			t.Logf("B beside A of %v was told %d %s%v ago", s.delay, l.at.Port(), early, time.Since(l.told).Round(time.Millisecond))
 			o := c.orderOf(l, 1000)
 			o.verb = s.verb
 			_ = c.transfer(o, true)

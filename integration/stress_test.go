@@ -25,7 +25,7 @@ func stressTime(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("FTPROXY_STRESS")
 	if text == "" {
-		return 20 * time.Second
+		return 30 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
@@ -51,6 +51,7 @@ type stressRow struct {
 	reuse             bool   // require_session_reuse
 	haproxy           bool
 	reload            bool
+	fast              bool // ftproxy without the race detector, which makes it slow
 }
 
 var (
@@ -80,10 +81,10 @@ var brisk = []stressAction{
 }
 
 var stressRows = []stressRow{
-	{name: "closers", addresses: 2, sessions: 24, ports: 3, mix: closers, setups: passiveSetups, least: 5},
-	{name: "closers550", addresses: 2, sessions: 24, ports: 3, setups: passiveSetups, least: 5,
+	{name: "closers", addresses: 2, sessions: 24, ports: 3, mix: closers, setups: passiveSetups, least: 5, fast: true},
+	{name: "closers550", addresses: 2, sessions: 24, ports: 3, setups: passiveSetups, least: 5, fast: true,
 		mix: []stressAction{{"prompt", 90, prompt}, {"give up, 550", 10, giveUp550}}},
-	{name: "givers", addresses: 1, sessions: 8, ports: 10, setups: passiveSetups, least: 5,
+	{name: "givers", addresses: 1, sessions: 8, ports: 10, setups: passiveSetups, least: 5, fast: true,
 		mix: []stressAction{{"prompt", 70, prompt}, {"give up", 5, giveUpOften}, {"give up, 550", 2, giveUp550}}},
 	{name: "awkward", addresses: 2, sessions: 12, ports: 3, mix: awkward, setups: passiveSetups, least: 2},
 	{name: "slow", addresses: 2, sessions: 8, ports: 10, mix: slow, setups: passiveSetups, least: 0.5},

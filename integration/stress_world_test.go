@@ -56,6 +56,9 @@ func (row stressRow) start(t *testing.T) *stressRig {
 			return clientConfig(certificate.Pool, row.version, new(stressTicket))
 		}
 	}
+	if row.fast {
+		c.binary = plainBinary(t)
+	}
 	r.to = c.listen[0]
 	r.serve(t, c)
 	if row.haproxy {
@@ -76,6 +79,9 @@ func (r *stressRig) serve(t *testing.T, c *proxyConfig) {
 	r.texts = append(r.texts, text())
 
 	program := binary
+	if c.binary != "" {
+		program = c.binary
+	}
 	if other := os.Getenv("FTPROXY_STRESS_BINARY"); other != "" {
 		program = other
 	}
