@@ -29,8 +29,12 @@ cgo:
 	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { echo "make: -race needs a C compiler, and there is no $$cc: apt-get install gcc libc6-dev" >&2; exit 1; }
 
 # Fuzz targets run here with their seeds and with every input that once failed.
+# The race detector slows the program down, which hides faults of timing: so once
+# without it, as users run it and as "go test ./..." does, and once with it.
+UNITS = $$($(GO) list ./... | grep -v '/integration$$')
 unit: cgo
-	$(GO) test -race -shuffle=on $$($(GO) list ./... | grep -v '/integration$$')
+	$(GO) test -shuffle=on $(UNITS)
+	$(GO) test -race -shuffle=on $(UNITS)
 
 # The built program between real servers and real clients. A peer that is
 # missing is a skip (go test -v says which), and a failure where CI=true.

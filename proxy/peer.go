@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"ftproxy/internal/splice"
 )
 
 // A peer is one control connection of a session and the pump that reads it.
@@ -24,13 +26,15 @@ type peer[T any] struct {
 	// ended: the pump met the end of the stream, by failure.
 	ended   bool
 	failure error
-	fills   int // how often the pump has read something
-	out   []byte        // written at the next flush
-	limit time.Duration // for one write, until the process is cut
-	until time.Time     // the write deadline that is set
+	fills   int           // how often the pump has read something
+	out     []byte        // written at the next flush
+	limit   time.Duration // for one write, until the process is cut
+	until   time.Time     // the write deadline that is set
 	// broken: nothing can be written any more.
 	broken bool
-	cuts   *cuts
+	// halfClosed: our FIN went out.
+	halfClosed bool
+	cuts       *cuts
 }
 
 // cutWrite is how long the last words of a session that is cut may take.
@@ -221,8 +225,16 @@ func (p *peer[T]) close() {
 	_ = p.conn.Close()
 }
 
+// reset ends the pump and aborts the connection.
+func (p *peer[T]) reset() {
+	p.cuts.remove(p.conn)
+	close(p.ask)
+	splice.Reset(p.conn)
+}
+
 // halfClose sends our FIN; the peer's may still come.
 func (p *peer[T]) halfClose() {
+	p.halfClosed = true
 	if c, ok := p.conn.(*tls.Conn); ok {
 		p.limitWrite()
 		_ = c.CloseWrite() // Only close_notify.

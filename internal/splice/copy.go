@@ -122,7 +122,7 @@ func (c *Copy) watchConn() (eof bool) {
 	buf := make([]byte, 512)
 	for {
 		n, err := c.destination.conn.Read(buf)
-		c.stray.Add(int64(n))
+		c.addStray(n)
 		switch {
 		case err == nil:
 		case err == io.EOF, err == io.ErrUnexpectedEOF && c.destination.tls != nil:

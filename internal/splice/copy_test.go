@@ -87,6 +87,7 @@ func TestFakeTransfer(t *testing.T) {
 		if r := <-results; r.Err != nil || r.Bytes != int64(len(payload)) {
 			t.Errorf("Run = %+v", r)
 		}
+		synctest.Wait() // The taker's write ends before the bytes are counted.
 		if c.Stray() != 5 || c.Spliced() != 0 {
 			t.Errorf("%d stray, %d spliced", c.Stray(), c.Spliced())
 		}

@@ -679,6 +679,34 @@ func TestStrayBytes(t *testing.T) {
 	}
 }
 
+// What the destination sent before it acknowledged everything is counted when Run
+// returns, though nobody has read it yet.
+func TestStrayBytesNotYetRead(t *testing.T) {
+	watch := make(chan struct{})
+	j := prepare(t, Options{Go: func(f func()) {
+		go func() { <-watch; f() }()
+	}}, 0)
+	const stray = "against the direction"
+	if _, err := j.taker.Write([]byte(stray)); err != nil {
+		t.Fatal(err)
+	}
+	j.run()
+	j.sendAll([]byte("x"))
+	if got := mustEnd(t, j.taker); string(got) != "x" {
+		t.Errorf("%d bytes arrived", len(got))
+	}
+	j.mustSucceed(1)
+	if got := j.Stray(); got != int64(len(stray)) {
+		t.Errorf("Stray = %d before anybody has read, want %d", got, len(stray))
+	}
+	close(watch)
+	j.taker.CloseWrite()
+	j.Finish(context.Background(), patience)
+	if got := j.Stray(); got != int64(len(stray)) {
+		t.Errorf("Stray = %d in the end, want %d", got, len(stray))
+	}
+}
+
 // A downloading client may half-close as soon as it is connected.
 func TestDestinationHalfCloses(t *testing.T) {
 	j := join(t, Options{}, 0)

@@ -114,7 +114,6 @@ type Copy struct {
 	spliced         atomic.Int64  // the part of written that never was in user space
 	acked           atomic.Int64  // the part of written that Acked has returned
 	rate            atomic.Int64  // of SetRate
-	stray           atomic.Int64  // bytes the destination sent, discarded
 	ended           atomic.Bool   // EOF of the source was read and everything handed over
 	truncated       atomic.Bool   // the source's EOF was a FIN without close_notify
 	fin, gone       atomic.Bool   // the destination sent FIN; it hung up altogether
@@ -135,6 +134,11 @@ type Copy struct {
 	// turns the reset that a read would have reported into an EOF.
 	sourceMu    sync.Mutex
 	sourceError error
+
+	// strayMu is held while watchDestination takes bytes from a plain socket, so
+	// that none are missed between the socket and the count.
+	strayMu sync.Mutex
+	stray   int64 // bytes the destination sent, discarded
 }
 
 // New returns a Copy that has taken over both conns: Run and Finish close
@@ -172,8 +176,20 @@ func (c *Copy) Ended() bool { return c.ended.Load() || c.source.finReceived() }
 func (c *Copy) Truncated() bool { return c.truncated.Load() }
 
 // Stray returns the bytes that the destination sent against the direction of
-// the transfer. They were discarded.
-func (c *Copy) Stray() int64 { return c.stray.Load() }
+// the transfer. They are discarded. Of TCP all that have arrived are counted, of
+// other conns those that were read, which may be fewer for a moment: Run does not
+// wait for them.
+func (c *Copy) Stray() int64 {
+	c.strayMu.Lock()
+	defer c.strayMu.Unlock()
+	return c.stray + int64(c.destination.unread())
+}
+
+func (c *Copy) addStray(n int) {
+	c.strayMu.Lock()
+	defer c.strayMu.Unlock()
+	c.stray += int64(n)
+}
 
 // Run moves the payload until the source's EOF and returns when all of it is
 // acknowledged by the destination's kernel; then the source is closed and the

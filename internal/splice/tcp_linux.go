@@ -65,6 +65,20 @@ func (l leg) finReceived() bool {
 	return received
 }
 
+// unread returns how many bytes of payload wait to be read. It leaves the socket's
+// error alone.
+func (l leg) unread() (n int) {
+	if !l.plain() {
+		return 0
+	}
+	_ = l.raw.Control(func(fd uintptr) {
+		if n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ); n < 0 {
+			n = 0
+		}
+	})
+	return n
+}
+
 // discard reads what has arrived on a socket into nothing: for TCP that is
 // what MSG_TRUNC means (tcp(7)). It never blocks.
 func discard(fd uintptr) (int, error) {
@@ -159,7 +173,10 @@ func (c *Copy) watchDestination() {
 			n, err = 0, unix.ECONNRESET
 			return closed(fd)
 		}
+		c.strayMu.Lock()
+		defer c.strayMu.Unlock()
 		n, err = discard(fd)
+		c.stray += int64(n)
 		return err != unix.EAGAIN
 	}
 	for {
@@ -173,8 +190,6 @@ func (c *Copy) watchDestination() {
 		case n == 0:
 			ended = true
 			c.destinationFIN()
-		default:
-			c.stray.Add(int64(n))
 		}
 	}
 }

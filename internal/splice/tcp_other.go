@@ -14,6 +14,8 @@ func (l leg) finReceived() bool { return false }
 
 func (l leg) outq() (int, error) { return 0, nil }
 
+func (l leg) unread() int { return 0 }
+
 func (l leg) packet() int { return 0 }
 
 func (l leg) drain() {}
