@@ -38,6 +38,9 @@ const maxUnasked = 5
 
 // forward sends a command to the server and relays what it answers.
 func (s *session) forward(q *queued) error {
+	if s.data != nil && verbs[q.Verb].class == "" { // It may move data.
+		s.data.asked.Store(true)
+	}
 	_, err := s.send(q.Command, &exchange{owed: true})
 	return err
 }
@@ -124,6 +127,9 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 		return err
 	}
 	s.pop(l.Code)
+	if s.data != nil && ex.row.class == "" {
+		s.data.refuse()
+	}
 	s.midway = ftp.Class(l.Code) == 3 && (ex.verb == "RNFR" || ex.verb == "REST")
 	if ex.row.noted != nil {
 		was := s.stage

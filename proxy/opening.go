@@ -100,7 +100,8 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 				t.spawn(func() { ended <- peek(conn) })
 			}
 		case err := <-ended:
-			if ended = nil; err != nil && accepted != nil {
+			// With a command under way this may be the end of its data, before its 150.
+			if ended = nil; err != nil && accepted != nil && !t.asked.Load() {
 				return fail(serverSide, fmt.Errorf("%w: %w", errDropped, err))
 			}
 		case <-accepted:

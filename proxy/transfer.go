@@ -50,6 +50,7 @@ type transfer struct {
 	serverHere  atomic.Bool   // the server's is connected; TLS may still be begun on it
 	refused     atomic.Bool   // the server has refused the connection once
 	kept        chan struct{} // one, buffered: the server has refused a transfer
+	asked       atomic.Bool   // the server has a command that may use the legs
 	finished    chan struct{} // closed when its final reply is a success
 	results     chan *result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
@@ -120,6 +121,7 @@ func (t *transfer) accept(d direction, announced bool) {
 // refuse says that the server has refused a transfer. The legs stay for the next one, as
 // long as the server keeps its own.
 func (t *transfer) refuse() {
+	t.asked.Store(false)
 	select {
 	case t.kept <- struct{}{}:
 	default:
