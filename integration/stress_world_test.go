@@ -43,6 +43,9 @@ func (row stressRow) start(t *testing.T) *stressRig {
 		c = behindHAProxy(t, p, s.addr)
 	}
 	c.listen = c.listen[:1]
+	if row.ports > rangeSize { // They reach into the place's other range.
+		c.dataPort = portRange{p.passive.last + 1, p.passive.last + rangeSize}
+	}
 	if row.dataPorts > 0 {
 		c.dataPort.last = c.dataPort.first + uint16(row.dataPorts) - 1
 	}
