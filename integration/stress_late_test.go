@@ -90,7 +90,7 @@ func (s *latecomer) late(t *testing.T, l *stressLeg) {
 	defer l.close(c)
 	o := c.orderOf(l, 1000)
 	o.verb = "RETR"
-	over, _ := c.listenFor(s.delay)
+	over := s.hears421()
 	if over {
 		t.Logf("A of %v hears 421 after %v", s.delay, time.Since(l.told).Round(time.Millisecond))
 	}
@@ -115,12 +115,25 @@ func (s *latecomer) late(t *testing.T, l *stressLeg) {
 		c.blame(unserved, "%v: %v before any command", o, err)
 		return
 	}
-	if c.raw == nil {
+	if over {
 		c.blame(unserved, "%v: 421 before data_connect was over", o)
 		return
 	}
 	l.within(replyLimit)
 	_ = c.transfer(o, false)
+}
+
+// hears421 waits until A is to connect, and tells whether it heard 421 meanwhile. A does
+// not close its control connection then: it goes on trying, as a slow client may that
+// looks at its replies only afterwards.
+func (s *latecomer) hears421() bool {
+	c := s.a
+	_ = c.raw.SetReadDeadline(time.Now().Add(s.delay))
+	code, _, err := c.raw.reply()
+	if err == nil && code == 421 {
+		c.add(said421)
+	}
+	return err == nil
 }
 
 // nothing looks at A's data connection, on which nothing may come before A has said
@@ -170,9 +183,10 @@ func (s *latecomer) other(t *testing.T) {
 		}
 		select {
 		case <-gone:
-			gone, end = nil, time.After(20*time.Second)
+			// A heard 421 after data_connect, and has 32 s from then.
+			gone, end = nil, time.After(promised+32*time.Second+10*time.Second-s.delay)
 		case <-end:
-			c.blame(unserved, "B has no port 20 s after A, which came after %v", s.delay)
+			c.blame(unserved, "B has no port long after A, which came after %v", s.delay)
 			return
 		default:
 		}

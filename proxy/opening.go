@@ -43,7 +43,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	var limit, grace, right *time.Timer
 	var mistake error
 	var probe chan bool
-	var ended chan error // the server's end of a connection that a refused transfer left
+	var idle *idleWatch // of the server's connection that a refused transfer left
 	fail := func(at side, err error) (map[side]net.Conn, result) {
 		cancel(err)
 		for ; missing > 0; missing-- {
@@ -95,17 +95,22 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 				probe = t.probe(o.conn)
 			}
 		case <-t.kept:
-			if conn := conns[serverSide]; conn != nil && ended == nil && t.protection[serverSide] == nil {
-				ended = make(chan error, 1)
-				t.spawn(func() { ended <- peek(conn) })
+			if conn := conns[serverSide]; conn != nil && idle == nil && t.protection[serverSide] == nil {
+				idle = t.watchIdle(conn)
 			}
-		case err := <-ended:
+		case err := <-idle.seen():
 			// With a command under way this may be the end of its data, before its 150.
-			if ended = nil; err != nil && accepted != nil && !t.asked.Load() {
+			if idle.saw(err); err != nil && !t.asked.Load() {
 				return fail(serverSide, fmt.Errorf("%w: %w", errDropped, err))
 			}
 		case <-accepted:
 			accepted = nil
+			if err := idle.stop(); err != nil {
+				if t.mayBeEmpty() {
+					return empty()
+				}
+				return fail(serverSide, err)
+			}
 			r.began = time.Now()
 			limit = time.NewTimer(t.timeouts.DataConnect)
 			defer limit.Stop()

@@ -1,0 +1,51 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// An idleWatch looks at a server's data connection between a transfer that the server
+// has refused and the next one. Servers that end their data connection with the refusal
+// (ProFTPD in passive mode) mean the client's, too.
+type idleWatch struct {
+	conn  net.Conn
+	ended chan error // nil: what came is known
+	err   error      // what came
+}
+
+func (t *transfer) watchIdle(conn net.Conn) *idleWatch {
+	ended := make(chan error, 1)
+	t.spawn(func() { ended <- peek(conn) })
+	return &idleWatch{conn: conn, ended: ended}
+}
+
+// seen gives what came, once. nil is data.
+func (w *idleWatch) seen() <-chan error {
+	if w == nil {
+		return nil
+	}
+	return w.ended
+}
+
+func (w *idleWatch) saw(err error) { w.ended, w.err = nil, err }
+
+// stop ends the watch, so that nobody else reads from the connection. It returns the
+// error of a connection that was reset, because who asks next is not told of it.
+func (w *idleWatch) stop() error {
+	if w == nil {
+		return nil
+	}
+	if w.ended != nil {
+		_ = w.conn.SetReadDeadline(time.Unix(1, 0))
+		w.saw(<-w.ended)
+		_ = w.conn.SetReadDeadline(time.Time{})
+	}
+	if w.err == nil || errors.Is(w.err, os.ErrDeadlineExceeded) || errors.Is(w.err, io.EOF) {
+		return nil
+	}
+	return w.err
+}
