@@ -103,7 +103,7 @@ func (r *ReplyReader) parse(text []byte) (ReplyLine, error) {
 	l := ReplyLine{Code: r.code, First: r.code == 0}
 	if l.First {
 		if code == 0 || mark == 0 {
-			return ReplyLine{}, fmt.Errorf("%w: %q", ErrReplySyntax, text[:min(len(text), 80)])
+			return ReplyLine{}, fmt.Errorf("%w: %s", ErrReplySyntax, Quote(text))
 		}
 		l.Code = code
 	}

@@ -1,7 +1,6 @@
 package ftp
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -200,28 +199,6 @@ func TestClass(t *testing.T) {
 	for code, want := range map[int]int{120: 1, 226: 2, 331: 3, 421: 4, 599: 5} {
 		if got := Class(code); got != want {
 			t.Errorf("Class(%d) = %d; want %d", code, got, want)
-		}
-	}
-}
-
-func TestQuote(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                          "",
-		"RETR a b.txt":              "RETR a b.txt",
-		"ä€𝄞":                       "ä€𝄞",
-		"a\r\n{\"level\":1}":        `a\r\n{"level":1}`,
-		"\x1b[2J\x00\x7f\t":         `\x1b[2J\x00\x7f\t`,
-		"\xe4\xff":                  `\xe4\xff`,
-		"a\\x00":                    `a\\x00`,
-		"\u202egpj.exe\u2028\u009b": `\u202egpj.exe\u2028\u009b`,
-		"\ufffd'":                   "\ufffd'",
-	} {
-		got := Quote([]byte(in))
-		if got != want {
-			t.Errorf("Quote(%q) = %s; want %s", in, got, want)
-		}
-		if bytes.ContainsAny([]byte(got), "\r\n\x00\x1b") {
-			t.Errorf("Quote(%q) holds control characters", in)
 		}
 	}
 }
