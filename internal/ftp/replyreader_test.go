@@ -202,3 +202,19 @@ func TestClass(t *testing.T) {
 		}
 	}
 }
+
+// A server that sends blank lines for ever is none; they are counted from reply to reply.
+func TestBlankLinesBetweenReplies(t *testing.T) {
+	few := "200 ok\r\n" + strings.Repeat(" \r\n", maxBlank)
+	r := NewReplyReader(strings.NewReader(few + few + "\r\n200 never\r\n"))
+	for range 2 {
+		if l, err := r.Read(); err != nil || l.Code != 200 {
+			t.Fatalf("reads %+v, %v", l, err)
+		}
+	}
+	for range 2 {
+		if l, err := r.Read(); !errors.Is(err, ErrReplySyntax) {
+			t.Fatalf("reads %+v, %v; want ErrReplySyntax", l, err)
+		}
+	}
+}
