@@ -26,8 +26,11 @@ func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr, hold bool) {
 		at = metrics.Server
 	}
 	e.p.metrics.StrangerClosed(at)
-	e.p.log.Warn().Stringer("local", local).Stringer("peer", peer).Str("side", at).
-		Msg("data connection of a stranger closed")
+	if line := e.p.often(stranger, at, "", peer); line.written() {
+		e.p.repeats.later(e.p.workers.Go, func() { // The log may be slow, and the pool waits here.
+			line.Stringer("local", local).Stringer("peer", peer).Str("side", word(at)).Msg(stranger.message)
+		})
+	}
 }
 
 func (e poolEvents) Busy(local netip.AddrPort, err error) {

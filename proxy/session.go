@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ftproxy/internal/ftp"
@@ -26,6 +27,8 @@ type session struct {
 	id  uint64
 	log sessionLog
 
+	secrets atomic.Pointer[secrets] // that the client has said
+
 	pumps sync.WaitGroup
 
 	client     *peer[ftp.Command]
@@ -41,8 +44,8 @@ type session struct {
 	serverGone bool  // its stream ended; what it owed is settled first
 
 	stage    stage
-	asked    string // the name that USER gave; user once the server has let it in
-	user     string
+	asked    masked // the name that USER gave; user once the server has let it in
+	user     masked
 	epsvAll  bool // EPSV ALL was said (RFC 2428 §4)
 	midway   bool // between RNFR and RNTO, or REST and its transfer
 	draining bool
@@ -52,6 +55,7 @@ type session struct {
 	more    bool        // another line of the server's is already buffered
 	unasked int         // replies that nobody asked for
 	within  bool        // within a reply that nobody asked for
+	extent  extent      // of that one, or of a 421
 
 	security  security
 	bandwidth bandwidth // of its transfers
@@ -75,14 +79,6 @@ const (
 	loggedIn
 )
 
-// A queued command waits for its turn.
-type queued struct {
-	ftp.Command
-	again  int    // as often it came behind itself: NOOPs that keep a connection alive
-	sent   bool   // an ABOR that was sent at once; only its reply waits
-	answer []byte // its reply
-}
-
 // newSession takes over conn.
 func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
 	s := &session{
@@ -105,7 +101,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.log(s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local)).Msg("session started")
+	s.from.log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
 	ctx, abandon := context.WithCancel(s.p.cut)
 	s.abandon = abandon
 	if s.fe.tls.implicit() {
@@ -226,32 +222,6 @@ func (s *session) advance() error {
 	return nil
 }
 
-// next takes the first command out of the queue.
-func (s *session) next() *queued {
-	q := s.queue[0]
-	if q.again > 0 {
-		q.again--
-		return q
-	}
-	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.queue = nil
-	}
-	return q
-}
-
-// enqueue keeps a command until its turn. Clients keep their connection alive
-// with NOOPs as long as a transfer lasts; these must not fill the queue, or an
-// ABOR behind them would not be seen.
-func (s *session) enqueue(c ftp.Command) {
-	if n := len(s.queue); n > 0 && isNOOP(c) && isNOOP(s.queue[n-1].Command) {
-		s.queue[n-1].again++
-		return
-	}
-	s.queue = append(s.queue, &queued{Command: c.Clone()})
-}
-
-func isNOOP(c ftp.Command) bool { return c.Verb == "NOOP" && !c.HasArg && c.Fault == nil }
-
 // Commands are read ahead only as far as ABOR needs it: one waits behind a
 // command, several behind a transfer.
 const (
@@ -293,6 +263,7 @@ func (s *session) onClient(err error) error {
 		return s.onClientEnd(g.err)
 	}
 	c := g.msg
+	s.hear(c)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
@@ -376,7 +347,7 @@ func (s *session) end(err error) {
 	s.pumps.Wait()
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
-	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
+	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
 		Dur("duration", time.Since(s.began)).Msg("session ended")
 	s.p.dismiss(s.rt, s.fe.name, s.clientAddr.Addr())
 }
