@@ -9,7 +9,8 @@ import (
 const (
 	sessionDescriptors  = 2  // its two control connections
 	transferDescriptors = 4  // two data connections, a pipe's two ends
-	otherDescriptors    = 64 // standard streams, the poller, logs, names, scrapes, commands, reloads
+	adminDescriptors    = 65 // the admin address and its connections, internal/admin.MaxConns
+	otherDescriptors    = 64 // standard streams, the poller, logs, names, commands, reloads
 )
 
 // KeptDescriptors returns how many of limit file descriptors are kept for the
@@ -24,7 +25,8 @@ func KeptDescriptors(limit int) int { return min(256, limit/8) }
 //	1 for each data port that may listen: those of each distinct pair of passive_ports and
 //	  local address, and of each distinct data_ports where servers may connect to them;
 //	  but no more than transfers, because a port listens for one
-//	1 for each listening address, that of admin and the control socket included
+//	1 for each listening address, the control socket included
+//	65 for the admin address and its connections
 //	64 for the rest
 //
 // and, so that all of this is there before new sessions are refused, what
@@ -60,7 +62,7 @@ func (c *Config) Descriptors() (needed int) {
 	}
 	n += min(ports, transfers)
 	if c.Admin.Listen.IsValid() {
-		n++
+		n += adminDescriptors
 	}
 	if c.Control.Socket != "" {
 		n++

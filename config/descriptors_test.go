@@ -36,7 +36,7 @@ func TestDescriptors(t *testing.T) {
 		{"backends that share", one + backend + "[backend.c]\nservers = '10.0.0.6'\n", 6*2500 + 100 + 100 + 1 + rest},
 		{"backends that do not", one + backend + "[backend.c]\nservers = '10.0.0.6'\ndata_ports = '40000'\n", 6*2500 + 100 + 100 + 1 + 1 + rest},
 		{"servers that never connect", one + backend + "data = 'passive'\n", 6*2500 + 100 + 1 + rest},
-		{"admin and control", "admin.listen = '127.0.0.1:9121'\ncontrol.socket = '/run/c'\n" + one + backend, 6*2500 + 100 + 100 + 1 + 1 + 1 + rest},
+		{"admin and control", "admin.listen = '127.0.0.1:9121'\ncontrol.socket = '/run/c'\n" + one + backend, 6*2500 + 100 + 100 + 1 + 65 + 1 + rest},
 	} {
 		// The least of which as much is left when what is kept is taken away.
 		got := mustParse(t, tt.text).Descriptors()

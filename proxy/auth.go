@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"ftproxy/config"
-	"ftproxy/internal/ftp"
 )
 
 // FTPS towards the client (RFC 4217): AUTH, PBSZ, PROT.
@@ -113,7 +112,7 @@ func (s *session) onUpgraded(u upgraded) error {
 	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
 	if u.err != nil {
 		s.client.broken = true
-		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", u.err)}
+		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", peerError{u.err})}
 	}
 	s.client.upgrade(u.conn, &s.pumps)
 	s.security.client = true
@@ -122,12 +121,12 @@ func (s *session) onUpgraded(u upgraded) error {
 	if len(cs.PeerCertificates) > 0 {
 		s.security.certified = cs.PeerCertificates[0]
 	}
-	e := s.log.Info().Str("tls", tls.VersionName(cs.Version)).Str("cipher", tls.CipherSuiteName(cs.CipherSuite)).Bool("resumed", cs.DidResume)
+	e := s.log.Info().Str("tls", word(tls.VersionName(cs.Version))).Str("cipher", word(tls.CipherSuiteName(cs.CipherSuite))).Bool("resumed", cs.DidResume)
 	if cs.ServerName != "" {
-		e = e.Str("sni", ftp.Quote([]byte(cs.ServerName)))
+		e = e.Text("sni", cs.ServerName)
 	}
 	if s.security.certified != nil {
-		e = e.Str("client_certificate", s.security.certified.Subject.String())
+		e = e.Text("client_certificate", s.security.certified.Subject.String())
 	}
 	e.Msg("client protected")
 	return nil

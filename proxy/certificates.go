@@ -128,8 +128,8 @@ func (p *Process) tellRenewed(rt *Runtime) {
 		key, serial := [2]string{c.frontend, c.file}, c.leaf.SerialNumber.Text(16)
 		serials[key] = serial
 		if before, known := p.serials[key]; known && before != serial {
-			p.log.Info().Str("frontend", c.frontend).Str("certificate", c.file).Str("name", c.name()).
-				Str("serial", serial).Time("not_after", c.leaf.NotAfter).Msg("certificate renewed")
+			p.log.Info().Str("frontend", word(c.frontend)).Str("certificate", word(c.file)).Text("name", c.name()).
+				Str("serial", word(serial)).Time("not_after", c.leaf.NotAfter).Msg("certificate renewed")
 		}
 	}
 	p.serials = serials
@@ -138,7 +138,7 @@ func (p *Process) tellRenewed(rt *Runtime) {
 // lookAtCertificates warns of what is in force, and comes again.
 func (p *Process) lookAtCertificates(rt *Runtime) {
 	for _, w := range rt.expiring(time.Now()) {
-		p.log.Warn().Str("key", w.Key).Str("problem", w.Message).Str("hint", w.Hint).Msg("configuration warning")
+		p.log.Warn().Str("key", word(w.Key)).Str("problem", word(w.Message)).Str("hint", word(w.Hint)).Msg("configuration warning")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -119,7 +119,7 @@ func (s *session) readGreeting(ctx context.Context, conn net.Conn) connection {
 	c := connection{conn: conn, replies: ftp.NewReplyReader(conn), addr: addrPort(conn.RemoteAddr())}
 	_ = conn.SetReadDeadline(time.Now().Add(s.rt.timeouts.Greeting))
 	extended := false
-	for {
+	for range maxDelays + 1 {
 		c.greeting, c.err = gatherReply(c.replies)
 		if c.err != nil {
 			return connection{err: fmt.Errorf("greeting: %w", c.err)}
@@ -137,9 +137,10 @@ func (s *session) readGreeting(ctx context.Context, conn net.Conn) connection {
 			_ = conn.SetReadDeadline(time.Time{})
 			return c
 		default:
-			return connection{err: fmt.Errorf("%w: %s", errGreeting, ftp.Quote([]byte(c.greeting.Text())))}
+			return connection{err: fmt.Errorf("%w: %w", errGreeting, peerText(c.greeting.Text()))}
 		}
 	}
+	return connection{err: fmt.Errorf("%w: more than %d preliminary replies", errGreeting, maxDelays)}
 }
 
 // gatherReply reads one whole reply of at most 64 KiB.

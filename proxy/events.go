@@ -26,25 +26,33 @@ func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr, hold bool) {
 		at = metrics.Server
 	}
 	e.p.metrics.StrangerClosed(at)
-	e.p.log.Warn().Stringer("local", local).Stringer("peer", peer).Str("side", at).
-		Msg("data connection of a stranger closed")
+	e.tell(stranger, at, local, peer)
 }
 
-// Late is what the network or a slow client does: no fault of anybody.
+// Late is what the network or a slow client does.
 func (e poolEvents) Late(local netip.AddrPort, peer netip.Addr) {
 	e.p.metrics.DataLate()
-	e.p.log.Info().Stringer("local", local).Stringer("peer", peer).Msg("data connection came too late")
+	e.tell(tooLate, metrics.Client, local, peer)
 }
 
 func (e poolEvents) Crowded(local netip.AddrPort, peer netip.Addr) {
 	e.p.metrics.DataUnproven()
-	e.p.log.Warn().Stringer("local", local).Stringer("peer", peer).
-		Msg("too many connections wait to prove whose they are")
+	e.tell(crowded, metrics.Client, local, peer)
+}
+
+// tell writes a line of a connection that was reset, later: the log may be slow, and the
+// pool waits here.
+func (e poolEvents) tell(k *repeated, at string, local netip.AddrPort, peer netip.Addr) {
+	if line := e.p.often(k, at, "", peer); line.written() {
+		e.p.repeats.later(e.p.workers.Go, func() {
+			line.Stringer("local", local).Stringer("peer", peer).Str("side", word(at)).Msg(k.message)
+		})
+	}
 }
 
 func (e poolEvents) Evicted(r portpool.Request) {
 	e.p.metrics.LeaseEvicted(r.Ports.String())
-	e.p.log.Warn().Str("range", r.Ports.String()).Stringer("peer", r.Peer).
+	e.p.log.Warn().Str("range", word(r.Ports.String())).Stringer("peer", r.Peer).
 		Msg("session asked to leave, others wait for its data port")
 }
 

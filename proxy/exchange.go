@@ -18,23 +18,15 @@ type exchange struct {
 	// owed: the client still waits for the reply. Otherwise it is dropped.
 	owed bool
 	// reply gathers the final reply of a row that reads it whole.
-	reply ftp.Reply
-	size  int
+	reply       ftp.Reply
+	size        int
+	preliminary int // 1xx replies so far
 
 	setup      *setup   // of PASV, EPSV, PORT and EPRT
 	transfer   *running // of a transfer
 	interrupts bool     // an ABOR sent while a transfer was pending
 	place      *queued  // of an ABOR that overtook the queue: where its reply goes
 }
-
-// What a server may send in one reply: to be passed on, and to be read whole.
-const (
-	maxReply    = 16 << 20
-	maxGathered = 64 << 10
-)
-
-// maxUnasked is the reply nobody asked for that ends the session.
-const maxUnasked = 5
 
 // forward sends a command to the server and relays what it answers.
 func (s *session) forward(q *queued) error {
@@ -95,9 +87,8 @@ func (s *session) onServer(err error) error {
 		return s.relayFinal(ex, l)
 	}
 	ex.reply.Add(l)
-	if ex.size += len(l.Text) + len("\r\n"); ex.size > maxGathered {
-		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
-			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxGathered)}
+	if err := s.grow(ex, l, maxGathered); err != nil {
+		return err
 	}
 	if !l.Last {
 		return nil
@@ -147,9 +138,8 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 // relay passes a reply line on. Timer reply is for a server that is silent, not
 // for a long reply: that has its bound in bytes.
 func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
-	if ex.size += len(l.Text) + len("\r\n"); ex.size > maxReply {
-		return &ending{reason: endServerBad, text: "Service not available, the server's reply is too long.",
-			cause: fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.verb, maxReply)}
+	if err := s.grow(ex, l, maxReply); err != nil {
+		return err
 	}
 	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
 	if ex.transfer == nil {
@@ -161,6 +151,9 @@ func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
 // onPreliminary takes a line of a 1xx reply. It ends no command; the first one
 // to a transfer says that the server accepted it.
 func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
+	if err := s.delay(ex, l); err != nil {
+		return err
+	}
 	if ex.row.class == "" && ex.transfer == nil && s.data != nil && s.mayTransfer() != nil {
 		s.dropData() // As for a verb that is known, which is refused.
 	}
@@ -189,12 +182,12 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 	}
 	switch {
 	case !ex.owed || ex.place != nil:
-		return nil
+		return s.grow(ex, l, maxReply)
 	case ex.transfer != nil && s.namesInside(l.Text):
 		if l.Last {
 			s.say(l.Code, textOpening)
 		}
-		return nil
+		return s.grow(ex, l, maxReply)
 	}
 	return s.relay(ex, l)
 }
@@ -218,14 +211,18 @@ func (s *session) pop(code int) {
 // next one, so a server that goes on is ended with (H15).
 func (s *session) onUnasked(l ftp.ReplyLine) error {
 	s.within = !l.Last
+	if s.extent.endless(l) {
+		return s.tooLong(endUnasked, textOutOfStep, fmt.Errorf("%w: one that nobody asked for, over %d bytes or %d lines",
+			ftp.ErrLineTooLong, maxUnaskedBytes, maxUnaskedLines))
+	}
 	if !l.First {
 		return nil
 	}
 	s.unasked++
 	s.p.metrics.UnaskedReply(s.fe.backend.name)
-	s.log.Warn().Int("code", l.Code).Str("text", ftp.Quote(l.Text)).Msg("reply that nobody asked for dropped")
+	s.log.often(unasked, s.fe.backend.name, s.serverAddr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unasked.message)
 	if s.unasked >= maxUnasked {
-		return &ending{reason: endUnasked, text: "Service not available, the server is out of step."}
+		return &ending{reason: endUnasked, text: textOutOfStep}
 	}
 	return nil
 }
@@ -233,12 +230,19 @@ func (s *session) onUnasked(l ftp.ReplyLine) error {
 // relay421 passes a 421 on, asked for or not, and ends the session with it
 // (RFC 959 §5.4, H16).
 func (s *session) relay421(l ftp.ReplyLine) error {
-	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
-	if !l.Last {
-		return nil
+	tooLong := s.extent.endless(l)
+	if !tooLong {
+		s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
+		if !l.Last {
+			return nil
+		}
 	}
 	if s.transfer != nil {
 		s.transfer.answered = true
+	}
+	if tooLong { // Our own 421 ends it: all of it is one reply.
+		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: 421 over %d bytes or %d lines",
+			ftp.ErrLineTooLong, maxUnaskedBytes, maxUnaskedLines))
 	}
 	return &ending{reason: endServer421}
 }

@@ -91,7 +91,7 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, 0, fmt.Errorf("TLS handshake: %w", err)
+		return nil, 0, fmt.Errorf("TLS handshake: %w", peerError{err})
 	}
 	settle(secured)
 	if !secured.ConnectionState().DidResume || *owner == 0 {
@@ -105,10 +105,10 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 func (i *identifier) refuse(client netip.AddrPort, err error) {
 	for _, harmless := range []error{io.EOF, net.ErrClosed, syscall.ECONNRESET, ErrShutdown} {
 		if errors.Is(err, harmless) {
-			i.p.log.Debug().Err(err).Str("frontend", i.fe.name).Stringer("client", client).Msg("data connection ended before its TLS handshake")
+			i.p.log.Debug().Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg("data connection ended before its TLS handshake")
 			return
 		}
 	}
 	i.p.metrics.DataReuseRefused(i.fe.name)
-	i.p.log.Warn().Err(err).Str("frontend", i.fe.name).Stringer("client", client).Msg("data connection without its TLS session refused")
+	i.p.often(notReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(notReused.message)
 }

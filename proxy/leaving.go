@@ -107,7 +107,7 @@ func (s *session) end(err error) {
 	s.pumps.Wait()
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
-	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
+	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
 		Dur("duration", time.Since(s.began)).Msg("session ended")
 	s.p.dismiss(s.rt, s.fe.name, s.clientAddr.Addr())
 }

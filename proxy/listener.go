@@ -110,7 +110,7 @@ func (p *Process) listen(rt *Runtime) (listenerSet, error) {
 		}
 		l, err := p.network.Listen(addr, open.beside(addr)...)
 		if err != nil && withoutIPv6(rt, addr, err) {
-			p.log.Warn().Err(err).Str("frontend", fe.name).Stringer("listen", addr).
+			p.log.Warn().Err(err).Str("frontend", word(fe.name)).Stringer("listen", addr).
 				Msg("this machine has no IPv6, listening on IPv4 only")
 			continue
 		}
@@ -240,7 +240,8 @@ func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin)
 // refuse answers a client that gets no session, and takes over conn.
 func (p *Process) refuse(conn net.Conn, fe *frontend, from origin, why string) {
 	p.metrics.SessionRefused(fe.name, why)
-	p.log.Warn().Str("frontend", fe.name).Stringer("client", from.client).Str("limit", why).Msg("session refused")
+	p.often(sessionRefused, fe.name, why, from.client.Addr()).Str("frontend", word(fe.name)).
+		Stringer("client", from.client).Str("limit", word(why)).Msg(sessionRefused.message)
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."

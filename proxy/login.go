@@ -9,7 +9,7 @@ import (
 
 // doUSER remembers the name. The server decides about it.
 func (s *session) doUSER(q *queued) error {
-	s.asked = ftp.Quote(q.Arg)
+	s.asked = s.log.show(q.Arg)
 	return s.forward(q)
 }
 
@@ -26,7 +26,7 @@ func (s *session) notedLogin(ex *exchange, code int) {
 	case ftp.Class(code) >= 4:
 		// The server sees our address only: who guesses passwords is told here.
 		s.p.metrics.LoginFailed(s.fe.name)
-		s.log.Warn().Str("name", s.asked).Str("verb", ex.verb).Int("code", code).Msg("login failed")
+		s.log.often(loginFailed, s.fe.name, s.clientAddr.Addr()).Masked("name", s.asked).Verb(ex.verb).Int("code", code).Msg(loginFailed.message)
 	}
 }
 

@@ -89,9 +89,9 @@ func (p *Process) resolve(rt *Runtime) {
 			addrs, err := p.network.Resolve(ctx, host)
 			switch {
 			case err != nil:
-				p.log.Warn().Err(err).Str("host", host).Msg("public address not resolved, the last answer stays")
+				p.log.Warn().Err(err).Str("host", word(host)).Msg("public address not resolved, the last answer stays")
 			case p.names.set(host, addrs):
-				p.log.Info().Str("host", host).Any("addresses", addrs).Msg("public address resolved")
+				p.log.Info().Str("host", word(host)).Addrs("addresses", addrs).Msg("public address resolved")
 			}
 		})
 	}

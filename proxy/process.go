@@ -37,7 +37,8 @@ type Options struct {
 // and what was learned about servers, all keyed by address.
 type Process struct {
 	network Network
-	log     zerolog.Logger
+	log     processLog
+	repeats summary // of what peers cause at will
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
 	servers serverStates
@@ -81,13 +82,14 @@ func New(o Options) *Process {
 	_, _ = rand.Read(prefix) // It never fails (crypto/rand).
 	p := &Process{
 		network:       o.Network,
-		log:           o.Log,
+		log:           processLog{o.Log},
 		metrics:       o.Metrics,
 		sessionPrefix: hex.EncodeToString(prefix),
 		listeners:     make(listenerSet),
 		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
 	}
 	p.descriptors.init(o.Descriptors)
+	p.repeats.log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Born: born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
@@ -209,7 +211,9 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	p.cutNow(ErrShutdown)
 	p.workers.Close()
 	p.descriptors.close()
-	return errors.Join(cut, p.ports.Close())
+	err := errors.Join(cut, p.ports.Close())
+	p.repeats.close()
+	return err
 }
 
 // busy tells whether anything would have to be cut.

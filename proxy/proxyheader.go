@@ -15,7 +15,6 @@ import (
 
 	proxyproto "github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
-	"github.com/rs/zerolog"
 
 	"ftproxy/internal/splice"
 )
@@ -123,14 +122,14 @@ func (o *origin) readTLVs(h *proxyproto.Header) {
 }
 
 // log adds what is known of the proxy.
-func (o *origin) log(e *zerolog.Event) *zerolog.Event {
+func (o *origin) log(e logLine) logLine {
 	if !o.proxy.IsValid() {
 		return e
 	}
 	e = e.Stringer("proxy", o.proxy)
 	for _, f := range [][2]string{{"authority", o.authority}, {"unique_id", o.uniqueID}, {"tls", o.tls}} {
 		if f[1] != "" {
-			e = e.Str(f[0], f[1])
+			e = e.Text(f[0], f[1])
 		}
 	}
 	return e
@@ -223,8 +222,9 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err error) {
 	reason := headerReason(err)
 	p.metrics.ProxyHeaderRefused(fe.name, reason)
-	p.log.Warn().Err(err).Str("frontend", fe.name).Stringer("proxy", addrPort(conn.RemoteAddr())).
-		Str("kind", kind).Str("reason", reason).Msg("connection without a usable PROXY header")
+	proxy := addrPort(conn.RemoteAddr())
+	p.often(headerUnusable, fe.name, reason, proxy.Addr()).Err(err).Str("frontend", word(fe.name)).Stringer("proxy", proxy).
+		Str("kind", word(kind)).Str("reason", word(reason)).Msg(headerUnusable.message)
 }
 
 // A proxiedConn is a connection whose far end a header has named.

@@ -13,7 +13,7 @@ type running struct {
 	data      *transfer
 	direction direction
 	verb      string
-	path      string
+	path      masked
 	accepted  bool // the server said 1xx, or 2xx without it
 	aborted   bool // the client said ABOR
 	// preliminary counts the server's 1xx replies.
@@ -37,7 +37,7 @@ func (s *session) doTransfer(q *queued) error {
 	case r := <-s.data.results: // The port was taken back for another session.
 		s.data = nil
 		s.timers.clear(timerUnused)
-		s.log.Warn().Err(r.err).Str("user", s.user).Str("verb", q.Verb).Msg("data connection lost before the command")
+		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.message)
 		if errors.Is(r.err, errNotReused) {
 			return refuse(522, textNotReused, r.err)
 		}
@@ -49,12 +49,12 @@ func (s *session) doTransfer(q *queued) error {
 	if err != nil {
 		return err
 	}
-	s.begin(ex, verbs[q.Verb].direction, ftp.Quote(q.Arg))
+	s.begin(ex, verbs[q.Verb].direction, s.log.show(q.Arg))
 	return s.abortIfQueued()
 }
 
 // begin makes the data connection that was agreed on the one of ex.
-func (s *session) begin(ex *exchange, d direction, path string) {
+func (s *session) begin(ex *exchange, d direction, path masked) {
 	s.transfer = &running{data: s.data, direction: d, verb: ex.verb, path: path}
 	ex.transfer = s.transfer
 	s.data = nil

@@ -108,7 +108,7 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return nil, fmt.Errorf("TLS handshake: %w", err)
+			return nil, fmt.Errorf("TLS handshake: %w", peerError{err})
 		}
 		linger(conn, -1)
 		settle(secured)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ftproxy/internal/ftp"
@@ -25,6 +26,8 @@ type session struct {
 	id  uint64
 	log sessionLog
 
+	secrets atomic.Pointer[secrets] // that the client has said
+
 	pumps sync.WaitGroup
 
 	client     *peer[ftp.Command]
@@ -40,8 +43,8 @@ type session struct {
 	serverGone bool  // its stream ended; what it owed is settled first
 
 	stage    stage
-	asked    string // the name that USER gave; user once the server has let it in
-	user     string
+	asked    masked // the name that USER gave; user once the server has let it in
+	user     masked
 	epsvAll  bool // EPSV ALL was said (RFC 2428 §4)
 	midway   bool // between RNFR and RNTO, or REST and its transfer
 	draining bool
@@ -51,6 +54,7 @@ type session struct {
 	more    bool        // another line of the server's is already buffered
 	unasked int         // replies that nobody asked for
 	within  bool        // within a reply that nobody asked for
+	extent  extent      // of that one, or of a 421
 
 	security  security
 	bandwidth bandwidth // of its transfers
@@ -76,15 +80,6 @@ const (
 	loggedIn
 )
 
-// A queued command waits for its turn.
-type queued struct {
-	ftp.Command
-	again  int    // as often it came behind itself: NOOPs that keep a connection alive
-	sent   bool   // an ABOR that was sent at once; only its reply waits
-	fill   int    // how often the client had been read when this was
-	answer []byte // its reply
-}
-
 // newSession takes over conn.
 func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
 	s := &session{
@@ -107,7 +102,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.log(s.log.Info().Str("frontend", s.fe.name).Stringer("local", s.local)).Msg("session started")
+	s.from.log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
 	ctx, abandon := context.WithCancel(s.p.cut)
 	s.abandon = abandon
 	if s.fe.tls.implicit() {
@@ -233,32 +228,6 @@ func (s *session) advance() error {
 	return nil
 }
 
-// next takes the first command out of the queue.
-func (s *session) next() *queued {
-	q := s.queue[0]
-	if q.again > 0 {
-		q.again--
-		return q
-	}
-	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.queue = nil
-	}
-	return q
-}
-
-// enqueue keeps a command until its turn. Clients keep their connection alive
-// with NOOPs as long as a transfer lasts; these must not fill the queue, or an
-// ABOR behind them would not be seen.
-func (s *session) enqueue(c ftp.Command, fill int) {
-	if n := len(s.queue); n > 0 && isNOOP(c) && isNOOP(s.queue[n-1].Command) {
-		s.queue[n-1].again++
-		return
-	}
-	s.queue = append(s.queue, &queued{Command: c.Clone(), fill: fill})
-}
-
-func isNOOP(c ftp.Command) bool { return c.Verb == "NOOP" && !c.HasArg && c.Fault == nil }
-
 // Commands are read ahead only as far as ABOR needs it: one waits behind a
 // command, several behind a transfer.
 const (
@@ -301,6 +270,7 @@ func (s *session) onClient(err error) error {
 	}
 	c, fill := g.msg, s.client.fills
 	s.movedOn(fill, false)
+	s.hear(c)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {

@@ -116,12 +116,12 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
 	if !s.takeSlot() {
-		s.log.Warn().Str("user", s.user).Str("verb", verb).Str("limit", "transfers").Msg("no data connection")
+		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.message)
 		return refuse(425, textTransfers, nil)
 	}
 	attempts, err := s.serverVerbs(verb)
 	if err != nil {
-		s.log.Warn().Err(err).Str("user", s.user).Str("verb", verb).Msg("no data connection")
+		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.message)
 		return refuse(425, textNoConnect, err)
 	}
 	s.movedOn(s.fill, true)

@@ -115,7 +115,7 @@ func (s *session) shakeServer(ctx context.Context, conn net.Conn, c *tls.Config)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("TLS handshake: %w%s", err, advice(err))
+		return nil, fmt.Errorf("TLS handshake: %w%s", peerError{err}, advice(err))
 	}
 	return secured, nil
 }
@@ -147,7 +147,7 @@ func (s *session) authenticate(ctx context.Context, c *connection, config *tls.C
 	case err != nil:
 		return err
 	case reply.Code != 234:
-		return fmt.Errorf("%w: AUTH TLS: %s", errServerTLS, ftp.Quote([]byte(reply.Text())))
+		return fmt.Errorf("%w: AUTH TLS: %w", errServerTLS, peerText(reply.Text()))
 	case c.replies.Buffered() > 0:
 		return errBehind234
 	}
@@ -181,7 +181,7 @@ func (s *session) setLevel(ctx context.Context, c *connection, data config.TLSDa
 		case reply.Code == 530:
 			return nil
 		case ftp.Class(reply.Code) != 2:
-			return fmt.Errorf("%w: %s: %s", errServerTLS, command, ftp.Quote([]byte(reply.Text())))
+			return fmt.Errorf("%w: %s: %w", errServerTLS, command, peerText(reply.Text()))
 		}
 		c.sized = true
 	}
@@ -228,7 +228,7 @@ func (s *session) sendLevel(ex *exchange) error {
 // replyLevel goes on once the server has agreed.
 func (s *session) replyLevel(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
-		s.log.Warn().Str("verb", ex.verb).Str("reply", ftp.Quote([]byte(ex.reply.Text()))).Msg("the server refuses protection")
+		s.log.often(protectionRefused, s.fe.backend.name, s.serverAddr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.message)
 		switch {
 		case ex.setup != nil:
 			ex.setup.ports.close()

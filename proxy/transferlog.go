@@ -3,20 +3,18 @@ package proxy
 import (
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"ftproxy/internal/ftp"
 )
 
 // logTransfer writes the one line of a transfer.
 func (s *session) logTransfer(t *running, code int) {
 	r := t.result
-	e := s.log.Info().Str("user", s.user).Str("verb", t.verb).Str("path", t.path).
-		Str("direction", t.direction.String()).Int64("bytes", r.bytes).Dur("duration", t.duration()).
-		Str("client_mode", t.data.modes.client).Str("server_mode", t.data.modes.server).
-		Int("code", code).Str("result", t.outcome(code))
-	logEnds(e, "client_data", r.client)
-	logEnds(e, "server_data", r.server)
+	e := s.log.Info().Masked("user", s.user).Verb(t.verb).Masked("path", t.path).
+		Str("direction", word(t.direction.String())).Int64("bytes", r.bytes).Dur("duration", t.duration()).
+		Str("client_mode", word(t.data.modes.client)).Str("server_mode", word(t.data.modes.server)).
+		Int("code", code).Str("result", word(t.outcome(code)))
+	e = logEnds(e, "client_data", r.client)
+	e = logEnds(e, "server_data", r.server)
 	if r.stray > 0 {
 		e = e.Int64("stray_bytes", r.stray)
 	}
@@ -30,13 +28,14 @@ func (s *session) logTransfer(t *running, code int) {
 }
 
 // logEnds names the two ends of a data connection: ours, and the peer's.
-func logEnds(e *zerolog.Event, key string, at ends) {
+func logEnds(e logLine, key string, at ends) logLine {
 	if at.remote.IsValid() {
-		e.Stringer(key, at.remote).Stringer(key+"_local", at.local)
+		e = e.Stringer(key, at.remote).Stringer(key+"_local", at.local)
 	}
 	if at.tls != "" {
-		e.Str(key+"_tls", at.tls)
+		e = e.Str(key+"_tls", word(at.tls))
 	}
+	return e
 }
 
 // outcome is the result for the log: ok, refused by the server before any data,

@@ -169,7 +169,7 @@ func (s *session) setupReply(ex *exchange) []byte {
 // this one, or tells the client that there is none (H22).
 func (s *session) setupRefused(ex *exchange, cause error) error {
 	st, code := ex.setup, ex.reply.Code
-	s.log.Debug().Err(cause).Str("verb", ex.verb).Str("reply", ftp.Quote([]byte(ex.reply.Text()))).Msg("setup refused")
+	s.log.Debug().Err(cause).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg("setup refused")
 	if len(st.attempts) > 1 && unknownVerb(code) {
 		s.p.servers.remember(s.serverAddr, ex.verb)
 		st.attempts = st.attempts[1:]

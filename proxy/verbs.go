@@ -137,7 +137,7 @@ func (s *session) dispatch(q *queued) error {
 	err := s.do(q)
 	var r *refusal
 	if errors.As(err, &r) {
-		s.log.Debug().Str("verb", q.Verb).Err(r).Msg("command refused")
+		s.log.Debug().Verb(q.Verb).Err(r).Msg("command refused")
 	}
 	return s.answerRefusal(err)
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/rs/zerolog"
 
@@ -77,8 +79,9 @@ func isTerminal(w io.Writer) bool {
 
 // An escapingWriter takes lines of JSON and escapes what JSON allows in a
 // string and a terminal or a log reader acts on: DEL, the C1 controls (U+009B
-// begins an escape sequence, U+0085 ends a line), U+2028 and U+2029. zerolog
-// escapes the controls below U+0020.
+// begins an escape sequence, U+0085 ends a line), U+2028 and U+2029, and formats
+// (U+202E turns round what follows). zerolog escapes the controls below U+0020.
+// Peers' texts have none of them left (ftp.Quote); files' names may.
 type escapingWriter struct{ w io.Writer }
 
 // Write reports all of line as written, although it may have written more.
@@ -89,7 +92,9 @@ func (e escapingWriter) Write(line []byte) (int, error) {
 	var b bytes.Buffer
 	for _, r := range string(line) {
 		if actedOn(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
 			continue
 		}
 		b.WriteRune(r)
@@ -111,5 +116,5 @@ func isPlain(line []byte) bool {
 }
 
 func actedOn(r rune) bool {
-	return r >= 0x7f && r <= 0x9f || r == 0x2028 || r == 0x2029
+	return r == 0x7f || r > 0x7f && unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Cf, unicode.Co)
 }

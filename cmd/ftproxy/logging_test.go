@@ -33,10 +33,13 @@ func TestLogInjection(t *testing.T) {
 
 // What is escaped is still the same text to a JSON reader.
 func TestEscapingKeepsText(t *testing.T) {
-	const text = "\x7f\u0085\u009b31m\u2028\u2029 é"
+	const text = "\x7f\u0085\u009b31m\u2028\u2029\u202e\u200b\ufeff\U000e0041\U00100000 é"
 	var out bytes.Buffer
 	log, _ := newLogger(config.Log{Level: "info", Format: "json"}, &out)
 	log.Info().Str("path", text).Msg("transfer ended")
+	if strings.ContainsAny(out.String(), "\x7f\u0085\u009b\u2028\u2029\u202e\u200b\ufeff\U000e0041\U00100000") {
+		t.Errorf("not escaped: %q", out.String())
+	}
 	var e map[string]string
 	if err := json.Unmarshal(out.Bytes(), &e); err != nil {
 		t.Fatal(err)

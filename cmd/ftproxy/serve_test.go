@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/admin"
 	"ftproxy/proxy"
 )
 
@@ -218,5 +219,21 @@ func TestExplain(t *testing.T) {
 				t.Errorf("%s: %q lacks %q", tt.name, lines[i], part)
 			}
 		}
+	}
+}
+
+// The budget of descriptors has the connections that the admin address may have.
+func TestDescriptorsOfTheAdminAddress(t *testing.T) {
+	const plain = "[frontend.f]\nlisten = ':21'\nbackend = 'b'\n[backend.b]\nservers = '10.0.0.5'\n"
+	var needed [2]int
+	for i, text := range []string{plain, plain + "[admin]\nlisten = '127.0.0.1:9121'\n"} {
+		conf, err := config.Parse("test.toml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		needed[i] = conf.Descriptors()
+	}
+	if more := needed[1] - needed[0]; more != 1+admin.MaxConns {
+		t.Errorf("the budget has %d descriptors for it", more)
 	}
 }

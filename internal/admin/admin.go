@@ -34,10 +34,11 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	served   chan struct{} // closed when serve has returned
+	limit    connLimit
 }
 
 // New listens on a loopback address (port 0: any free one) and answers there
-// until Close. metrics answers /metrics; ready
+// until Close, on MaxConns connections at most. metrics answers /metrics; ready
 // says whether new clients are welcome. Both are asked from any goroutine.
 //
 // An address that is not on loopback gets ErrNotLoopback; other errors are the
@@ -63,6 +64,7 @@ func New(listen netip.AddrPort, metrics http.Handler, ready func() bool, logger 
 		listener: listener,
 		served:   make(chan struct{}),
 	}
+	s.http.ConnState = s.limit.follow
 	go s.serve(logger)
 	return s, nil
 }

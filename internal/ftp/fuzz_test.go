@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -94,13 +95,27 @@ func FuzzAppendReply(f *testing.F) {
 	})
 }
 
-// FuzzQuote: a log stays one line of valid, printable UTF-8.
+// FuzzQuote: a log stays one line of valid UTF-8 that a reader sees as it is, and of
+// bounded length.
 func FuzzQuote(f *testing.F) {
 	f.Add([]byte("a\r\n\x1b\xff\\\u202e\ufffd"))
+	f.Add([]byte(strings.Repeat("\u200d\ufeff\U000e0041", 100)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got := Quote(b)
-		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(c rune) bool { return c < ' ' || 0x7F <= c && c < 0xA0 }) {
-			t.Errorf("Quote(%q) = %q", b, got)
+		for got, limit := range map[string]int{Quote(b): MaxQuoted, QuoteError(string(b)): MaxQuotedError} {
+			kept, mark, cut := strings.Cut(got, "…(+")
+			if !utf8.ValidString(got) || strings.ContainsFunc(got, unseen) {
+				t.Errorf("of %q is left %q", b, got)
+			}
+			if len(got) > limit+len("…(+1234567890 bytes)") || cut && len(b) <= limit/6 && !bytes.Contains(b, []byte("…(+")) {
+				t.Errorf("of %q is left %q, with %q behind %d bytes", b, got, mark, len(kept))
+			}
 		}
 	})
+}
+
+// unseen tells whether c is what no reader sees as itself, by the tables of the
+// Unicode standard.
+func unseen(c rune) bool {
+	return unicode.In(c, unicode.C, unicode.Zl, unicode.Zp, unicode.Bidi_Control, unicode.Join_Control,
+		unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }

@@ -14,17 +14,22 @@ var (
 	ErrLineTooLong = errors.New("reply line too long")
 )
 
+// maxBlank is how many blank lines may stand between two replies. A server that sends
+// them for ever would never be heard of, and take a core.
+const maxBlank = 1000
+
 // A ReplyReader cuts what a server sends into the lines of its replies.
 //
 // A reply of several lines begins with "ddd-" and ends with the first line
 // that is the same code and a space, or the bare code; whatever stands between
 // belongs to it, blank lines and other codes too (RFC 959 §4.2). Lines end
 // with LF and any number of CRs before it. Blank lines between replies are
-// skipped.
+// skipped, as far as they are few.
 type ReplyReader struct {
-	in   lineBuffer
-	code int   // of the reply whose last line is still to come, or 0
-	err  error // an ErrReplySyntax or ErrLineTooLong stays
+	in    lineBuffer
+	code  int   // of the reply whose last line is still to come, or 0
+	blank int   // lines since the last reply
+	err   error // an ErrReplySyntax or ErrLineTooLong stays
 }
 
 // NewReplyReader returns a reader of r. It reads no more than one buffer
@@ -63,10 +68,15 @@ func (r *ReplyReader) Next() (l ReplyLine, ok bool, err error) {
 		if text = bytes.TrimRight(text, "\r"); r.code != 0 || !isBlank(text) {
 			break
 		}
+		if r.blank++; r.blank > maxBlank {
+			r.err = fmt.Errorf("%w: more than %d blank lines", ErrReplySyntax, maxBlank)
+			return ReplyLine{}, false, r.err
+		}
 		text, ok = r.in.line()
 	}
 	switch {
 	case ok:
+		r.blank = 0
 		l, r.err = r.parse(text)
 	case len(r.in.pending()) > MaxReplyLine:
 		r.err = ErrLineTooLong
@@ -103,7 +113,7 @@ func (r *ReplyReader) parse(text []byte) (ReplyLine, error) {
 	l := ReplyLine{Code: r.code, First: r.code == 0}
 	if l.First {
 		if code == 0 || mark == 0 {
-			return ReplyLine{}, fmt.Errorf("%w: %q", ErrReplySyntax, text[:min(len(text), 80)])
+			return ReplyLine{}, fmt.Errorf("%w: %s", ErrReplySyntax, Quote(text))
 		}
 		l.Code = code
 	}

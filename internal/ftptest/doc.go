@@ -119,5 +119,5 @@
 // At the end no peer may have received anything that no step expected, and no
 // dial may wait to be accepted. Then the peers close, the proxy is stopped, and
 // it must have closed all its connections and listeners and ended its
-// goroutines.
+// goroutines. What clients said behind PASS must not be in its log.
 package ftptest

@@ -138,6 +138,7 @@ func (d *dialogue) run(tb testing.TB, start Start) {
 		r.end()
 		if done {
 			r.checkLeft()
+			r.checkPasswords()
 		}
 	}()
 	for i := range d.steps {
@@ -238,6 +239,25 @@ func (r *run) checkLeft() {
 	r.tb.Helper()
 	if open := r.proxy.Open(); len(open) > 0 {
 		r.tb.Errorf("%s: the proxy has stopped and left open:\n\t%s\n%v", r.dialogue.file, strings.Join(open, "\n\t"), r)
+	}
+}
+
+// password is what a client says behind PASS. A shorter one is in a log by chance.
+var password = regexp.MustCompile(`(?im)^PASS[ \t]*([^\r\n]{4,})`)
+
+// checkPasswords fails if a password of the dialogue's is in the log.
+func (r *run) checkPasswords() {
+	r.tb.Helper()
+	log := strings.ToLower(r.logs.String())
+	for _, s := range r.dialogue.steps {
+		if s.verb != ">" || s.who.role != "client" {
+			continue
+		}
+		for _, said := range password.FindAllStringSubmatch(s.bytes, -1) {
+			if strings.Contains(log, strings.ToLower(said[1])) {
+				r.tb.Errorf("%s:%d: the password %q is in the log\n%v", r.dialogue.file, s.line, said[1], r)
+			}
+		}
 	}
 }
 

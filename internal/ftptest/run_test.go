@@ -286,6 +286,7 @@ server-data< half`, 8, `got "half"`},
 func TestDialogueFailsAfterItsEnd(t *testing.T) {
 	for text, want := range map[string]string{
 		"config> leak\nlogin\nclient: close\nserver: close": "left open:\n\tconnection 10.0.0.2:",
+		"login\nclient> PASS session\nserver< PASS session": `the password "session" is in the log`,
 		"config> slow stop\nlogin":                          "has not stopped within 1h",
 	} {
 		got := failuresOf(t, text)

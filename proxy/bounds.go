@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"fmt"
+
+	"ftproxy/internal/ftp"
+)
+
+// What a server may send in one reply: to be passed on, and to be read whole.
+const (
+	maxReply    = 16 << 20
+	maxGathered = 64 << 10
+)
+
+// What a server may send that answers nothing, or not yet. A server that goes on
+// for ever would take a core, and no timer sees it.
+const (
+	// maxUnasked is the reply nobody asked for that ends the session.
+	maxUnasked = 5
+	// maxUnaskedBytes and maxUnaskedLines are for each of these, and for a 421.
+	maxUnaskedBytes = 64 << 10
+	maxUnaskedLines = 1000
+	// maxPreliminary is how many 1xx replies one command may have. A server that
+	// tells of its progress once a second needs a quarter of an hour for them.
+	maxPreliminary = 1000
+	// maxDelays is how many 1xx replies may stand before a greeting. RFC 959 §5.4
+	// has one, 120.
+	maxDelays = 16
+)
+
+// extent is how long a reply is so far.
+type extent struct{ bytes, lines int }
+
+// endless counts a line of a reply that nobody asked for, or of a 421, and tells
+// whether it is too long by now.
+func (e *extent) endless(l ftp.ReplyLine) bool {
+	if l.First {
+		*e = extent{}
+	}
+	e.bytes += len(l.Text) + len("\r\n")
+	e.lines++
+	return e.bytes > maxUnaskedBytes || e.lines > maxUnaskedLines
+}
+
+// tooLong ends the session of a server that sends too much.
+func (s *session) tooLong(reason, text string, cause error) error {
+	s.log.often(endlessReply, s.fe.backend.name, s.serverAddr.Addr()).Err(cause).Msg(endlessReply.message)
+	return &ending{reason: reason, text: text, cause: cause}
+}
+
+// Texts of the 421 that tells of it.
+const (
+	textTooLong   = "Service not available, the server's reply is too long."
+	textOutOfStep = "Service not available, the server is out of step."
+)
+
+// grow counts a line of the replies to a command, whether it is passed on or not.
+func (s *session) grow(ex *exchange, l ftp.ReplyLine, limit int) error {
+	if ex.size += len(l.Text) + len("\r\n"); ex.size > limit {
+		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: reply to %s over %d bytes", ftp.ErrLineTooLong, ex.name(), limit))
+	}
+	return nil
+}
+
+// delay counts a line of a 1xx reply.
+func (s *session) delay(ex *exchange, l ftp.ReplyLine) error {
+	if !l.First {
+		return nil
+	}
+	if ex.preliminary++; ex.preliminary > maxPreliminary {
+		return s.tooLong(endServerBad, textOutOfStep, fmt.Errorf("more than %d preliminary replies to %s", maxPreliminary, ex.name()))
+	}
+	return nil
+}
+
+// name is the verb for an error.
+func (ex *exchange) name() string {
+	name, _ := unglue(ex.verb)
+	return name
+}
