@@ -47,6 +47,7 @@ func (p *Pool) setMayLeave(l *Lease, may bool) {
 	if !may {
 		n = -1
 	}
+	p.mayLeave += n
 	l.request.networks(func(network netip.Prefix) bool {
 		d, _ := p.debts.at(network)
 		d.mayLeave += n
@@ -57,13 +58,21 @@ func (p *Pool) setMayLeave(l *Lease, may bool) {
 // relieve asks the owners of silent leases to leave, the most silent first, as far as
 // those who wait for the networks of r need more keys than will be free soon.
 func (p *Pool) relieve(r *Request) {
-	if p.waiting == 0 || r.networks(func(n netip.Prefix) bool {
-		return p.debts.overlapping(n, func(d *debts) bool { return d.mayLeave == 0 })
-	}) {
+	if p.waiting == 0 || p.mayLeave == 0 {
 		return
 	}
 	given := make(map[*Lease]bool) // the key is for one who waits already
+	var nobody netip.Prefix        // a peer in whose way nobody is who may leave
 	for _, w := range p.waitersFor(r) {
+		if w.request.Peer == nobody && len(w.request.Others) == 0 {
+			continue
+		}
+		if w.request.networks(func(n netip.Prefix) bool {
+			return p.debts.overlapping(n, func(d *debts) bool { return d.mayLeave == 0 })
+		}) {
+			nobody = w.request.Peer
+			continue
+		}
 		var soon, longest *Lease
 		w.request.networks(func(n netip.Prefix) bool {
 			return p.debts.overlapping(n, func(d *debts) bool {

@@ -129,7 +129,7 @@ func TestLateHeader(t *testing.T) {
 		if c.closes() != 1 || t.events.get("late") != 1 {
 			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
 		}
-		t.mustFreeAt(headed(one, alice, 3, peers), 5*second)
+		t.mustFreeAt(headed(one, alice, 3, peers), Long)
 	})
 }
 
@@ -258,7 +258,7 @@ func TestKeyOfAnOwner(t *testing.T) {
 		t.pass(second)
 		owners <- 1
 		t.mustLate(alice, open)
-		t.mustFreeAt(proving(one, alice, 1, owners), 5*second)
+		t.mustFreeAt(proving(one, alice, 1, owners), Long)
 		if open.Unmet() != true {
 			t.Error("the other's lease is gone")
 		}

@@ -93,32 +93,18 @@ func (p *Pool) coolFor(l *Lease, d time.Duration, now time.Time) {
 }
 
 // late takes note of a connection that came for a key that is cooling or
-// withheld: the one that was missing. After each reset a retry may follow, unless
-// the peer has moved on. Of foreign networks nothing is known.
+// withheld: the one that was missing. Its reset tells the peer as a reply would, and
+// retries may follow; none does if the peer has moved on, unless somebody else, in
+// a foreign network, has the address.
 func (p *Pool) late(l *Lease, now time.Time) {
 	switch {
-	case len(l.request.Others) > 0:
-		p.cool(l, Long, now)
-	case l.moved:
+	case l.moved && len(l.request.Others) == 0:
 		p.free(l, now)
-	default:
-		l.turnedAway = true
+	case l.key == withheld:
+		p.coolFor(l, Long, now)
+	case l.until.Before(now.Add(Short)):
 		p.coolFor(l, Short, now)
 	}
-}
-
-// movedOn notes that the peer has moved on. What follows behind a retry that it has
-// just ended has its whole time.
-func (p *Pool) movedOn(l *Lease, now time.Time) {
-	switch {
-	case l.key != cooling && l.key != withheld:
-		return
-	case l.turnedAway && !l.moved:
-		p.coolFor(l, Short, now)
-	default:
-		p.cool(l, Short, now)
-	}
-	l.moved = true
 }
 
 // release frees the key of a lease, and tells whether a connection came for it.

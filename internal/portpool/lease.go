@@ -42,16 +42,15 @@ type Lease struct {
 	err     error    // once ended
 	away    netip.Addr
 
-	key        keyState
-	promised   time.Time
-	until      time.Time // the end of cooling
-	moved      bool      // the peer has moved on
-	turnedAway bool      // a connection for it was reset after its end
-	owes       bool      // it is in Pool.debts
-	mayLeave   bool      // its owner may be asked to leave
-	soon       bool      // it cools for Short
-	silent     bool      // its owner is silent
-	evicted    bool      // its owner was asked to leave
+	key      keyState
+	promised time.Time
+	until    time.Time // the end of cooling
+	moved    bool      // the peer has moved on
+	owes     bool      // it is in Pool.debts
+	mayLeave bool      // its owner may be asked to leave
+	soon     bool      // it cools for Short
+	silent   bool      // its owner is silent
+	evicted  bool      // its owner was asked to leave
 }
 
 // pending tells whether a connection may be delivered, or may be soon.
@@ -126,7 +125,12 @@ func (l *Lease) Told() {
 // MovedOn closes a lease whose connection has not come, and says that its peer has moved on: it has ended its
 // attempt, and what is on its way arrives within Short.
 func (l *Lease) MovedOn() {
-	l.unmet(func(now time.Time) { l.pool.movedOn(l, now) })
+	l.unmet(func(now time.Time) {
+		if l.key == cooling || l.key == withheld {
+			l.moved = true
+			l.pool.cool(l, Short, now)
+		}
+	})
 }
 
 // Silent closes a lease whose connection has not come, and says that its peer has had the time that it was

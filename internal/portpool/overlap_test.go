@@ -101,7 +101,7 @@ func TestLateConnectionAfterAReload(t *testing.T) {
 			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
 		}
 		open.Close()
-		t.mustFreeAt(ask(one, alice, 3), time.Hour+Short)
+		t.mustFreeAt(ask(one, alice, 3), time.Hour+Long)
 	})
 }
 
@@ -112,6 +112,19 @@ func (t *bench) arriveAt(l *Lease, from netip.Prefix, at netip.AddrPort) *fakeCo
 	t.net.listener(l.Addr()).conns <- c
 	t.pass(0)
 	return c
+}
+
+// The key of the wildcard becomes the keys of several addresses.
+func TestAWildcardMakesRoomForTwo(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		here, there, all := ask(one, alice, 1), ask(one, alice, 2), ask(one, alice, 3)
+		there.Local, all.Local = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified()
+		l := t.promised(all)
+		first, second := t.wait(here, time.Minute), t.wait(there, time.Minute)
+		l.MovedOn()
+		t.want(first, "lent at 4s")
+		t.want(second, "lent at 4s")
+	})
 }
 
 // One of two that are in the way ends: the other still is, and nothing spins.

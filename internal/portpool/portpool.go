@@ -17,14 +17,14 @@
 //	held       met by a connection, with Request.Hold: until Lease.Close
 //	cooling    after a promise that no connection met: [Short] once the peer has
 //	           moved on (Lease.MovedOn), [Long] once it was told that nobody
-//	           waits (Lease.Told)
+//	           waits (Lease.Told, or the reset of its connection)
 //	withheld   after a promise that no connection met, of a peer that was told
 //	           nothing: no timer ends it
 //
 // The first connection of the peer that was opened after the promise is the
 // lease's, and frees the key at once (with Hold, when the lease is closed). A
 // connection that comes for a key that is cooling or withheld is reset; it was
-// the missing one. A lease that its owner closes for no reason that the peer
+// the missing one, and frees the key if the peer had moved on. A lease that its owner closes for no reason that the peer
 // knows is withheld, so the safe end is the one that needs no call.
 //
 // docs/decisions/0004-whose-a-connection-is.md has the argument.
@@ -120,12 +120,13 @@ type Pool struct {
 	untaken map[*Lease]struct{}
 	headers map[netip.Addr][]*guest // whose header is awaited, by the proxy, the oldest first
 
-	debts   index[*debts] // who owes a connection, by peer
-	queues  index[*queue] // who waits, by peer
-	waiting int           // in all of them
-	blocked int           // of these, because of leases of another configuration
-	turns   uint64        // counts waiters
-	offers  []offer       // keys that became free, for finish
+	debts    index[*debts] // who owes a connection, by peer
+	mayLeave int           // silent leases whose owner may be asked to leave
+	queues   index[*queue] // who waits, by peer
+	waiting  int           // in all of them
+	blocked  int           // of these, because of leases of another configuration
+	turns    uint64        // counts waiters
+	offers   []offer       // keys that became free, for finish
 
 	cooling [2][]cooled // for Short and for Long, each in the order in which they end
 	busy    []busyPort  // in the order in which they end

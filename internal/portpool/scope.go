@@ -150,12 +150,15 @@ func (p *Pool) forgetScopes(now time.Time) {
 	}
 }
 
+// intN is rand.IntN, but for a test that wants to repeat itself.
+var intN = rand.IntN
+
 // walk returns a random start and a random step that together visit each of n
 // ports once.
 func walk(n int) (start, step int) {
-	start, step = rand.IntN(n), 1
+	start, step = intN(n), 1
 	if n > 2 {
-		for step = 1 + rand.IntN(n-1); gcd(step, n) != 1; step = 1 + rand.IntN(n-1) {
+		for step = 1 + intN(n-1); gcd(step, n) != 1; step = 1 + intN(n-1) {
 		}
 	}
 	return start, step

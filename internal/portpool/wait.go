@@ -208,16 +208,16 @@ func (p *Pool) serve(o offer, now time.Time) {
 	if o.lease != nil && p.blocked == 0 { // Of those, any may have been in its way.
 		r = &o.lease.request
 	}
-	var lent netip.Prefix // Others of this peer would collide.
+	var lent Request // Others of this peer at this address would collide.
 	for _, w := range p.waitersFor(r) {
-		if !w.wants(o.port) || w.request.Peer == lent {
+		if !w.wants(o.port) || w.request.Peer == lent.Peer && w.request.Local == lent.Local {
 			continue
 		}
 		l, err := p.try(w.request.addr(o.port.addr.Port()), &w.request, now)
 		switch {
 		case l != nil:
 			if w.scope.takeFree(l); w.request.Prove == nil {
-				lent = w.request.Peer
+				lent = w.request
 			}
 		case err == nil:
 			continue

@@ -272,6 +272,22 @@ func TestSilentInAnotherConfiguration(t *testing.T) {
 	}
 }
 
+// A prefix may be in the way of several, and another's key become free meanwhile.
+func TestSilentInTheWayOfAPrefix(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		var asked []uint64
+		l := t.silent(ask(one, alice, 1), &asked)
+		soon := t.promised(ask(one, bob, 2))
+		soon.MovedOn()
+		w := t.wait(ask(one, netip.MustParsePrefix("198.51.100.0/24"), 3), time.Minute)
+		t.wantAsked(asked)
+		t.pass(Short)
+		t.wantAsked(asked, 1)
+		l.MovedOn()
+		t.want(w, "lent at 8s")
+	})
+}
+
 // Silence that is in nobody's way ends nothing.
 func TestSilentInNobodysWay(t *testing.T) {
 	onFakes(t, func(t *bench) {
