@@ -24,10 +24,10 @@ type peer[T any] struct {
 	// ended: the pump met the end of the stream, by failure.
 	ended   bool
 	failure error
-	fills   int // how often the pump has read something
-	out   []byte        // written at the next flush
-	limit time.Duration // for one write, until the process is cut
-	until time.Time     // the write deadline that is set
+	fills   int           // how often the pump has read something
+	out     []byte        // written at the next flush
+	limit   time.Duration // for one write, until the process is cut
+	until   time.Time     // the write deadline that is set
 	// broken: nothing can be written any more.
 	broken bool
 	cuts   *cuts
