@@ -48,6 +48,9 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 		return nil, s.serverFailed(errServerGone)
 	}
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
+	if s.data != nil && (ex.row.class == classTransfer || ex.row.class == "") {
+		s.data.await()
+	}
 	s.midway = false
 	s.server.out = c.AppendLine(s.server.out[:0])
 	if err := s.server.flush(); err != nil {
