@@ -30,9 +30,6 @@ type exchange struct {
 
 // forward sends a command to the server and relays what it answers.
 func (s *session) forward(q *queued) error {
-	if s.data != nil && verbs[q.Verb].class == "" { // It may move data.
-		s.data.asked.Store(true)
-	}
 	_, err := s.send(q.Command, &exchange{owed: true})
 	return err
 }
@@ -46,6 +43,9 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 		return nil, &ending{reason: endClientGone, cause: errClientGone}
 	}
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
+	if s.data != nil && (ex.row.class == classTransfer || ex.row.class == "") {
+		s.data.await()
+	}
 	s.midway = false
 	s.server.out = c.AppendLine(s.server.out[:0])
 	if err := s.server.flush(); err != nil {

@@ -17,7 +17,11 @@ type idleWatch struct {
 	err   error      // what came
 }
 
-func (t *transfer) watchIdle(conn net.Conn) *idleWatch {
+// watchIdle watches conn, with the watch that there is already, if there is one.
+func (t *transfer) watchIdle(conn net.Conn, watch *idleWatch) *idleWatch {
+	if watch != nil && (watch.ended != nil || watch.err == nil) {
+		return watch
+	}
 	ended := make(chan error, 1)
 	t.spawn(func() { ended <- peek(conn) })
 	return &idleWatch{conn: conn, ended: ended}

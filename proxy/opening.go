@@ -44,6 +44,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	var mistake error
 	var probe chan bool
 	var idle *idleWatch // of the server's connection that a refused transfer left
+	refused := false    // the server has refused a transfer
 	fail := func(at side, err error) (map[side]net.Conn, result) {
 		cancel(err)
 		for ; missing > 0; missing-- {
@@ -52,8 +53,8 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			}
 		}
 		for at, conn := range conns {
-			if err == nil || errors.Is(err, errSuperseded) || errors.Is(err, errRefused) || at == clientSide && errors.Is(err, errDropped) {
-				t.part(conn) // There is no transfer that could look complete.
+			if err == nil || carriedNothing(at, err) {
+				t.part(conn)
 			} else {
 				splice.Reset(conn)
 			}
@@ -77,6 +78,9 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			if o.err != nil && o.side == serverSide && accepted == nil && t.mayBeEmpty() && t.nobodyThere(o.err) {
 				return empty()
 			}
+			if o.err != nil && o.side == serverSide && accepted != nil && refused && !t.awaited.Load() && t.ctx.Err() == nil {
+				o.err = fmt.Errorf("%w: %w", errDropped, o.err)
+			}
 			if o.err != nil && t.ctx.Err() != nil { // The leg was only given up.
 				err := context.Cause(t.ctx)
 				return fail(blame(err), err)
@@ -95,12 +99,14 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 				probe = t.probe(o.conn)
 			}
 		case <-t.kept:
-			if conn := conns[serverSide]; conn != nil && idle == nil && t.protection[serverSide] == nil {
-				idle = t.watchIdle(conn)
+			refused = true
+			if conn := conns[serverSide]; conn != nil && t.protection[serverSide] == nil {
+				idle = t.watchIdle(conn, idle)
 			}
 		case err := <-idle.seen():
-			// With a command under way this may be the end of its data, before its 150.
-			if idle.saw(err); err != nil && !t.asked.Load() {
+			// A server may end the data of the next transfer before we have read its
+			// 150; if it refuses that, too, this is looked at again.
+			if idle.saw(err); err != nil && !t.awaited.Load() {
 				return fail(serverSide, fmt.Errorf("%w: %w", errDropped, err))
 			}
 		case <-accepted:
@@ -162,6 +168,12 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	return conns, r
 }
 
+// carriedNothing tells whether a leg ends for a reason that is no transfer's: there is
+// none that could look complete.
+func carriedNothing(at side, why error) bool {
+	return errors.Is(why, errSuperseded) || errors.Is(why, errRefused) || at == clientSide && errors.Is(why, errDropped)
+}
+
 // turnedAway tells whether a connection was rejected on the port to which the server
 // was to connect: it may have been the server's, from an address that is not known as
 // its own, so a transfer without a connection is not known to be an empty one.
@@ -178,12 +190,16 @@ func (t *transfer) turnedAway() bool {
 // something unread would be a reset, and FileZilla takes the reset of a connection on
 // which it has begun TLS for a reason to try again.
 func (t *transfer) part(conn net.Conn) {
-	socket := bare(conn)
-	if !unreadInput(socket) {
+	if !unreadInput(bare(conn)) {
 		_ = conn.Close()
 		return
 	}
-	t.later(func() { partSlowly(t.cut, socket, t.timeouts.Linger) })
+	t.partLater(conn)
+}
+
+// partLater does so for a peer whose next bytes may be on their way.
+func (t *transfer) partLater(conn net.Conn) {
+	t.later(func() { partSlowly(t.cut, bare(conn), t.timeouts.Linger) })
 }
 
 // maxParting is how much of what a peer sends is read before its connection is

@@ -243,6 +243,16 @@ func (fc *forecourt) wantRefused(want map[string]int) {
 	fc.await(fmt.Sprintf("refused are %v", want), func() bool { return fmt.Sprint(fc.refused()) == fmt.Sprint(want) })
 }
 
+// wantStrangers expects so many connections to data ports that were nobody's.
+func (fc *forecourt) wantStrangers(n int) {
+	fc.t.Helper()
+	fc.await(fmt.Sprintf("%d strangers are closed", n), func() bool {
+		page := httptest.NewRecorder()
+		fc.process.metrics.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+		return strings.Contains(page.Body.String(), fmt.Sprintf("ftproxy_data_strangers_closed_total{side=%q} %d\n", "client", n))
+	})
+}
+
 // wantSockets waits until the process has so many open: the listener, two for each
 // session, and two for each port on loan whose server's end is open. It returns n.
 func (fc *forecourt) wantSockets(n int) int {
@@ -341,7 +351,7 @@ func TestBadHeadersOnData(t *testing.T) {
 	th := fc.session(clientAddr)
 	at, server := th.leased()
 	before := fc.wantSockets(5)
-	want := make(map[string]int)
+	want, strangers := make(map[string]int), 0
 	bads := append(badHeaders(at),
 		badHeader{name: "v1 UNKNOWN", from: trusted, sends: "PROXY UNKNOWN\r\n", reason: "local"},
 		badHeader{name: "v2 LOCAL", from: trusted, sends: signatureV2 + "\x20\x00\x00\x00", reason: "local"})
@@ -352,8 +362,13 @@ func TestBadHeadersOnData(t *testing.T) {
 				bad.end(conn)
 			}
 			wantSentAway(t, conn)
-			want[bad.reason]++
+			if bad.reason == "untrusted" { // Whoever comes to a data port from no trusted proxy is a stranger.
+				strangers++
+			} else {
+				want[bad.reason]++
+			}
 			fc.wantRefused(want)
+			fc.wantStrangers(strangers)
 			fc.wantSockets(before)
 			if n := fc.pending(); n != 1 {
 				t.Errorf("%d ports are on loan, want that one", n)
@@ -364,6 +379,7 @@ func TestBadHeadersOnData(t *testing.T) {
 	t.Run("another client", func(t *testing.T) {
 		wantSentAway(t, fc.connect(trusted, at, header(otherAddr, at)+"foreign data"))
 		fc.wantRefused(want)
+		fc.wantStrangers(strangers + 1)
 		fc.wantSockets(before)
 	})
 	conn := fc.connect(trusted, at, header(clientAddr, at)+"hello")

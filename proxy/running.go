@@ -44,7 +44,6 @@ func (s *session) doTransfer(q *queued) error {
 		return refuse(425, textNoConnect, r.err)
 	default:
 	}
-	s.data.asked.Store(true)
 	ex, err := s.send(q.Command, &exchange{owed: true})
 	if err != nil {
 		return err

@@ -99,18 +99,18 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
 		t.spawn(func() { t.limitHandshake(ctx, cancel, p.limit) })
-		// A handshake that is given up closes the connection, and that must not
-		// look like the end of an empty file.
-		linger(conn, 0)
 		secured = p.shake(conn)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			splice.Reset(conn)
+		if err := handshake(ctx, secured); err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
+			if carriedNothing(at, err) {
+				t.partLater(conn) // It may begin TLS at any time.
+			} else { // This must not look like the end of an empty file.
+				splice.Reset(conn)
+			}
 			return nil, fmt.Errorf("TLS handshake: %w", peerError{err})
 		}
-		linger(conn, -1)
 		settle(secured)
 	}
 	if p.check != nil {
@@ -122,11 +122,15 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 	return secured, nil
 }
 
-// linger says whether Close is a reset (0) or not (-1).
-func linger(conn net.Conn, seconds int) {
-	if c, ok := bare(conn).(interface{ SetLinger(int) error }); ok {
-		_ = c.SetLinger(seconds)
+// handshake makes a handshake until ctx ends. The connection stays open then: tls's own
+// way is to close it, and how it is to be closed depends on why.
+func handshake(ctx context.Context, secured *tls.Conn) error {
+	stop := context.AfterFunc(ctx, func() { _ = secured.SetDeadline(time.Unix(1, 0)) })
+	err := secured.HandshakeContext(context.WithoutCancel(ctx))
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
 	}
+	return err
 }
 
 // limitHandshake bounds a handshake from when the transfer is accepted.

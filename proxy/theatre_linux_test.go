@@ -268,6 +268,16 @@ func (l witnessed) Accept() (net.Conn, error) {
 	return conn, err
 }
 
+func (l witnessed) Queued() (conns []net.Conn) {
+	if q, ok := l.Listener.(interface{ Queued() []net.Conn }); ok {
+		conns = q.Queued()
+	}
+	for _, conn := range conns {
+		l.by.saw(conn)
+	}
+	return conns
+}
+
 func listenLoopback(t *testing.T) *net.TCPListener {
 	t.Helper()
 	return listenOn(t, false)

@@ -251,3 +251,10 @@ func (s *session) replyLevel(ex *exchange) error {
 	}
 	return nil
 }
+
+// linger says whether Close is a reset (0) or not (-1).
+func linger(conn net.Conn, seconds int) {
+	if c, ok := bare(conn).(interface{ SetLinger(int) error }); ok {
+		_ = c.SetLinger(seconds)
+	}
+}

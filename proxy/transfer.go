@@ -50,7 +50,7 @@ type transfer struct {
 	serverHere  atomic.Bool   // the server's is connected; TLS may still be begun on it
 	refused     atomic.Bool   // the server has refused the connection once
 	kept        chan struct{} // one, buffered: the server has refused a transfer
-	asked       atomic.Bool   // the server has a command that may use the legs
+	awaited     atomic.Bool   // the server has been told of a transfer since
 	finished    chan struct{} // closed when its final reply is a success
 	results     chan *result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
@@ -121,12 +121,16 @@ func (t *transfer) accept(d direction, announced bool) {
 // refuse says that the server has refused a transfer. The legs stay for the next one, as
 // long as the server keeps its own.
 func (t *transfer) refuse() {
-	t.asked.Store(false)
+	t.awaited.Store(false)
 	select {
 	case t.kept <- struct{}{}:
 	default:
 	}
 }
+
+// await says that a transfer command goes to the server: from now on it may end its
+// data connection because that transfer is complete.
+func (t *transfer) await() { t.awaited.Store(true) }
 
 // finish says that the server calls the transfer complete.
 func (t *transfer) finish() { close(t.finished) }

@@ -115,15 +115,16 @@ func (l *Lease) Close() error {
 	return nil
 }
 
-// Told closes a lease whose connection has not come, and says that its peer was told that nobody waits for
-// its connection, or that its control connection is lost: the attempt ends
-// within Long.
+// Told closes a lease whose connection has not come, and says that its peer was
+// told that nobody waits for it, or that its control connection is lost: the
+// attempt ends within Long.
 func (l *Lease) Told() {
 	l.unmet(func(now time.Time) { l.pool.cool(l, Long, now) })
 }
 
-// MovedOn closes a lease whose connection has not come, and says that its peer has moved on: it has ended its
-// attempt, and what is on its way arrives within Short.
+// MovedOn closes a lease whose connection has not come, and says that its peer
+// has moved on: it has ended its attempt, and what is on its way arrives within
+// Short.
 func (l *Lease) MovedOn() {
 	l.unmet(func(now time.Time) {
 		if l.key == cooling || l.key == withheld {
@@ -133,9 +134,9 @@ func (l *Lease) MovedOn() {
 	})
 }
 
-// Silent closes a lease whose connection has not come, and says that its peer has had the time that it was
-// promised and let it pass without a word: if others of the peer need the key,
-// Request.Evict is called.
+// Silent closes a lease whose connection has not come, and says that its peer
+// has had the time that it was promised and let it pass without a word: if others
+// of the peer need the key, Request.Evict is called.
 func (l *Lease) Silent() {
 	l.unmet(func(now time.Time) {
 		if l.key == withheld && !l.silent {
