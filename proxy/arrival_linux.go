@@ -8,35 +8,57 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// born tells when the first SYN of an accepted connection came: TCP has
-// no time of it, but says how long ago the handshake ended, how long it took since
-// the SYN-ACK that the peer answered, and how often that was sent again, after 1,
-// 3 and 7 s. The greater of the two is how long it took at least. It must be asked
+// The age of a connection is told in ticks of the kernel, which stand still while the
+// processor that counts them does: a virtual one is taken away for a tenth of a second
+// and more. So what is compared with it is taken from the clock that is counted with them.
+
+// ticks is the time by the kernel's coarse clock. Only its differences mean anything.
+func ticks() time.Time {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
+		return time.Now()
+	}
+	return time.Unix(ts.Unix())
+}
+
+// born tells when the first SYN of an accepted connection came, by the clock of ticks.
+// TCP has no time of it, but says how long ago the handshake ended, how long it took
+// since the SYN-ACK that the peer answered, and how often that was sent again, after
+// 1, 3 and 7 s. The greater of the two is how long it took at least. It must be asked
 // before anything is sent.
 func born(conn net.Conn) time.Time {
-	now := time.Now()
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		return now
+		return ticks()
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return now
+		return ticks()
 	}
+	var now time.Time
 	age := time.Duration(0)
 	_ = raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil {
-			return
+		for range 10 { // The two must be read together.
+			asked := ticks()
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			if now = ticks(); err != nil {
+				return
+			}
+			handshake := time.Duration(info.Rtt) * time.Microsecond
+			if n := min(info.Total_retrans, 10); n > 0 {
+				handshake = max(handshake, (1<<n-1)*time.Second)
+			}
+			age = time.Duration(info.Last_data_sent)*time.Millisecond + handshake
+			if now.Sub(asked) < tickSlack {
+				return
+			}
 		}
-		handshake := time.Duration(info.Rtt) * time.Microsecond
-		if n := min(info.Total_retrans, 10); n > 0 {
-			handshake = max(handshake, (1<<n-1)*time.Second)
-		}
-		age = time.Duration(info.Last_data_sent)*time.Millisecond + handshake
 	})
 	return now.Add(-age)
 }
+
+// tickSlack is how far apart two readings that belong together may be.
+const tickSlack = 5 * time.Millisecond
 
 // A dataListener can be asked for what is in its queue.
 type dataListener struct{ *net.TCPListener }

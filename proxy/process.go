@@ -90,7 +90,7 @@ func New(o Options) *Process {
 	}
 	p.descriptors.init(o.Descriptors)
 	p.repeats.log = p.log
-	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Born: born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
+	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: ticks, Born: born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())

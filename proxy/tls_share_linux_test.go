@@ -3,11 +3,14 @@ package proxy
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -164,4 +167,58 @@ func TestClearAndProtectedBehindOneProxy(t *testing.T) {
 	}
 	transfers[secured]()
 	transfers[clear]()
+}
+
+// TestStrangersInTheWay: silent connections to a data port, whoever makes them and
+// however many they are, keep no client from its transfer where session reuse is
+// required: others' are reset at once, and of those from the client's own address the
+// oldest makes room.
+func TestStrangersInTheWay(t *testing.T) {
+	for _, from := range []string{"127.0.0.9", "127.0.0.1"} {
+		for _, n := range []int{16, 40, 1000} {
+			t.Run(fmt.Sprintf("%d from %s", n, from), func(t *testing.T) {
+				s := enact(t, straight("passive"), reusing(tls.VersionTLS13))
+				s.ready()
+				at, inside := s.passivePort()
+				toServer := acceptOne(t, inside)
+				s.crowd(at, from, n)
+				toClient := dialLoopback(t, at)
+				if from == "127.0.0.9" { // Those change nothing for a client that is here.
+					s.crowd(at, from, n)
+				}
+				s.begin("RETR file")
+				s.deliver(download, []byte("content"), toClient, toServer)
+			})
+		}
+	}
+	t.Run("the client tries again", func(t *testing.T) {
+		s := enact(t, straight("passive"), reusing(tls.VersionTLS13))
+		s.ready()
+		at, inside := s.passivePort()
+		toServer, first := acceptOne(t, inside), dialLoopback(t, at)
+		s.crowd(at, "127.0.0.1", 1000)
+		_ = first.SetReadDeadline(time.Now().Add(socketTimeout))
+		if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("the oldest connection has not made room: %v", err)
+		}
+		toClient := dialLoopback(t, at)
+		s.begin("RETR file")
+		s.deliver(download, []byte("content"), toClient, toServer)
+	})
+}
+
+// crowd makes n silent connections.
+func (s *tlsStage) crowd(at, from string, n int) {
+	s.t.Helper()
+	dialer := net.Dialer{Timeout: socketTimeout, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	for range n {
+		conn, err := dialer.Dial("tcp", at)
+		if errors.Is(err, syscall.ECONNRESET) {
+			continue // It was rejected before its connect returned.
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.t.Cleanup(func() { conn.Close() })
+	}
 }

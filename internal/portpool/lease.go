@@ -72,7 +72,7 @@ func (l *Lease) Promise() {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
 	if l.key == reserved {
-		l.key, l.promised = promised, time.Now()
+		l.key, l.promised = promised, l.pool.Clock()
 	}
 }
 

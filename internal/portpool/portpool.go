@@ -96,9 +96,11 @@ type Options struct {
 	//
 	// is asked for what is in its queue, without waiting, before it is closed.
 	Listen func(addr netip.AddrPort, transparent bool) (net.Listener, error)
-	// Born tells when the first SYN of an accepted connection came, by the clock
-	// of time.Now. nil: connections are as old as their accept.
+	// Born tells when the first SYN of an accepted connection came, by Clock. nil:
+	// connections are as old as their accept.
 	Born func(net.Conn) time.Time
+	// Clock is by what promises are compared with it. nil: time.Now.
+	Clock func() time.Time
 	// Events is told what happens. nil: nobody is.
 	Events Events
 	// Spawn runs a function on a goroutine of its own and does not wait for it.
@@ -141,8 +143,11 @@ func New(o Options) *Pool {
 	if o.Spawn == nil {
 		o.Spawn = func(f func()) { go f() }
 	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	if o.Born == nil {
-		o.Born = func(net.Conn) time.Time { return time.Now() }
+		o.Born = func(net.Conn) time.Time { return o.Clock() }
 	}
 	return &Pool{
 		Options: o,
