@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/splice"
 )
 
 // A connection is what came of the attempt to reach a server: a control
@@ -81,7 +82,11 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 			c.local.Transparent = local.Transparent
 			return c
 		}
-		_ = conn.Close()
+		if ctx.Err() != nil {
+			splice.Reset(conn) // As in early: the client is gone, or we are.
+		} else {
+			_ = conn.Close()
+		}
 		failed = append(failed, fmt.Errorf("%s: %w", remote, c.err))
 	}
 	return connection{err: errors.Join(failed...)}

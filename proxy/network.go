@@ -91,24 +91,24 @@ func listenTCP(addr netip.AddrPort, control controlFunc) (net.Listener, error) {
 	return config.Listen(context.Background(), network, addr.String())
 }
 
-// Dial connects by TCP. From an address that is given, it may connect for data: a
-// connection that came about while ctx ended is reset, because after a clean close
-// the server would take an upload that was given up for an empty file (H56).
+// Dial connects by TCP. A connection that came about while ctx ended is reset: after a
+// clean close the server would take an upload that was given up for an empty file
+// (H56), and a control connection would keep its port in TIME_WAIT.
 func (TCP) Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	dialer.SetMultipathTCP(false)
-	if !local.Addr().IsValid() {
-		return dialer.DialContext(ctx, "tcp", remote.String())
-	}
 	dialer.Control = dialled(local.Port())
 	if local.Transparent {
 		dialer.Control = transparently(dialer.Control)
 	}
-	conn, err := dialer.DialTCP(ctx, "tcp", local.AddrPort, remote)
+	if local.Addr().IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(local.AddrPort)
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", remote.String())
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetLinger(-1); err != nil {
+	if err := conn.(*net.TCPConn).SetLinger(-1); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"ftproxy/internal/splice"
 )
 
 // A peer is one control connection of a session and the pump that reads it.
@@ -207,6 +209,13 @@ func (p *peer[T]) close() {
 		return
 	}
 	_ = p.conn.Close()
+}
+
+// reset ends the pump and aborts the connection.
+func (p *peer[T]) reset() {
+	p.cuts.remove(p.conn)
+	close(p.ask)
+	splice.Reset(p.conn)
 }
 
 // halfClose sends our FIN; the peer's may still come.

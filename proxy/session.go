@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -308,34 +307,6 @@ func (s *session) onClient(err error) error {
 	return nil
 }
 
-// onClientEnd decides what the end of the client's stream means. A half-close
-// leaves it the answers to what it sent; but a client that is gone in the
-// middle of a transfer is ABOR and logout (RFC 959 §4.1.1, H59), except where
-// all it wanted to send is here already or QUIT says that it meant to go.
-func (s *session) onClientEnd(err error) error {
-	gone := &ending{reason: endClientGone, cause: err}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return gone
-	}
-	switch {
-	case s.stage == connecting && len(s.queue) == 0:
-		return gone
-	case s.transfer == nil || s.quits() || s.transfer.data.senderDone():
-		return nil
-	}
-	return gone
-}
-
-// quits tells whether QUIT waits in the queue.
-func (s *session) quits() bool {
-	for _, q := range s.queue {
-		if q.Verb == "QUIT" {
-			return true
-		}
-	}
-	return false
-}
-
 // clientFailed is the ending after a write to the client failed.
 func (s *session) clientFailed(err error) error {
 	var timeout net.Error
@@ -343,64 +314,4 @@ func (s *session) clientFailed(err error) error {
 		return &ending{reason: endClientSlow, cause: err}
 	}
 	return &ending{reason: endClientGone, cause: err}
-}
-
-// end releases all that the session owns. Nothing of it is left when it
-// returns, but transfers that wait for their last FIN.
-func (s *session) end(err error) {
-	var e *ending
-	if !errors.As(err, &e) {
-		e = &ending{reason: endInternal, text: "Service not available, closing control connection.", cause: err}
-	}
-	s.stopUpgrade()
-	s.abandonTransfer(e)
-	if e.text != "" {
-		s.say(421, e.text)
-	}
-	flushed := s.client.flush()
-	s.abandon()
-	s.releasePorts()
-	s.freeSlot()
-	if s.server != nil {
-		s.server.close()
-	} else if s.connecting != nil {
-		if c := <-s.connecting; c.conn != nil {
-			_ = c.conn.Close()
-		}
-	}
-	if flushed == nil && e.reason != endClientGone {
-		s.lingerClient()
-	}
-	s.client.close()
-	s.timers.stop()
-	s.pumps.Wait()
-
-	s.p.metrics.SessionEnded(s.fe.name, e.reason)
-	s.log.Info().Str("reason", e.reason).AnErr("cause", e.cause).Str("user", s.user).
-		Dur("duration", time.Since(s.began)).Msg("session ended")
-	s.p.dismiss(s.rt, s.fe.name, s.clientAddr.Addr())
-}
-
-// lingerClient sends our FIN and waits a little for the client's: closing with
-// unread input would reset the connection, and the last reply with it (H57).
-func (s *session) lingerClient() {
-	if s.client.ended {
-		return
-	}
-	s.p.lingering.Add(1)
-	defer s.p.lingering.Add(-1)
-	s.client.halfClose()
-	limit := time.NewTimer(s.rt.timeouts.Linger)
-	defer limit.Stop()
-	for !s.client.ended {
-		s.client.request()
-		select {
-		case err := <-s.client.in:
-			s.client.received(err)
-		case <-limit.C:
-			return
-		case <-s.p.cut.Done():
-			return
-		}
-	}
 }

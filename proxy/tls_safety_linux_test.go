@@ -196,7 +196,7 @@ func TestBehindAUTH(t *testing.T) {
 			}
 			s.client.hear("421 ")
 			s.client.hearEnd()
-			s.server.hearEnd()
+			s.server.hearReset()
 		})
 	}
 }
@@ -346,14 +346,14 @@ func TestHandshakeFails(t *testing.T) {
 		if rest, err := io.ReadAll(s.client.r); strings.Contains(string(rest), "331") {
 			t.Errorf("the client hears %q (%v)", rest, err)
 		}
-		s.server.hearEnd()
+		s.server.hearReset()
 	})
 	t.Run("old version", func(t *testing.T) {
 		s := start(t, func(*config.Config) {})
 		c := s.user()
 		c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 		s.client.hearFailure(c)
-		s.server.hearEnd()
+		s.server.hearReset()
 	})
 	t.Run("silence", func(t *testing.T) {
 		s := start(t, func(c *config.Config) { c.Timeouts.TLSHandshake = 20 * time.Millisecond })
@@ -361,7 +361,7 @@ func TestHandshakeFails(t *testing.T) {
 		if _, err := io.ReadAll(s.client.r); err != nil {
 			t.Errorf("the connection ends with %v", err)
 		}
-		s.server.hearEnd()
+		s.server.hearReset()
 	})
 	t.Run("the server ends the session meanwhile", func(t *testing.T) {
 		s := start(t, func(*config.Config) {})
@@ -392,7 +392,7 @@ func TestClientCertificate(t *testing.T) {
 		if _, err := secured.Read(make([]byte, 1)); err == nil {
 			t.Error("a client without a certificate is served")
 		}
-		s.server.hearEnd()
+		s.server.hearReset()
 	})
 	t.Run("given", func(t *testing.T) {
 		s := start(t, "required")

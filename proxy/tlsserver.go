@@ -107,7 +107,9 @@ func (s *session) shakeServer(ctx context.Context, conn net.Conn, c *tls.Config)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
 	secured := tls.Client(conn, c)
+	linger(conn, 0) // A handshake that is given up closes the connection: see early.
 	err := secured.HandshakeContext(ctx)
+	linger(conn, -1)
 	s.p.metrics.ServerTLSHandshake(s.fe.backend.name, err == nil)
 	if err != nil {
 		if ctx.Err() != nil {
