@@ -47,6 +47,9 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 	if s.serverGone { // A write would succeed, and nobody would answer.
 		return nil, s.serverFailed(errServerGone)
 	}
+	if s.server.halfClosed { // What follows up on a command of a client that has left.
+		return nil, &ending{reason: endClientGone, cause: errClientGone}
+	}
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
 	s.midway = false
 	s.server.out = c.AppendLine(s.server.out[:0])
@@ -65,6 +68,7 @@ func (s *session) onServer(err error) error {
 		return nil
 	}
 	s.more = false
+	s.timers.clear(timerLeave)
 	if g.err != nil {
 		return s.onServerEnd(g.err)
 	}
@@ -253,6 +257,9 @@ func (s *session) serverFailed(err error) error {
 	}
 	if errors.Is(err, io.EOF) {
 		e.cause = errServerGone
+	}
+	if s.server.halfClosed && e.reason == endServerGone { // As it should.
+		e.reason = endClientGone
 	}
 	return e
 }

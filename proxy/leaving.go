@@ -28,6 +28,39 @@ func (s *session) onClientEnd(err error) error {
 	return gone
 }
 
+// leaveAfter is how long the server may take to answer a client that has ended its
+// stream, before it is told so by our own FIN. Without that a server that never
+// answers would keep the session of a client that is gone until timer reply.
+//
+// vsftpd 3.0, ProFTPD 1.3, pure-ftpd 1.0, pyftpdlib 1.5, inetutils and ftpserverlib
+// answer what they were sent before they look at the end of the stream, also where
+// the answer takes 4 s, as that to a wrong password does (TestServersAnswerBeforeEOF).
+// But servers that do several things at once may not, and all but vsftpd and inetutils
+// cut a transfer as soon as they see it. So there is none during a transfer, and
+// none while lines of a reply come.
+const leaveAfter = 5 * time.Second
+
+// mayLeave starts timer leave where the client may be gone while the server owes an
+// answer: its stream has ended, or is not read because commands wait.
+func (s *session) mayLeave() {
+	if s.transfer == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.queue) > 0) {
+		s.timers.setIfUnset(timerLeave, leaveAfter)
+	}
+}
+
+// lookForClient does what timer leave asks for. A client that has reset its connection
+// gets no answer; one that has ended its stream does, but will say no more.
+func (s *session) lookForClient() error {
+	switch {
+	case s.transfer != nil || len(s.pending) == 0 && s.stage != connecting:
+	case wasReset(bare(s.client.conn)):
+		return &ending{reason: endClientGone, cause: errClientGone}
+	case s.server != nil && s.client.ended && len(s.queue) == 0 && !s.server.halfClosed:
+		s.server.halfClose()
+	}
+	return nil
+}
+
 // quits tells whether QUIT waits in the queue.
 func (s *session) quits() bool {
 	for _, q := range s.queue {

@@ -238,20 +238,30 @@ func peek(conn net.Conn) error {
 // read yet: a client that is killed does so in the moment in which the server
 // confirms what there is of its upload.
 func finReceived(conn net.Conn) bool {
+	state := stateOf(conn)
+	return state == unix.BPF_TCP_CLOSE_WAIT || state == unix.BPF_TCP_CLOSE
+}
+
+// wasReset tells whether the peer has reset the connection, which nobody may have read
+// yet.
+func wasReset(conn net.Conn) bool { return stateOf(conn) == unix.BPF_TCP_CLOSE }
+
+// stateOf is the state of a TCP connection, 0 of any other.
+func stateOf(conn net.Conn) (state uint8) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		return false
+		return 0
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return false
+		return 0
 	}
-	received := false
-	err = raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		received = err == nil && (info.State == unix.BPF_TCP_CLOSE_WAIT || info.State == unix.BPF_TCP_CLOSE)
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			state = info.State
+		}
 	})
-	return err == nil && received
+	return state
 }
 
 // writeUrgent sends b with its last byte as TCP urgent data, as Telnet's synch

@@ -40,6 +40,9 @@ func acknowledgeAtOnce(*net.TCPConn) {}
 // finReceived cannot tell.
 func finReceived(net.Conn) bool { return false }
 
+// wasReset cannot tell.
+func wasReset(net.Conn) bool { return false }
+
 // peek cannot tell whether anything comes.
 func peek(net.Conn) error { return nil }
 

@@ -30,7 +30,9 @@ type peer[T any] struct {
 	until time.Time     // the write deadline that is set
 	// broken: nothing can be written any more.
 	broken bool
-	cuts   *cuts
+	// halfClosed: our FIN went out.
+	halfClosed bool
+	cuts       *cuts
 }
 
 // cutWrite is how long the last words of a session that is cut may take.
@@ -220,6 +222,7 @@ func (p *peer[T]) reset() {
 
 // halfClose sends our FIN; the peer's may still come.
 func (p *peer[T]) halfClose() {
+	p.halfClosed = true
 	if c, ok := p.conn.(*tls.Conn); ok {
 		p.limitWrite()
 		_ = c.CloseWrite() // Only close_notify.

@@ -222,6 +222,7 @@ func (s *session) advance() error {
 		return nil
 	}
 	s.timers.clear(timerIdle)
+	s.mayLeave()
 	return nil
 }
 

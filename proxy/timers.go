@@ -15,6 +15,7 @@ const (
 	timerRefused                // the answer of a server that refused the data connection
 	timerBarrier                // the reply to ABOR, or to the NOOP that is sent behind it then
 	timerUnused                 // a data connection agreed on and not used
+	timerLeave                  // an answer, for a client that may have left
 	timerCount
 )
 
@@ -106,6 +107,8 @@ func (s *session) expire(id timerID) error {
 		}
 	case timerBarrier:
 		return s.barrier()
+	case timerLeave:
+		return s.lookForClient()
 	case timerUnused:
 		if !s.data.clientHere.Load() && !s.data.approached() { // A client that is here may take its time.
 			s.log.Debug().Msg("data connection not used in time")
