@@ -22,9 +22,9 @@ import (
 func wantNoPortLeft(t *testing.T, server *net.TCPConn) {
 	t.Helper()
 	wantReset(t, "server", server)
-	left := socketsBetween(t, kernelName(addrPort(server.RemoteAddr())), kernelName(addrPort(server.LocalAddr())))
-	if len(left) > 0 {
-		t.Errorf("the connection to the server is in the state %v of /proc/net/tcp", left)
+	ours := kernelName(addrPort(server.RemoteAddr()))
+	if state := socketsTo(t, addrPort(server.LocalAddr()))[ours]; state != "" {
+		t.Errorf("the connection to the server is in the state %s of /proc/net/tcp", state)
 	}
 }
 
@@ -37,18 +37,19 @@ func (a *actor) hearReset() {
 	}
 }
 
-// socketsBetween are the states of the IPv4 sockets that end so, as /proc/net/tcp has
-// them; an empty local end is any. 06 is TIME_WAIT.
-func socketsBetween(t *testing.T, local, remote string) (states []string) {
+// socketsTo are the states of the IPv4 sockets with that remote end, by their local
+// end, as /proc/net/tcp has them. 06 is TIME_WAIT.
+func socketsTo(t *testing.T, remote netip.AddrPort) map[string]string {
 	t.Helper()
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
+	states := make(map[string]string)
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line) // number, local end, remote end, state, …
-		if len(f) > 3 && f[2] == remote && (local == "" || f[1] == local) {
-			states = append(states, f[3])
+		if len(f) > 3 && f[2] == kernelName(remote) {
+			states[f[1]] = f[3]
 		}
 	}
 	return states
@@ -140,6 +141,8 @@ func TestFailedHandshakeOfAClient(t *testing.T) {
 // TestConnectStorm: the same whenever clients leave, while the server is dialled included.
 func TestConnectStorm(t *testing.T) {
 	th, serverAt := emptyStage(t, straight("passive"), nil)
+	// Another test may have had a server at this port, less than a minute ago.
+	before := socketsTo(t, addrPort(serverAt.Addr()))
 	const clients = 300
 	at := "" // of the frontend
 	for _, addr := range th.process.Addrs() {
@@ -158,9 +161,10 @@ func TestConnectStorm(t *testing.T) {
 		}
 		<-time.After(time.Millisecond)
 	}
-	left := socketsBetween(t, "", kernelName(addrPort(serverAt.Addr())))
-	if len(left) > 0 {
-		t.Errorf("%d connections to the server are left, in the states %v of /proc/net/tcp", len(left), left)
+	for local, state := range socketsTo(t, addrPort(serverAt.Addr())) {
+		if before[local] == "" {
+			t.Errorf("a connection to the server is left, in the state %s of /proc/net/tcp", state)
+		}
 	}
 }
 

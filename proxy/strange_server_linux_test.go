@@ -412,9 +412,8 @@ func TestServerNamesAnotherHost(t *testing.T) {
 	for _, host := range []string{strangerAddr, "0.0.0.0", "255.255.255.255", "8.8.8.8"} {
 		t.Run(host, func(t *testing.T) {
 			th := play(t, nil)
-			l := listenLoopback(t)
+			l, victim := twinListeners(t, strangerAddr)
 			port := addrPort(l.Addr()).Port()
-			victim := listenAt(t, strangerAddr, port)
 			th.client.say("PASV")
 			th.server.hear("PASV")
 			th.server.say(rewrite.FormatPASV(netip.AddrPortFrom(netip.MustParseAddr(host), port)))
@@ -429,6 +428,22 @@ func TestServerNamesAnotherHost(t *testing.T) {
 			wantNobody(t, victim)
 		})
 	}
+}
+
+// twinListeners gives one listener on loopback, and one at host with the same port: the
+// kernel picks a port that is free at one of them, and it may be in use at the other.
+func twinListeners(t *testing.T, host string) (l, beside *net.TCPListener) {
+	t.Helper()
+	for range 100 {
+		l := listenLoopback(t)
+		at := netip.AddrPortFrom(netip.MustParseAddr(host), addrPort(l.Addr()).Port())
+		if beside, err := net.Listen("tcp4", at.String()); err == nil {
+			t.Cleanup(func() { beside.Close() })
+			return l, beside.(*net.TCPListener)
+		}
+	}
+	t.Fatalf("no port is free on loopback and at %s", host)
+	return nil, nil
 }
 
 func listenAt(t *testing.T, host string, port uint16) *net.TCPListener {

@@ -37,8 +37,7 @@ func TestReloadsLoseNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	taken := must(net.Listen("tcp", "127.0.0.1:0")) // a port that another program has
-	defer taken.Close()
+	base, taken := portBlock(t)
 	dir := must(os.MkdirTemp("", "ftproxy")) // A socket's path must be short.
 	defer os.RemoveAll(dir)
 
@@ -48,7 +47,7 @@ func TestReloadsLoseNothing(t *testing.T) {
 	sockets := openSockets(t)
 	g := &configurations{
 		random: rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano()))),
-		port:   freePort(t), dir: dir, server: server.Addr(), taken: taken.Addr().String(),
+		base:   base, port: fmt.Sprint(base + 10), dir: dir, server: server.Addr(), taken: taken,
 	}
 	file := filepath.Join(dir, "config.toml")
 	write := func(text string) {
@@ -161,6 +160,23 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// portBlock is the first of a thousand ports that no other run of these tests takes,
+// because the first one is taken by a listener at the address that it returns. They
+// lie below those that the kernel gives to outgoing connections, and below those that
+// tests of other packages look for.
+func portBlock(t *testing.T) (base int, taken string) {
+	t.Helper()
+	for base = 10_000; base < 20_000; base += 1000 {
+		at := fmt.Sprintf("127.0.0.1:%d", base)
+		if l, err := net.Listen("tcp", at); err == nil {
+			t.Cleanup(func() { l.Close() })
+			return base, at
+		}
+	}
+	t.Fatal("no free block of ports")
+	return 0, ""
+}
+
 // openSockets counts the sockets of this process. Pipes are kept for the next
 // transfer.
 func openSockets(t *testing.T) (n int) {
@@ -194,10 +210,16 @@ func (b *syncBuffer) String() string {
 // 127.0.0.2.
 type configurations struct {
 	random *rand.Rand
+	base   int // its thousand ports are used below
 	port   string
 	dir    string
 	server netip.AddrPort
 	taken  string // an address and port that another program has
+}
+
+// ports is a range of the block.
+func (g *configurations) ports(first, last int) string {
+	return fmt.Sprintf("%d-%d", g.base+first, g.base+last)
 }
 
 func (g *configurations) one(of ...string) string { return of[g.random.IntN(len(of))] }
@@ -214,11 +236,14 @@ func (g *configurations) valid() string {
 	maybe("level = %q", g.one("debug", "info", "warn"))
 	maybe("format = %q", g.one("json", "console"))
 	line("[admin]")
-	maybe(`listen = "127.0.0.1:%s"`, g.one("28871", "28872"))
+	maybe(`listen = "127.0.0.1:%s"`, g.one(fmt.Sprint(g.base+871), fmt.Sprint(g.base+872)))
 	line("[control]")
 	maybe("socket = %q", filepath.Join(g.dir, g.one("a", "b")))
 	line("[timeouts]")
-	for _, key := range []string{"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "linger"} {
+	for _, key := range []string{"connect", "port_wait", "data_connect"} { // Their defaults are short for a busy machine.
+		line("%s = %q", key, g.one("2m", "3m", "5m"))
+	}
+	for _, key := range []string{"greeting", "login", "idle", "reply", "final_reply", "data_stall", "client_write", "linger"} {
 		maybe("%s = %q", key, g.one("2m", "3m", "5m"))
 	}
 	line("[limits]")
@@ -238,10 +263,10 @@ func (g *configurations) valid() string {
 	g.frontend(line, maybe, bind)
 	for i := range g.random.IntN(4) {
 		line("[frontend.other%d]", i)
-		line(`listen = "127.0.1.%d:%d"`, 1+i, 28800+g.random.IntN(3))
+		line(`listen = "127.0.1.%d:%d"`, 1+i, g.base+800+g.random.IntN(3))
 		g.frontend(line, maybe, bind)
 	}
-	inside := g.one("28100-28199", "28150-28249", "28200-28299")
+	inside := g.one(g.ports(100, 199), g.ports(150, 249), g.ports(200, 299))
 	for _, name := range []string{"a", "b"} {
 		line("[backend.%s]", name)
 		line("servers = %q", g.server)
@@ -257,7 +282,7 @@ func (g *configurations) frontend(line, maybe func(format string, a ...any), bin
 	line("backend = %q", g.one("a", "b"))
 	maybe("banner = %q", g.one("hello", "welcome"))
 	maybe("public_address = %q", "auto")
-	maybe("passive_ports = %q", g.one("28400-28499", "28500-28503", "28600-28601"))
+	maybe("passive_ports = %q", g.one(g.ports(400, 499), g.ports(500, 503), g.ports(600, 601)))
 	maybe("data_peer = %q", g.one("exact", "/24"))
 	maybe("bandwidth = %q", g.one("500MB/s", "800MB/s"))
 	maybe("session_bandwidth = %q", g.one("100MB/s", "200MB/s"))
@@ -271,9 +296,9 @@ func (g *configurations) invalid(text string) string {
 	case 0:
 		return text + "nonsense = 1\n"
 	case 1:
-		return text + "[frontend.more]\nlisten = \"127.0.2.1:28900\"\nbackend = \"nobody\"\n"
+		return text + fmt.Sprintf("[frontend.more]\nlisten = \"127.0.2.1:%d\"\nbackend = \"nobody\"\n", g.base+900)
 	case 2:
-		return text + fmt.Sprintf("[frontend.more]\nlisten = [\"127.0.2.1:28900\", %q]\nbackend = \"a\"\n", g.taken)
+		return text + fmt.Sprintf("[frontend.more]\nlisten = [\"127.0.2.1:%d\", %q]\nbackend = \"a\"\n", g.base+900, g.taken)
 	case 3:
 		return text + "[frontend"
 	case 4:

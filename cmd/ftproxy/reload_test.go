@@ -41,7 +41,10 @@ func rewriteFile(t *testing.T, path, old, new string) {
 // SIGHUP puts the changed file in force and tells each change; one that is
 // faulty changes nothing and says where the fault is.
 func TestReload(t *testing.T) {
-	first, second := freePort(t), "127.0.0.1:32090"
+	first := freePort(t)
+	held := must(net.Listen("tcp", "127.0.0.1:"+first))
+	second := "127.0.0.1:" + freePort(t)
+	held.Close()
 	dir := must(os.MkdirTemp("", "ftproxy"))
 	defer os.RemoveAll(dir)
 	file := configFile(t, "127.0.0.1:0", "[admin]", `listen = "127.0.0.1:`+first+`"`, "[timeouts]", `idle = "5m"`)

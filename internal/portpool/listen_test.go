@@ -183,6 +183,7 @@ func TestListenerClosedByAnother(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		l := t.must(ask(one, alice, 1))
 		ln := t.net.listener(l.Addr())
+		synctest.Wait() // Accept is waiting: it is the one after it that fails.
 		ln.setFail(net.ErrClosed)
 		t.mustDial(bob, l)
 		if _, err := l.Accept(context.Background()); !errors.Is(err, ErrBind) || !errors.Is(err, net.ErrClosed) {
