@@ -28,7 +28,8 @@ type guest struct {
 }
 
 // awaitHeader finds out whose a connection is that came through a proxy.
-func (p *Pool) awaitHeader(o *listening, conn net.Conn, through netip.Addr, born time.Time, read func(net.Conn) (net.Conn, netip.Addr, error)) {
+func (p *Pool) awaitHeader(o *listening, v visit, read func(net.Conn) (net.Conn, netip.Addr, error)) {
+	conn, through := v.conn, v.peer
 	if most := p.headers[through]; len(most) >= maxHeaders {
 		p.Events.Crowded(o.port.addr, through)
 		p.sendAway(most[0])
@@ -51,7 +52,8 @@ func (p *Pool) awaitHeader(o *listening, conn net.Conn, through netip.Addr, born
 			return
 		}
 		now := time.Now()
-		p.meet(o, visit{conn: known, peer: peer.Unmap().WithZone(""), through: through, born: born}, now)
+		v.conn, v.peer, v.through = known, peer.Unmap().WithZone(""), through
+		p.meet(o, v, now)
 		p.finish(now)
 	})
 }

@@ -334,19 +334,29 @@ func TestNotAlike(t *testing.T) {
 // The wildcard listens at every address: what was missing at one of them is not what
 // came at another.
 func TestLateConnectionAtAnotherAddress(t *testing.T) {
-	onFakes(t, func(t *bench) {
-		here, there, all := ask(one, alice, 1), ask(one, alice, 1), ask(one, bob, 2)
-		there.Local, all.Local = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified()
-		t.promised(here).MovedOn()
-		t.promised(there).MovedOn()
-		open := t.must(all)
-		t.pass(second)
-		c := t.arriveAt(open, alice, netip.AddrPortFrom(local, 30000))
-		if c.closes() != 1 || t.events.get("late") != 1 {
-			t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
-		}
-		open.Close()
-		t.must(here).Close()
-		t.mustFreeAt(there, Short)
-	})
+	peers := make(chan netip.Addr, 1)
+	for name, r := range map[string]Request{"alone": ask(one, alice, 1), "with a header": headed(one, alice, 1, peers)} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				here, there, all := r, r, r
+				there.Local, all.Local, all.Peer = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified(), bob
+				t.promised(here).MovedOn()
+				t.promised(there).MovedOn()
+				open := t.must(all)
+				t.pass(second)
+				from := alice
+				if r.Header != nil {
+					from = proxy
+					peers <- alice.Addr()
+				}
+				c := t.arriveAt(open, from, netip.AddrPortFrom(local, 30000))
+				if c.closes() != 1 || t.events.get("late") != 1 {
+					t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
+				}
+				open.Close()
+				t.must(here).Close()
+				t.mustFreeAt(there, Short)
+			})
+		})
+	}
 }

@@ -155,20 +155,20 @@ func (p *Pool) accepted(o *listening, conn net.Conn) (open bool) {
 // arrive gives a connection to the lease that it belongs to, has it identified,
 // or resets it if there is none.
 func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
-	from := peerOf(conn)
+	v := visit{conn: conn, to: addrOf(conn.LocalAddr()), peer: addrOf(conn.RemoteAddr()), born: born}
 	if p.closed {
 		refuse(conn)
 		return
 	}
 	if o.closed { // It is older than every lease that is pending now.
-		p.turnAway(o, visit{conn: conn, peer: from, born: born}, 0, now)
+		p.turnAway(o, v, 0, now)
 		return
 	}
-	if read := o.headerOf(from); read != nil {
-		p.awaitHeader(o, conn, from, born, read)
+	if read := o.headerOf(v.peer); read != nil {
+		p.awaitHeader(o, v, read)
 		return
 	}
-	p.meet(o, visit{conn: conn, peer: from, born: born}, now)
+	p.meet(o, v, now)
 }
 
 // headerOf is how the header of a connection from addr is read; nil: it is to have none.
@@ -184,6 +184,7 @@ func (o *listening) headerOf(addr netip.Addr) func(net.Conn) (net.Conn, netip.Ad
 // A visit is a connection whose peer is known.
 type visit struct {
 	conn    net.Conn
+	to      netip.Addr // where it came to
 	peer    netip.Addr
 	through netip.Addr // who brought its header; invalid: it has none
 	born    time.Time
@@ -198,11 +199,7 @@ func (v *visit) fits(l *Lease) bool {
 // is every address.
 func (v *visit) cameTo(l *Lease) bool {
 	at := l.port.addr.Addr()
-	if at.IsUnspecified() || v.through.IsValid() {
-		return true
-	}
-	to := addrOf(v.conn.LocalAddr())
-	return to == at || !to.IsValid()
+	return at.IsUnspecified() || v.to == at || !v.to.IsValid()
 }
 
 // since tells whether the connection was opened after the lease's promise.
@@ -287,10 +284,8 @@ func (p *Pool) turnAway(o *listening, v visit, owner uint64, now time.Time) {
 	refuse(v.conn)
 }
 
-// peerOf is the address that a connection comes from. One that cannot be read is
-// invalid and in no network.
-func peerOf(conn net.Conn) netip.Addr { return addrOf(conn.RemoteAddr()) }
-
+// addrOf is an address of a connection. One that cannot be read is invalid and in no
+// network.
 func addrOf(of net.Addr) (addr netip.Addr) {
 	switch a := of.(type) {
 	case nil:

@@ -28,7 +28,6 @@ type promise struct {
 	at      time.Time
 	reply   int // which of the session's replies told it
 	final   int // the reply that told that nobody waits; 0: none
-	early   bool
 
 	silent, evicted bool
 	done            bool // its key is free
@@ -337,7 +336,7 @@ func (w *world) checkWaiters() {
 					isFree = false
 				}
 				end, ok := o.endsAt(true)
-				leaving = leaving || o.evicted || o.over && ok && end.Sub(time.Now()) <= Short
+				leaving = leaving || o.evicted || o.over && ok && time.Until(end) <= Short
 				silent = silent || o.silent && !o.met && !o.evicted && !ok && o.request.Evict != nil
 			}
 			if isFree {

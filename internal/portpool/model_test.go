@@ -19,6 +19,7 @@ import (
 var (
 	modelSeed  = flag.Uint64("model.seed", 0, "run the model test with this seed only, and print what happens")
 	modelRuns  = flag.Int("model.runs", 30, "how many runs of the model test")
+	modelOnly  = flag.String("model.only", "", "report only faults of the invariants whose names contain this, to see what a mutation of the pool leads to")
 	modelBrief = flag.Bool("model.pipelined", false, "let sessions take a command that was sent before it could be an answer for one that moves on: the model finds what that breaks")
 )
 
@@ -153,7 +154,7 @@ func (w *world) note(format string, args ...any) {
 // fault is a broken invariant.
 func (w *world) fault(invariant, format string, args ...any) {
 	w.Helper()
-	if w.Failed() {
+	if w.Failed() || !strings.Contains(invariant, *modelOnly) {
 		return
 	}
 	text := fmt.Sprintf(format, args...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,39 +174,33 @@ func TestLongestSilentIsAskedToLeave(t *testing.T) {
 			leases = append(leases, t.silent(ask(ports, alice, owner), &asked))
 			t.pass(second)
 		}
-		if len(asked) > 0 {
-			t.Fatalf("%v were asked to leave while nobody waits", asked)
-		}
+		t.wantAsked(&asked)
 		first := t.wait(ask(ports, alice, 10), time.Minute)
-		t.wantAsked(asked, 0)
+		t.wantAsked(&asked, 0)
 		other := t.wait(ask(ports, bob, 11), time.Minute)
 		t.want(other, "lent at 4s")
-		t.wantAsked(asked, 0)
+		t.wantAsked(&asked, 0)
 		second := t.wait(ask(ports, alice, 12), time.Minute)
-		t.wantAsked(asked, 0, 1)
+		t.wantAsked(&asked, 0, 1)
 		leases[0].Told()
-		t.wantAsked(asked, 0, 1)
+		t.wantAsked(&asked, 0, 1)
 		leases[0].MovedOn()
 		t.want(first, "lent at 8s")
 		leases[1].MovedOn()
 		t.want(second, "lent at 12s")
-		t.wantAsked(asked, 0, 1)
+		t.wantAsked(&asked, 0, 1)
 		if n := t.events.get("evicted"); n != 2 {
 			t.Errorf("%d evicted; want 2", n)
 		}
 	})
 }
 
-func (t *bench) wantAsked(asked []uint64, want ...uint64) {
+func (t *bench) wantAsked(asked *[]uint64, want ...uint64) {
 	t.Helper()
-	if len(asked) != len(want) {
-		t.Errorf("%v: %v were asked to leave; want %v", t.at(), asked, want)
-		return
-	}
-	for i := range asked {
-		if asked[i] != want[i] {
-			t.Errorf("%v: %v were asked to leave; want %v", t.at(), asked, want)
-		}
+	t.pool.mu.Lock()
+	defer t.pool.mu.Unlock()
+	if !slices.Equal(*asked, want) {
+		t.Errorf("%v: %v were asked to leave; want %v", t.at(), *asked, want)
 	}
 }
 
@@ -217,9 +212,9 @@ func TestNobodyLeavesWhileAKeyIsFreeSoon(t *testing.T) {
 		t.silent(ask(ports, alice, 1), &asked)
 		t.promised(ask(ports, alice, 2)).MovedOn()
 		first := t.wait(ask(ports, alice, 10), time.Minute)
-		t.wantAsked(asked)
+		t.wantAsked(&asked)
 		t.wait(ask(ports, alice, 11), time.Minute) // One key is not enough for two.
-		t.wantAsked(asked, 1)
+		t.wantAsked(&asked, 1)
 		t.want(first, "lent at 4s")
 	})
 }
@@ -233,10 +228,10 @@ func TestSilentWhileAnotherWaits(t *testing.T) {
 		l := t.promised(r)
 		w := t.wait(ask(one, alice, 2), time.Minute)
 		t.pass(10 * second)
-		t.wantAsked(asked)
+		t.wantAsked(&asked)
 		l.Silent()
 		l.Silent()
-		t.wantAsked(asked, 1)
+		t.wantAsked(&asked, 1)
 		l.Told()
 		l.MovedOn()
 		t.want(w, "lent at 14s")
@@ -263,7 +258,7 @@ func TestSilentInAnotherConfiguration(t *testing.T) {
 					t.must(more)
 				}
 				w := t.wait(r, time.Minute)
-				t.wantAsked(asked, 1)
+				t.wantAsked(&asked, 1)
 				l.MovedOn()
 				t.want(w, "lent at 4s")
 				w.lease.Close()
@@ -280,9 +275,9 @@ func TestSilentInTheWayOfAPrefix(t *testing.T) {
 		soon := t.promised(ask(one, bob, 2))
 		soon.MovedOn()
 		w := t.wait(ask(one, netip.MustParsePrefix("198.51.100.0/24"), 3), time.Minute)
-		t.wantAsked(asked)
+		t.wantAsked(&asked)
 		t.pass(Short)
-		t.wantAsked(asked, 1)
+		t.wantAsked(&asked, 1)
 		l.MovedOn()
 		t.want(w, "lent at 8s")
 	})
@@ -305,7 +300,7 @@ func TestSilentInNobodysWay(t *testing.T) {
 		t.wait(ask(one, alice, 6), second)
 		t.wait(proving(two, alice, 4, owners), second)
 		t.pass(2 * second)
-		t.wantAsked(asked)
+		t.wantAsked(&asked)
 	})
 }
 
@@ -319,10 +314,10 @@ func TestEvictIsAskedOnce(t *testing.T) {
 		for owner := range uint64(5) {
 			t.wait(ask(ports, alice, 10+owner), second)
 		}
-		t.wantAsked(asked, 2)
+		t.wantAsked(&asked, 2)
 		t.pass(2 * second)
 		t.wait(ask(ports, alice, 20), second)
-		t.wantAsked(asked, 2)
+		t.wantAsked(&asked, 2)
 		t.pass(2 * second)
 	})
 }
