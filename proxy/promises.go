@@ -94,6 +94,9 @@ func (s *session) markPromises() {
 	for i := range s.promises.client {
 		if p := &s.promises.client[i]; p.mark < 0 {
 			p.mark = s.client.filled()
+			if unreadInput(bare(s.client.conn)) {
+				p.mark++ // Nor does what the kernel has already.
+			}
 		}
 	}
 }
