@@ -95,6 +95,9 @@ func (l dataListener) Queued() (conns []net.Conn) {
 
 // unreadInput tells whether the kernel holds something that the peer sent.
 func unreadInput(conn net.Conn) (some bool) {
+	if c, ok := conn.(interface{ Unread() bool }); ok {
+		return c.Unread()
+	}
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return false

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ func (s *fuzzScene) doConnect(how int) bool {
 		}
 	}
 	switch {
-	case said != nil && said.data != nil && said.data.clientAt != "" && said.data.client == nil && time.Since(said.data.agreed) < time.Second:
+	case said != nil && said.data != nil && said.data.mayArrive():
 		said.data.client = s.w.dial(s.w.clientHosts[s.name], "client"+s.name+"-data", said.data.clientAt, how%4 == 3)
 	case heard != nil && heard.data.serverAt != "" && heard.data.server == nil && s.stillWanted(heard.data) && !s.serverSilent():
 		heard.data.server = s.w.dial(s.w.serverHost, "server"+s.name+"-data", heard.data.serverAt, how%4 == 3)
@@ -56,6 +57,43 @@ func (s *fuzzScene) doConnect(how int) bool {
 		return false
 	}
 	return true
+}
+
+// doConnectLate connects for what is over: the client's connection, or the server's, was
+// on its way.
+func (s *fuzzScene) doConnectLate(how int) bool {
+	var late []func()
+	for _, o := range s.orders {
+		d := o.data
+		if d == nil || !o.isSetup() {
+			continue
+		}
+		if d.mayArrive() && !(d.over.IsZero() && d.told.IsZero()) {
+			late = append(late, func() {
+				d.client = s.w.dial(s.w.clientHosts[s.name], "client"+s.name+"-data (late)", d.clientAt, false)
+				s.sayLate(d.client)
+			})
+		}
+		if d.serverMayArrive() {
+			late = append(late, func() {
+				d.server = s.w.dial(s.w.serverHost, "server"+s.name+"-data (late)", d.serverAt, false)
+				s.sayLate(d.server)
+			})
+		}
+	}
+	if len(late) == 0 {
+		return false
+	}
+	late[how%len(late)]()
+	return true
+}
+
+// sayLate sends what must reach nobody.
+func (s *fuzzScene) sayLate(c *fuzzWire) {
+	if c != nil {
+		s.w.serial++
+		c.write(fmt.Appendf(nil, "late %d.", s.w.serial))
+	}
 }
 
 // stillWanted tells whether the server has agreed on d, not too long ago (H48),
@@ -83,7 +121,7 @@ func (d *fuzzData) end(how int) (w *fuzzWire, name string) {
 
 // sender is the end that should send, for events that shall make sense.
 func (s *fuzzScene) sender(d *fuzzData, how int) (w *fuzzWire, name string) {
-	for _, o := range s.orders {
+	for _, o := range slices.Backward(s.orders) {
 		if o.data == d && o.isTransfer() && how%8 != 7 {
 			if o.verb == "STOR" {
 				return d.client, "client"

@@ -47,8 +47,41 @@ type fuzzData struct {
 	clientAt       string    // where the client connects or listens
 	serverAt       string    // where the server connects, "" where it listens
 	resets         bool      // the script reset or closed an end before its time
-	since          time.Time // the server has agreed
+	since          time.Time // the server has agreed, or refused a transfer on it
 	agreed         time.Time // the client knows
+	told           time.Time // the client heard that nobody waits for it
+	over           time.Time // the client has moved on, so it has closed its attempt
+	serverOver     time.Time // likewise the server
+}
+
+// The longest that a peer which is no fault's goes on trying to connect: after it was
+// told that nobody waits, and after it has closed its attempt (relays between).
+const (
+	fuzzTold  = 30 * time.Second
+	fuzzRelay = 3900 * time.Millisecond
+)
+
+// mayArrive tells whether a connection of the client may still come for d.
+func (d *fuzzData) mayArrive() bool {
+	switch {
+	case d.client != nil || d.clientAt == "" || d.agreed.IsZero():
+		return false
+	case !d.over.IsZero():
+		return time.Since(d.over) < fuzzRelay
+	}
+	return d.told.IsZero() || time.Since(d.told) < fuzzTold
+}
+
+// serverMayArrive tells the same of the server, which has answered a transfer on d.
+func (d *fuzzData) serverMayArrive() bool {
+	return d.server == nil && d.serverAt != "" && !d.serverOver.IsZero() && time.Since(d.serverOver) < fuzzRelay
+}
+
+// serverDone notes that the server has moved on from d.
+func (d *fuzzData) serverDone() {
+	if d != nil && d.serverOver.IsZero() {
+		d.serverOver = time.Now()
+	}
 }
 
 // A fuzzScene is one session: its two peers and the model of what is due.
@@ -67,6 +100,7 @@ type fuzzScene struct {
 	halfText string // and all of it
 	rest     string // likewise of a command
 	active   time.Time
+	relayed  time.Time // the server heard or said something
 
 	heard, seen int // of client.got and server.got, what was looked at
 	last        int // serial of the command forwarded last
@@ -82,6 +116,46 @@ func (s *fuzzScene) fault(format string, args ...any) {
 	panic(fuzzFault{"session" + s.name + ": " + fmt.Sprintf(format, args...)})
 }
 
+// eachPromise calls do for the ports that the client knows and has not moved on from.
+func (s *fuzzScene) eachPromise(do func(*fuzzData)) {
+	for _, o := range s.orders {
+		if d := o.data; d != nil && o.isSetup() && d.clientAt != "" && !d.agreed.IsZero() && d.over.IsZero() {
+			do(d)
+		}
+	}
+}
+
+// tell notes that the client hears that nobody waits for it.
+func (s *fuzzScene) tell() {
+	s.eachPromise(func(d *fuzzData) {
+		if d.told.IsZero() {
+			d.told = time.Now()
+		}
+	})
+}
+
+// moveOn notes that the client sends a command, or that it has ended.
+func (s *fuzzScene) moveOn(setup bool) {
+	s.eachPromise(func(d *fuzzData) {
+		if setup || !d.told.IsZero() {
+			d.over = time.Now()
+		}
+		if end := d.told.Add(fuzzTold); !d.told.IsZero() && end.Before(d.over) {
+			d.over = end // The attempt had ended before.
+		}
+	})
+}
+
+// silent tells whether the client has let the time pass that it was promised, and has
+// said nothing that the session must have heard.
+func (s *fuzzScene) silent() bool {
+	return slices.ContainsFunc(s.orders, func(o *fuzzOrder) bool {
+		d := o.data
+		return d != nil && d.clientAt != "" && d.client == nil && !d.agreed.IsZero() && time.Since(d.agreed) >= 30*time.Second &&
+			(d.over.IsZero() || len(s.waiting()) > 0)
+	})
+}
+
 // mayEnd notes why the session may end from now on.
 func (s *fuzzScene) mayEnd(why string) {
 	if s.cause == "" {
@@ -91,8 +165,8 @@ func (s *fuzzScene) mayEnd(why string) {
 
 // look takes what both peers have received since the last time.
 func (s *fuzzScene) look() {
-	quiet := time.Since(s.active)
-	if quiet >= 4*time.Minute+50*time.Second {
+	const limit = 4*time.Minute + 50*time.Second // of the idle timer, and of the server's replies
+	if time.Since(s.active) >= limit || len(s.out) > 0 && time.Since(s.relayed) >= limit {
 		s.mayEnd("time")
 	}
 	for {
@@ -189,6 +263,13 @@ func (s *fuzzScene) onReply(code int, text string) {
 	case strings.Contains(text, "unasked"), strings.Contains(text, "barrier"):
 		s.fault("the client hears what was not for it: %q", text)
 	case code == 421:
+		if strings.Contains(text, "Data port not used") {
+			if !s.silent() {
+				s.fault("a client that is not silent is asked to leave: %q", text)
+			}
+			s.mayEnd("silent")
+		}
+		s.tell()
 		if s.cause == "" {
 			s.fault("421 without a reason: %q", text)
 		}
@@ -218,6 +299,9 @@ func (s *fuzzScene) onReply(code int, text string) {
 	}
 	o.told = code
 	s.check(o, code, text, tag != 0)
+	if o.forwarded && (o.verb == "ABOR" || o.isTransfer() && (o.announced || o.aborted || endsData(code))) {
+		s.tell()
+	}
 }
 
 // check tells whether a final reply is true.
@@ -256,6 +340,7 @@ func (s *fuzzScene) loggedOut() bool {
 }
 
 func (s *fuzzScene) checkSetup(o *fuzzOrder, code int, text string) {
+	s.tell() // Of those before.
 	if code/100 != 2 {
 		if !o.forwarded {
 			s.data = nil // No port was free, and what was agreed on before is void.
@@ -345,7 +430,7 @@ func (s *fuzzScene) onCommand(raw string) {
 	if strings.ContainsAny(line, "\r\x00") || !strings.HasSuffix(raw, "\r\n") {
 		s.fault("the server sees a bad line: %q", raw)
 	}
-	if line == "NOOP" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.verb == "ABOR" }) {
+	if line == "NOOP" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.verb == "ABOR" || o.isTransfer() && o.told != 0 }) {
 		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
 		return
 	}
@@ -366,6 +451,7 @@ func (s *fuzzScene) onCommand(raw string) {
 		s.last = o.serial
 	}
 	o.forwarded = true
+	s.relayed = time.Now()
 	s.out = append(s.out, o)
 	switch {
 	case verb == "PORT" || verb == "EPRT":
@@ -409,8 +495,18 @@ func (s *fuzzScene) match(verb, arg string) *fuzzOrder {
 }
 
 // lookAtData checks what must hold at any time: nobody receives what the other
-// did not send, and an upload that was cut does not look complete.
+// did not send, also who comes late, and an upload that was cut does not look complete.
 func (s *fuzzScene) lookAtData() {
+	for _, o := range s.orders {
+		d := o.data
+		switch {
+		case d == nil:
+		case d.client == nil && d.server != nil && len(d.server.got) > 0:
+			s.fault("%s: the server received %d bytes, and the client made no data connection", o.line, len(d.server.got))
+		case d.server == nil && d.client != nil && len(d.client.got) > 0:
+			s.fault("%s: the client received %d bytes, and the server made no data connection", o.line, len(d.client.got))
+		}
+	}
 	for _, o := range s.orders {
 		d := o.data
 		if d == nil || !o.isTransfer() || d.server == nil {

@@ -26,6 +26,7 @@ func (s *fuzzScene) order(verb, arg string) *fuzzOrder {
 	if arg != "" {
 		o.line += " " + arg
 	}
+	s.moveOn(o.isSetup() || verb == "REIN")
 	s.orders = append(s.orders, o)
 	return o
 }
@@ -178,7 +179,15 @@ func (s *fuzzScene) serverSilent() bool {
 func (s *fuzzScene) final(code int, text string) {
 	o := s.out[0]
 	s.out = s.out[1:]
+	s.relayed = time.Now()
 	o.code, o.reply = code, strings.ReplaceAll(text, "\n", "\r\n")+"\r\n"
+	switch d := o.data; {
+	case !o.isTransfer() || d == nil || o.verb == "XFER" && !o.announced:
+	case code/100 >= 4 && !o.announced && !o.aborted && !endsData(code):
+		s.data, d.since = d, time.Now() // A refused transfer ends nothing.
+	default:
+		d.serverDone()
+	}
 }
 
 // doAnswer answers the oldest command.
@@ -342,6 +351,7 @@ func (s *fuzzScene) doPreliminary(how int) bool {
 	if o.isTransfer() {
 		o.announced = true
 	}
+	s.relayed = time.Now()
 	s.serverSends(fmt.Sprintf("150 %s coming\r\n", o.tag()))
 	return true
 }
@@ -395,10 +405,12 @@ func (s *fuzzScene) doClientEnd(how int) bool {
 	switch how / 4 % 3 {
 	case 0:
 		s.mayEnd("client gone")
+		s.moveOn(true)
 		s.w.say("client%s: close", s.name)
 		s.client.close()
 	case 1:
 		s.mayEnd("client gone")
+		s.moveOn(true)
 		s.w.say("client%s: reset", s.name)
 		s.client.reset()
 	case 2:

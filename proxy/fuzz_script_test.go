@@ -34,6 +34,7 @@ var fuzzEvents = func() []func(*fuzzScene, int) bool {
 		{1, (*fuzzScene).doServerEnd},
 		{1, (*fuzzScene).doClientEnd},
 		{6, (*fuzzScene).doConnect},
+		{3, (*fuzzScene).doConnectLate},
 		{6, (*fuzzScene).doData},
 		{4, (*fuzzScene).doDataEnd},
 		{3, (*fuzzScene).doWait},

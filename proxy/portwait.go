@@ -80,6 +80,7 @@ func (s *session) onLeased(l leased) error {
 	s.wait.cancel()
 	s.wait = nil
 	if l.err != nil {
+		s.tellUnmet()
 		s.log.Warn().Err(l.err).Masked("user", s.user).Verb(st.client).
 			Dur("port_wait", s.rt.timeouts.PortWait).Msg("no data port")
 		return refuse(425, textNoPort, l.err)

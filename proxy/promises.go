@@ -34,6 +34,7 @@ type promises struct {
 	client []promise
 	server []*portpool.Lease
 	evict  chan struct{} // asks the session to leave; nil: it never promised anything
+	asked  bool          // it was asked, and is to look again when it has nothing to do
 }
 
 // evictor is what the port pool calls when others need the port of a silent client.
@@ -52,10 +53,6 @@ func (p *promises) evictor() func() {
 
 // promiseClient is called when the reply that names the port is about to be written.
 func (s *session) promiseClient(l *portpool.Lease) {
-	s.forgetMet()
-	for i := range s.promises.client { // Commands that came too early to prove anything.
-		s.promises.client[i].tell()
-	}
 	l.Promise()
 	s.promises.client = append(s.promises.client, promise{lease: l, mark: -1})
 }
@@ -77,12 +74,14 @@ func (s *session) forgetMet() {
 // waits for its connection.
 func (p *promise) tell() {
 	if !p.told {
-		p.told, p.mark = true, -1
+		p.told, p.silent, p.mark = true, false, -1
 		p.lease.Told()
 	}
 }
 
-// tellUnmet does so for all that the client was promised.
+// tellUnmet does so for all that the client was promised. The reply to a command that
+// made these void is one, too: if the command came too early to prove anything, the
+// next one does.
 func (s *session) tellUnmet() {
 	s.forgetMet()
 	for i := range s.promises.client {
@@ -95,6 +94,9 @@ func (s *session) markPromises() {
 	for i := range s.promises.client {
 		if p := &s.promises.client[i]; p.mark < 0 {
 			p.mark = s.client.filled()
+			if unreadInput(bare(s.client.conn)) {
+				p.mark++ // Nor does what the kernel has already.
+			}
 		}
 	}
 }
@@ -146,7 +148,7 @@ func (s *session) serverMovedOn() {
 func (s *session) silence() {
 	for i := range s.promises.client {
 		p := &s.promises.client[i]
-		p.silent = true
+		p.silent = !p.told
 		p.lease.Silent()
 	}
 }
@@ -154,6 +156,11 @@ func (s *session) silence() {
 // onEvicted ends the session for others of its client's address, who wait for the
 // port that it was promised and never used.
 func (s *session) onEvicted() error {
+	if s.wait != nil || len(s.queue) > 0 { // What waits may tell more, or be the one that asks.
+		s.promises.asked = true
+		return nil
+	}
+	s.promises.asked = false
 	s.forgetMet()
 	if !slices.ContainsFunc(s.promises.client, func(p promise) bool { return p.silent }) {
 		return nil // It has moved on meanwhile.

@@ -219,6 +219,10 @@ func (s *session) advance() error {
 			return &ending{reason: endClientGone, cause: errClientGone}
 		case s.draining && !s.midway:
 			return &ending{reason: endShutdown, text: "Service is shutting down."}
+		case s.promises.asked:
+			if err := s.onEvicted(); err != nil {
+				return err
+			}
 		}
 		s.timers.setIfUnset(timerIdle, s.rt.timeouts.Idle)
 		return nil

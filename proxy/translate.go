@@ -136,6 +136,7 @@ func (s *session) agreed(ex *exchange, server leg) {
 	}
 	s.data = s.startTransfer(st, server, modes{st.client, ex.verb})
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
+	s.tellUnmet()
 	if st.passiveClient() {
 		s.promiseClient(st.ports.public)
 	}
@@ -176,6 +177,7 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 		return s.sendSetup(st)
 	}
 	st.ports.close()
+	s.tellUnmet()
 	// A code that means the verb is passed on only to a client that said a verb
 	// of that mode: one that hears 502 to its PASV tries PORT, which is no cure
 	// for a server that refuses PORT. Nor is a 2xx without an address an

@@ -62,6 +62,13 @@ func (c *Conn) Read(p []byte) (int, error) { return c.receive(p, true) }
 // Peek is Read as recv(2) does it with MSG_PEEK: the bytes stay to be read.
 func (c *Conn) Peek(p []byte) (int, error) { return c.receive(p, false) }
 
+// Unread tells whether bytes have been received that are still to be read.
+func (c *Conn) Unread() bool {
+	c.wake.L.Lock()
+	defer c.wake.L.Unlock()
+	return len(c.in.buf) > 0
+}
+
 func (c *Conn) receive(p []byte, take bool) (int, error) {
 	c.wake.L.Lock()
 	defer c.wake.L.Unlock()
