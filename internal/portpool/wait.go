@@ -60,6 +60,11 @@ func (p *Pool) Lease(ctx context.Context, r Request) (*Lease, error) {
 	p.finish(now)
 	s := p.scopeOf(&r)
 	l, blocked, err := p.choose(&r, s, now)
+	for errors.Is(err, errDrained) {
+		p.finish(now) // Those who wait come first.
+		s = p.scopeOf(&r)
+		l, blocked, err = p.choose(&r, s, now)
+	}
 	var w *waiter
 	if l == nil && err == nil {
 		w, err = p.enqueue(r, s, blocked)
@@ -221,11 +226,19 @@ func (p *Pool) serve(o offer, now time.Time) {
 			}
 		case err == nil:
 			continue
+		case errors.Is(err, errDrained):
+			p.offers = append(p.offers, o)
+			return
 		case concernsPort(err):
 			// The port is gone to another program: any other will do, and if
 			// there is none the wait is over.
 			var blocked bool
-			if l, blocked, err = p.choose(&w.request, w.scope, now); l == nil && err == nil {
+			l, blocked, err = p.choose(&w.request, w.scope, now)
+			switch {
+			case errors.Is(err, errDrained):
+				p.offers = append(p.offers, o)
+				return
+			case l == nil && err == nil:
 				w.setBlocked(p, blocked)
 				continue
 			}
@@ -259,6 +272,9 @@ func (w *waiter) wants(pt *port) bool {
 
 func (r *Request) addr(number uint16) netip.AddrPort { return netip.AddrPortFrom(r.Local, number) }
 
+// errDrained: a connection lay in the queue and freed a key, and others may wait for it.
+var errDrained = errors.New("portpool: a key became free meanwhile")
+
 // choose lends a port to r. Without a lease and without an error r has to wait.
 func (p *Pool) choose(r *Request, s *scope, now time.Time) (l *Lease, blocked bool, err error) {
 	var cause error
@@ -273,6 +289,9 @@ func (p *Pool) choose(r *Request, s *scope, now time.Time) (l *Lease, blocked bo
 		if l != nil {
 			s.took(l)
 			return l, false, nil
+		}
+		if errors.Is(err, errDrained) {
+			return nil, false, err
 		}
 		s.passed(number)
 		switch {
@@ -297,7 +316,11 @@ func (p *Pool) choose(r *Request, s *scope, now time.Time) (l *Lease, blocked bo
 func (p *Pool) try(addr netip.AddrPort, r *Request, now time.Time) (*Lease, error) {
 	pt := p.portAt(addr, false)
 	if pt != nil && pt.open != nil {
-		p.drain(pt.open, now) // What lies in the queue was not opened for this lease.
+		// What lies in the queue was not opened for this lease.
+		offers := len(p.offers)
+		if p.drain(pt.open, now); len(p.offers) > offers {
+			return nil, errDrained
+		}
 	}
 	if free, err := p.keyFree(addr, r); !free || err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,22 @@ func TestNobodyOvertakes(t *testing.T) {
 		t.pass(Short)
 		t.mustFull(ask(one, alice, 3))
 		t.want(w, "lent at 4s")
+	})
+}
+
+// Nor does one whose request drains the queue in which the connection lay that frees it.
+func TestNobodyOvertakesByDraining(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		l := t.promised(ask(one, alice, 1))
+		w := t.wait(ask(one, alice, 2), 5*second)
+		t.net.listener(l.Addr()).deafen(t)
+		t.arrive(l, alice, time.Now())
+		t.net.setFail(syscall.EADDRINUSE, 30001)
+		t.mustFull(ask(Range{30000, 30001}, alice, 3))
+		t.want(w, "lent at 0s")
+		if l.pending() {
+			t.Error("the connection was not delivered")
+		}
 	})
 }
 
