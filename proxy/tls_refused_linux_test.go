@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/portpool"
 )
 
 // What becomes of protected data connections whose transfer the server refuses (H14).
@@ -98,6 +100,9 @@ func TestFileZillaSupersededData(t *testing.T) {
 					_, _ = conn.Write(text[:len(text)/2])
 					text = text[len(text)/2:]
 				}
+				if !reuse {
+					s.arrived()
+				}
 				s.refuse("RETR missing")
 				if reuse {
 					// A connection that has not said whose it is cannot be told from a
@@ -141,6 +146,16 @@ func TestFileZillaSupersededData(t *testing.T) {
 			}
 		})
 	})
+}
+
+// arrived waits until the data connection that is due is the session's.
+func (s *tlsStage) arrived() {
+	s.t.Helper()
+	for deadline := time.Now().Add(socketTimeout); slices.ContainsFunc(s.process.ports.Snapshot(), func(u portpool.Usage) bool { return u.Pending > 0 }); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("the data connection does not arrive")
+		}
+	}
 }
 
 // passivePortAfter says PASV and does something before the server hears of it.

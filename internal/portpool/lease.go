@@ -88,6 +88,7 @@ func (l *Lease) Accept(ctx context.Context) (net.Conn, error) {
 	}
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
+	l.acceptQueued()
 	switch l.state {
 	case pending:
 		return nil, context.Cause(ctx)
@@ -152,9 +153,22 @@ func (l *Lease) Silent() {
 func (l *Lease) unmet(then func(now time.Time)) {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
+	l.acceptQueued()
 	if l.state != delivered && l.state != taken {
 		l.change(then)
 	}
+}
+
+// acceptQueued takes what lies in the listener's queue while the lease may still have
+// it: what came before the lease ends is not late. The pool is locked.
+func (l *Lease) acceptQueued() {
+	p := l.pool
+	if p.closed || !l.pending() || l.port.open == nil {
+		return
+	}
+	now := time.Now()
+	p.drain(l.port.open, now)
+	p.finish(now)
 }
 
 // change closes the lease and then does what is said of its key. The pool is locked.
