@@ -210,7 +210,7 @@ func (s *session) doREIN(q *queued) error {
 	if s.security.client {
 		return refuse(502, "Not available under TLS.", nil)
 	}
-	s.movedOn(s.fill, true)
+	s.movedOn(q.Verb, s.fill, true)
 	return s.forward(q)
 }
 

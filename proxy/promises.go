@@ -33,8 +33,10 @@ type promise struct {
 type promises struct {
 	client []promise
 	server []*portpool.Lease
-	evict  chan struct{} // asks the session to leave; nil: it never promised anything
-	asked  bool          // it was asked, and is to look again when it has nothing to do
+	// pipelines: the client has sent a command before it was answered.
+	pipelines bool
+	evict     chan struct{} // asks the session to leave; nil: it never promised anything
+	asked     bool          // it was asked, and is to look again when it has nothing to do
 }
 
 // evictor is what the port pool calls when others need the port of a silent client.
@@ -104,9 +106,11 @@ func (s *session) markPromises() {
 // movedOn takes a command for what it says of the client's promises: the client that
 // was told that nobody waits, or that asks for another data connection (setup), has
 // ended its attempt, if it knew when it sent the command. It knew if its kernel has
-// our reply and the command came after that. fill is when the command was read.
-func (s *session) movedOn(fill int, setup bool) {
-	if len(s.promises.client) == 0 {
+// our reply and the command came after that, unless it crossed the reply on its way. That
+// is so with what clients say during a transfer, and with clients that do not wait for
+// replies: their commands prove nothing. fill is when the command was read.
+func (s *session) movedOn(verb string, fill int, setup bool) {
+	if len(s.promises.client) == 0 || s.promises.pipelines || crosses(verb) {
 		return
 	}
 	s.forgetMet()
@@ -120,6 +124,22 @@ func (s *session) movedOn(fill int, setup bool) {
 		p.lease.MovedOn()
 		return true
 	})
+}
+
+// crosses tells the verbs that clients say without waiting for a reply (RFC 959 §4.1.3).
+func crosses(verb string) bool {
+	switch verb {
+	case "ABOR", "STAT", "NOOP", "QUIT":
+		return true
+	}
+	return false
+}
+
+// hearEarly notes a client that says something before it was answered.
+func (s *session) hearEarly(verb string) {
+	if !crosses(verb) {
+		s.promises.pipelines = true
+	}
 }
 
 // serverMovedOn is called while no command is under way: the server has finally

@@ -273,7 +273,7 @@ func (s *session) onClient(err error) error {
 		return s.onClientEnd(g.err)
 	}
 	c, fill := g.msg, s.client.fills
-	s.movedOn(fill, false)
+	s.movedOn(c.Verb, fill, false)
 	s.hear(c)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
@@ -283,6 +283,7 @@ func (s *session) onClient(err error) error {
 	if !s.busy() && len(s.queue) == 0 {
 		return s.dispatch(&queued{Command: c, fill: fill})
 	}
+	s.hearEarly(c.Verb)
 	if overtaken, err := s.overtake(c); overtaken {
 		return err
 	}

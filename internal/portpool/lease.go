@@ -127,7 +127,12 @@ func (l *Lease) Told() {
 // has moved on: it has ended its attempt, and what is on its way arrives within
 // Short.
 func (l *Lease) MovedOn() {
-	l.unmet(func(now time.Time) {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	// What the peer has opened and left may lie in the queue, and frees the key. It must
+	// not do so for a peer that was only told: that one may try again after the reset.
+	l.acceptQueued()
+	l.unmetLocked(func(now time.Time) {
 		if l.key == cooling || l.key == withheld {
 			l.moved = true
 			l.pool.cool(l, Short, now)
@@ -153,7 +158,11 @@ func (l *Lease) Silent() {
 func (l *Lease) unmet(then func(now time.Time)) {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
-	l.acceptQueued()
+	l.unmetLocked(then)
+}
+
+// unmetLocked is unmet with the pool locked.
+func (l *Lease) unmetLocked(then func(now time.Time)) {
 	if l.state != delivered && l.state != taken {
 		l.change(then)
 	}

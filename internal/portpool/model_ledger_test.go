@@ -132,6 +132,7 @@ func (p *promise) tell() {
 	}
 	p.note("%v is told", p)
 	p.lease.Told()
+	p.drop()
 }
 
 func (p *promise) moveOn() {
@@ -143,6 +144,7 @@ func (p *promise) moveOn() {
 	}
 	p.note("%v has moved on", p)
 	p.lease.MovedOn()
+	p.drop()
 }
 
 func (p *promise) beSilent() {
@@ -151,6 +153,15 @@ func (p *promise) beSilent() {
 	p.tally.withheld++
 	p.note("%v is silent", p)
 	p.lease.Silent()
+	p.drop()
+}
+
+// drop closes a connection that came and that nobody took.
+func (p *promise) drop() {
+	p.lease.pool.mu.Lock()
+	p.met = p.met || p.lease.state == delivered || p.lease.state == taken
+	p.lease.pool.mu.Unlock()
+	p.lease.Close()
 }
 
 // wasReset notes that the pool reset a connection that was opened for the promise.

@@ -137,8 +137,8 @@ func (a *attempt) fail(why string) {
 // syn is a SYN that arrives.
 func (a *attempt) syn() {
 	if p := a.promise; a.foreign && (!p.told.IsZero() || !p.moved.IsZero()) {
-		if at, _ := p.endsAt(false); !time.Now().Before(at) {
-			return
+		if at, _ := p.endsAt(false); !time.Now().Before(at.Add(-100 * time.Millisecond)) {
+			return // Its age has a slack.
 		}
 	}
 	if !a.deadline.IsZero() && time.Now().After(a.deadline) {

@@ -42,6 +42,7 @@ type session struct {
 	lastOut    time.Time // when the last reply is there
 	written    int
 	acked      int
+	pipelines  bool // the client has sent a command before it was answered
 	over       bool
 	waiting    context.CancelFunc // for a port
 	current    *promise
@@ -64,6 +65,9 @@ func (s *session) receive(v verb, heard int) {
 		return
 	}
 	s.acked = max(s.acked, heard) // Every segment acknowledges.
+	if v != abor && (s.transfer != nil || s.waiting != nil || len(s.in) > 0) {
+		s.pipelines = true
+	}
 	s.in = append(s.in, command{v, s.acked})
 	s.step()
 }
@@ -86,6 +90,9 @@ func (s *session) step() {
 func (s *session) movesOn(c command, n int) bool {
 	if n == 0 || c.acked < n {
 		return false
+	}
+	if s.pipelines || c.verb == abor || c.verb == noop || c.verb == quit {
+		return false // It may have crossed the reply.
 	}
 	return c.acked == s.written || *modelBrief
 }
