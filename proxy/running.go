@@ -33,8 +33,7 @@ func (s *session) doTransfer(q *queued) error {
 	if s.data == nil {
 		return refuse(425, textSetupFirst, nil)
 	}
-	select {
-	case r := <-s.data.results: // The port was taken back for another session.
+	if r := s.data.over(); r != nil {
 		s.data = nil
 		s.timers.clear(timerUnused)
 		s.log.Warn().Err(r.err).Str("user", s.user).Str("verb", q.Verb).Msg("data connection lost before the command")
@@ -42,7 +41,6 @@ func (s *session) doTransfer(q *queued) error {
 			return refuse(522, textNotReused, r.err)
 		}
 		return refuse(425, textNoConnect, r.err)
-	default:
 	}
 	ex, err := s.send(q.Command, &exchange{owed: true})
 	if err != nil {
