@@ -79,7 +79,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 				return empty()
 			}
 			if o.err != nil && o.side == serverSide && accepted != nil && refused && !t.awaited.Load() && t.ctx.Err() == nil {
-				o.err = fmt.Errorf("%w: %w", errDropped, o.err)
+				o.err = t.drop(o.err)
 			}
 			if o.err != nil && t.ctx.Err() != nil { // The leg was only given up.
 				err := context.Cause(t.ctx)
@@ -107,7 +107,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			// A server may end the data of the next transfer before we have read its
 			// 150; if it refuses that, too, this is looked at again.
 			if idle.saw(err); err != nil && !t.awaited.Load() {
-				return fail(serverSide, fmt.Errorf("%w: %w", errDropped, err))
+				return fail(serverSide, t.drop(err))
 			}
 		case <-accepted:
 			accepted = nil
@@ -166,6 +166,13 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 	}
 	r.opened = true
 	return conns, r
+}
+
+// drop notes that the server has closed its data connection after a refusal, before the
+// client hears of it.
+func (t *transfer) drop(why error) error {
+	t.dropped.Store(true)
+	return fmt.Errorf("%w: %w", errDropped, why)
 }
 
 // carriedNothing tells whether a leg ends for a reason that is no transfer's: there is

@@ -33,8 +33,7 @@ func (s *session) doTransfer(q *queued) error {
 	if s.data == nil {
 		return refuse(425, textSetupFirst, nil)
 	}
-	select {
-	case r := <-s.data.results: // The port was taken back for another session.
+	if r := s.data.over(); r != nil {
 		s.data = nil
 		s.timers.clear(timerUnused)
 		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.message)
@@ -42,7 +41,6 @@ func (s *session) doTransfer(q *queued) error {
 			return refuse(522, textNotReused, r.err)
 		}
 		return refuse(425, textNoConnect, r.err)
-	default:
 	}
 	ex, err := s.send(q.Command, &exchange{owed: true})
 	if err != nil {

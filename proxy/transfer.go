@@ -51,6 +51,7 @@ type transfer struct {
 	refused     atomic.Bool   // the server has refused the connection once
 	kept        chan struct{} // one, buffered: the server has refused a transfer
 	awaited     atomic.Bool   // the server has been told of a transfer since
+	dropped     atomic.Bool   // the server has closed what it had refused a transfer on
 	finished    chan struct{} // closed when its final reply is a success
 	results     chan *result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
@@ -131,6 +132,20 @@ func (t *transfer) refuse() {
 // await says that a transfer command goes to the server: from now on it may end its
 // data connection because that transfer is complete.
 func (t *transfer) await() { t.awaited.Store(true) }
+
+// over is the result of what has ended before it was used; nil: it has not. The client
+// may have seen that it has.
+func (t *transfer) over() *result {
+	if t.dropped.Load() {
+		return <-t.results
+	}
+	select {
+	case r := <-t.results:
+		return r
+	default:
+		return nil
+	}
+}
 
 // finish says that the server calls the transfer complete.
 func (t *transfer) finish() { close(t.finished) }
