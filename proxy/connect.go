@@ -47,7 +47,8 @@ func (s *session) connect(ctx context.Context) {
 			break
 		}
 		s.p.metrics.ServerConnectFailed(s.fe.backend.name)
-		s.log.Warn().Err(c.err).Stringer("server", server).Msg("server not usable")
+		at, _ := netip.ParseAddr(server.Host)
+		s.log.often(serverUnusable, s.fe.backend.name, at).Err(c.err).Stringer("server", server).Msg(serverUnusable.message)
 	}
 	s.connecting <- &connection{err: errors.Join(failed...)}
 }

@@ -45,6 +45,7 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
 	if s.data != nil && (ex.row.class == classTransfer || ex.row.class == "") {
 		s.data.await()
+		s.expectServer()
 	}
 	s.midway = false
 	s.server.out = c.AppendLine(s.server.out[:0])

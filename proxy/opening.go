@@ -18,6 +18,10 @@ import (
 // which the server opened none (H58).
 const emptyGrace = time.Second
 
+// lateGrace is the same where the server connects: its SYN may be lost, and is sent again
+// after 1 and 3 s.
+const lateGrace = 4 * time.Second
+
 // opened is what came of one leg.
 type opened struct {
 	side side
@@ -143,7 +147,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			}
 		case <-finished:
 			finished = nil
-			grace = time.NewTimer(emptyGrace)
+			grace = time.NewTimer(t.grace())
 			defer grace.Stop()
 		case <-fires(limit):
 			at := serverSide
@@ -179,6 +183,14 @@ func (t *transfer) drop(why error) error {
 // none that could look complete.
 func carriedNothing(at side, why error) bool {
 	return errors.Is(why, errSuperseded) || errors.Is(why, errRefused) || at == clientSide && errors.Is(why, errDropped)
+}
+
+// grace is how long a connection may still be on its way after the server's final reply.
+func (t *transfer) grace() time.Duration {
+	if _, listens := t.server.(listenLeg); listens && !t.unannounced {
+		return lateGrace
+	}
+	return emptyGrace
 }
 
 // turnedAway tells whether a connection was rejected on the port to which the server

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"ftproxy/internal/portpool"
 )
@@ -46,14 +48,26 @@ func (s *session) leasePorts(st *setup) error {
 	ctx, cancel := context.WithTimeout(s.p.cut, s.rt.timeouts.PortWait)
 	out := make(chan leased, 1)
 	s.wait = &portWait{setup: st, cancel: cancel, leased: out}
-	s.p.workers.Go(func() { lease(ctx, s.p.ports, public, inside, out) })
+	pause := portlessPause - time.Since(s.portless)
+	s.p.workers.Go(func() { lease(ctx, pause, s.p.ports, public, inside, out) })
 	return nil
 }
 
-// lease takes the ports that are asked for. The inside one comes first, since
+// portlessPause is how long a session that was refused a port at once, because very many
+// wait, waits before its next request is looked at: thousands that ask again and again
+// would keep a processor busy.
+const portlessPause = time.Second
+
+// lease takes the ports that are asked for, after a pause. The inside one comes first, since
 // it may be held for as long as another transfer lasts.
-func lease(ctx context.Context, pool *portpool.Pool, public, inside *portpool.Request, out chan<- leased) {
+func lease(ctx context.Context, pause time.Duration, pool *portpool.Pool, public, inside *portpool.Request, out chan<- leased) {
 	var l leased
+	if pause > 0 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
 	if inside != nil {
 		l.inside, l.err = pool.Lease(ctx, *inside)
 	}
@@ -81,8 +95,11 @@ func (s *session) onLeased(l leased) error {
 	s.wait = nil
 	if l.err != nil {
 		s.tellUnmet()
-		s.log.Warn().Err(l.err).Masked("user", s.user).Verb(st.client).
-			Dur("port_wait", s.rt.timeouts.PortWait).Msg("no data port")
+		if errors.Is(l.err, portpool.ErrManyWait) {
+			s.portless = time.Now()
+		}
+		s.log.often(noPort, s.fe.name, s.clientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.message)
 		return refuse(425, textNoPort, l.err)
 	}
 	st.ports = l

@@ -29,10 +29,17 @@ type promise struct {
 	mark int
 }
 
+// A serverPromise is a port that the server was told of.
+type serverPromise struct {
+	lease *portpool.Lease
+	// asked: it was sent a command that may use the port.
+	asked bool
+}
+
 // promises are the ports that a session's peers were told of.
 type promises struct {
 	client []promise
-	server []*portpool.Lease
+	server []serverPromise
 	// pipelines: the client has sent a command before it was answered.
 	pipelines bool
 	evict     chan struct{} // asks the session to leave; nil: it never promised anything
@@ -62,8 +69,15 @@ func (s *session) promiseClient(l *portpool.Lease) {
 // promiseServer is called before the command that names the port is written.
 func (s *session) promiseServer(l *portpool.Lease) {
 	l.Promise()
-	if !slices.Contains(s.promises.server, l) {
-		s.promises.server = append(s.promises.server, l)
+	if !slices.ContainsFunc(s.promises.server, func(p serverPromise) bool { return p.lease == l }) {
+		s.promises.server = append(s.promises.server, serverPromise{lease: l})
+	}
+}
+
+// expectServer is called before a command is sent that may use a data connection.
+func (s *session) expectServer() {
+	if n := len(s.promises.server); n > 0 {
+		s.promises.server[n-1].asked = true
 	}
 }
 
@@ -155,11 +169,15 @@ func (s *session) serverMovedOn() {
 			next = leg.lease
 		}
 	}
-	s.promises.server = slices.DeleteFunc(s.promises.server, func(l *portpool.Lease) bool {
-		if l == next {
+	s.promises.server = slices.DeleteFunc(s.promises.server, func(p serverPromise) bool {
+		switch {
+		case p.lease == next:
 			return false
+		case p.asked:
+			p.lease.MovedOn()
+		default: // It dials for a transfer, or (pyftpdlib) at once, and has done so then.
+			p.lease.Withdraw()
 		}
-		l.MovedOn()
 		return true
 	})
 }
@@ -192,8 +210,8 @@ func (s *session) onEvicted() error {
 // about to be written or has failed.
 func (s *session) endPromises() {
 	s.tellUnmet()
-	for _, l := range s.promises.server {
-		l.Told()
+	for _, p := range s.promises.server {
+		p.lease.Told()
 	}
 }
 
@@ -206,8 +224,8 @@ func (s *session) leftPromises() {
 		}
 	}
 	if s.server != nil && closedByPeer(s.server.failure) {
-		for _, l := range s.promises.server {
-			l.MovedOn()
+		for _, p := range s.promises.server {
+			p.lease.MovedOn()
 		}
 	}
 }

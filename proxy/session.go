@@ -62,6 +62,7 @@ type session struct {
 	fill      int // of the command under way: how often the client had been read
 
 	wait     *portWait // for a data port
+	portless time.Time // when it was last refused one at once
 	slot     bool      // among those that limits.transfers allows
 	data     *transfer // agreed on, not yet used
 	transfer *running  // in use

@@ -30,6 +30,8 @@ var (
 	endlessReply      = &repeated{message: "reply too long", about: "backend", lines: 1}
 	protectionRefused = &repeated{message: "the server refuses protection", about: "backend", lines: 1}
 	noConnection      = &repeated{message: "no data connection", about: "frontend", lines: 1}
+	noPort            = &repeated{message: "no data port", about: "frontend", lines: 1}
+	serverUnusable    = &repeated{message: "server not usable", about: "backend", lines: 10}
 	dataLost          = &repeated{message: "data connection lost before the command", about: "frontend", lines: 1}
 	// Who guesses passwords is told of by each name, as long as one can read it.
 	loginFailed = &repeated{message: "login failed", about: "frontend", lines: 10}

@@ -112,7 +112,10 @@ func passiveAddr(ex *exchange) (addr netip.AddrPort, err error) {
 	default:
 		return addr, errSetup
 	}
-	if err == nil && addr.Port() < 1024 {
+	if err != nil {
+		return addr, peerError{err} // It quotes the reply.
+	}
+	if addr.Port() < 1024 {
 		err = fmt.Errorf("port %d is no data port", addr.Port())
 	}
 	return addr, err

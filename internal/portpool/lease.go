@@ -140,6 +140,17 @@ func (l *Lease) MovedOn() {
 	})
 }
 
+// Withdraw closes a lease whose connection has not come, and says that its peer was never
+// asked to connect: nothing is on its way, and the key is free. A connection that it has
+// opened all the same is older than the next promise.
+func (l *Lease) Withdraw() {
+	l.unmet(func(now time.Time) {
+		if l.key == cooling || l.key == withheld {
+			l.pool.free(l, now)
+		}
+	})
+}
+
 // Silent closes a lease whose connection has not come, and says that its peer
 // has had the time that it was promised and let it pass without a word: if others
 // of the peer need the key, Request.Evict is called.

@@ -83,7 +83,8 @@ var (
 	// rule of keys makes this impossible.
 	ErrAmbiguous = errors.New("portpool: a connection fits two leases")
 
-	errTooManyWait = errors.New("too many requests of this peer wait")
+	// ErrManyWait is a cause of ErrFull: very many requests of this peer wait.
+	ErrManyWait = errors.New("too many requests of this peer wait")
 )
 
 // Options is what a pool works with. Listen must be set.

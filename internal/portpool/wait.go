@@ -88,7 +88,7 @@ func (p *Pool) enqueue(r Request, s *scope, blocked bool) (*waiter, error) {
 	p.Events.Waiting(r)
 	if q, ok := p.queues.at(r.Peer); ok && len(q.waiters) >= maxWaiters {
 		p.Events.Full(r)
-		return nil, fmt.Errorf("%w: %s of %s: %w", ErrFull, r.Local, r.Ports, errTooManyWait)
+		return nil, fmt.Errorf("%w: %s of %s: %w", ErrFull, r.Local, r.Ports, ErrManyWait)
 	}
 	p.turns++
 	w := &waiter{request: r, scope: s, turn: p.turns, blocked: blocked, settled: make(chan struct{})}
