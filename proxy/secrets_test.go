@@ -129,6 +129,20 @@ func TestShortSecret(t *testing.T) {
 }
 
 // A client's own names and paths are shown, unless they are a secret that was said before.
+// What is wrong with the address in a reply quotes the reply, so after a password that is
+// too short to look for it is withheld, as all that the server says.
+func TestErrorsOfSetupsAreWithheld(t *testing.T) {
+	s := saying("PASS xyz")
+	for code, text := range map[int]string{227: "227 Entering (xyz)", 229: "229 Entering (xyz)"} {
+		ex := &exchange{verb: "EPSV"}
+		ex.reply.Add(ftp.ReplyLine{Code: code, Text: []byte(text)})
+		_, err := passiveAddr(ex)
+		if got := s.cleanError(err); got != textWithheld {
+			t.Errorf("%q gives %q", text, got)
+		}
+	}
+}
+
 func TestShow(t *testing.T) {
 	s := saying("data", "hunter2")
 	for text, want := range map[string]masked{

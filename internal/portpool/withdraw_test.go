@@ -1,0 +1,29 @@
+package portpool
+
+import (
+	"testing"
+	"time"
+)
+
+// What a peer was told of and never asked to use keeps nobody waiting; a connection that
+// it has opened all the same is not the next lease's.
+func TestWithdraw(t *testing.T) {
+	onFakes(t, func(t *bench) {
+		first := t.promised(ask(one, alice, 1))
+		first.Withdraw()
+		second := t.must(ask(one, alice, 2))
+		early := t.mustDial(alice, second)
+		t.pass(time.Second)
+		second.Promise()
+		if early.closes() != 1 {
+			t.Errorf("a connection from before the promise was closed %d times", early.closes())
+		}
+		t.use(second)
+		second.Withdraw() // Its connection has come.
+		if second.Err() != nil {
+			t.Errorf("a lease in use has ended: %v", second.Err())
+		}
+		second.Close()
+		t.mustRest()
+	})
+}
