@@ -132,7 +132,7 @@ func TestShortSecret(t *testing.T) {
 // What is wrong with the address in a reply quotes the reply, so after a password that is
 // too short to look for it is withheld, as all that the server says.
 func TestErrorsOfSetupsAreWithheld(t *testing.T) {
-	s := saying("PASS xyz")
+	s := saying("xyz")
 	for code, text := range map[int]string{227: "227 Entering (xyz)", 229: "229 Entering (xyz)"} {
 		ex := &exchange{verb: "EPSV"}
 		ex.reply.Add(ftp.ReplyLine{Code: code, Text: []byte(text)})
