@@ -24,8 +24,9 @@ type Config struct {
 	Frontends []Frontend // sorted by name, at least one
 	Backends  []Backend  // sorted by name, at least one
 
-	file  string         // where it was read, for warnings; empty if built in code
-	lines map[string]int // line of each key that stands in the file, by dotted path
+	file    string         // where it was read, for warnings; empty if built in code
+	lines   map[string]int // line of each key that stands in the file, by dotted path
+	renamed []Problem      // keys that stand in the file under their old names
 }
 
 // Log says what is logged, and in which shape.
@@ -171,11 +172,6 @@ const (
 	DataEPRT    DataMode = "eprt"
 )
 
-// dataModes are all of them, in the order of the documentation.
-var dataModes = []string{
-	string(DataClient), string(DataPassive), string(DataPASV), string(DataEPSV), string(DataActive), string(DataPORT), string(DataEPRT),
-}
-
 // OnlyIPv4 tells whether the mode's verb can name IPv4 addresses only.
 func (m DataMode) OnlyIPv4() bool { return m == DataPASV || m == DataPORT }
 
@@ -218,46 +214,28 @@ func (r PortRange) compare(o PortRange) int {
 }
 
 // Defaults returns what holds where the file says nothing. It has no frontend
-// and no backend: they are never implied. As many sessions as this, all with a
-// transfer, fit into the 20000 descriptors that many containers allow; see
-// [Config.Descriptors].
+// and no backend: they are never implied.
 func Defaults() Config {
 	return Config{
-		Log: Log{Level: "info", Format: "json"},
-		Timeouts: Timeouts{
-			Connect:       5 * time.Second,
-			Greeting:      30 * time.Second,
-			Login:         60 * time.Second,
-			Idle:          10 * time.Minute,
-			Reply:         5 * time.Minute,
-			FinalReply:    10 * time.Minute,
-			PortWait:      5 * time.Second,
-			DataConnect:   30 * time.Second,
-			DataStall:     5 * time.Minute,
-			ClientWrite:   time.Minute,
-			ProxyHeader:   5 * time.Second,
-			TLSHandshake:  10 * time.Second,
-			Linger:        5 * time.Second,
-			ShutdownDelay: 0,
-			Drain:         10 * time.Minute,
-		},
-		Limits: Limits{Sessions: 2500, SessionsPerClient: 0, Transfers: 0},
+		Log:      logKeys.defaults(),
+		Admin:    adminKeys.defaults(),
+		Control:  controlKeys.defaults(),
+		Timeouts: timeoutKeys.defaults(),
+		Limits:   limitKeys.defaults(),
 	}
 }
 
 // NewFrontend returns a frontend with all defaults; its listening addresses
-// and its backend are still to be set. The default ports lie below Linux's
-// ephemeral range and inside Kubernetes' NodePort range.
+// and its backend are still to be set.
 func NewFrontend(name string) Frontend {
-	return Frontend{
-		Name:          name,
-		TLS:           newFrontendTLS(),
-		PublicAddress: PublicAddress{Auto: true},
-		PassivePorts:  PortRange{30000, 30099},
-	}
+	f := frontendKeys.defaults()
+	f.Name, f.TLS = name, frontendTLSKeys.defaults()
+	return f
 }
 
 // NewBackend returns a backend with all defaults; its servers are still to be set.
 func NewBackend(name string) Backend {
-	return Backend{Name: name, Data: DataClient, DataPorts: PortRange{31000, 31099}, TLS: newBackendTLS()}
+	b := backendKeys.defaults()
+	b.Name, b.TLS = name, backendTLSKeys.defaults()
+	return b
 }

@@ -260,7 +260,7 @@ max_version = "1.1"
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:21")},
 			PublicAddress: PublicAddress{IPv6: netip.MustParseAddr("2001:db8::9")},
 			PassivePorts:  PortRange{42000, 42000},
-			TLS:           newFrontendTLS(),
+			TLS:           frontendTLSKeys.defaults(),
 			Backend:       "b",
 		}, {
 			Name:          "two",

@@ -238,4 +238,3 @@ func isHostName(s string) bool {
 	}
 	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
-

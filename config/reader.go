@@ -8,19 +8,18 @@ import (
 
 // schema is every key that may stand in a file, by its table. NAME stands for
 // the name of a frontend or backend.
-var schema = map[string][]string{
-	"":              {"log", "admin", "control", "timeouts", "limits", "frontend", "backend"},
-	"log":           {"level", "format"},
-	"admin":         {"listen"},
-	"control":       {"socket"},
-	"timeouts":      {"connect", "greeting", "login", "idle", "reply", "final_reply", "port_wait", "data_connect", "data_stall", "client_write", "proxy_header", "tls_handshake", "linger", "shutdown_delay", "drain"},
-	"limits":        {"sessions", "sessions_per_client", "transfers"},
-	"frontend.NAME": {"listen", "proxy_protocol", "data_proxy_protocol", "trusted_proxies", "public_address", "public_address_for", "advertised_port_offset", "passive_ports", "passive_bind", "data_peer", "active_source_ports", "allow_foreign_data", "bandwidth", "session_bandwidth", "backend", "banner"},
-	"backend.NAME":  {"servers", "data", "data_ports", "trust_data_address", "source", "source_other_family", "send_proxy", "send_proxy_data", "bandwidth"},
-
-	"frontend.NAME.tls": {"mode", "certificate", "key", "client_ca", "client_certificate", "require_data", "require_session_reuse", "strict_eof", "min_version", "max_version"},
-	"backend.NAME.tls":  {"mode", "data", "ca", "server_name", "certificate", "key", "insecure_skip_verify", "strict_eof", "min_version", "max_version"},
-}
+var schema = func() map[string][]string {
+	keys := make(map[string][]string)
+	for _, t := range Tables() {
+		for _, k := range t.Keys {
+			keys[t.Path] = append(keys[t.Path], k.Name)
+		}
+		if top, _, _ := strings.Cut(t.Path, "."); !slices.Contains(keys[""], top) {
+			keys[""] = append(keys[""], top)
+		}
+	}
+	return keys
+}()
 
 // known returns what may stand in a table of kind: its keys, and the names of
 // the tables in it.
@@ -40,6 +39,8 @@ type reader struct {
 	doc      *document
 	problems []Problem
 	lines    map[string]int
+	renamed  []Problem // keys that stand under their old names
+	checks   checks
 	pause    func() // between the parts
 }
 
@@ -58,14 +59,7 @@ type table struct {
 	kind  string // its key in schema
 }
 
-// A text is one string of the file with its line.
-type text struct {
-	value string
-	line  int
-}
-
-// table returns a table of the top level, and reports the keys that it must
-// not have.
+// table returns a table of the top level.
 func (r *reader) table(name string) table {
 	t := table{reader: r, kind: name, entry: &entry{path: name, line: 1}}
 	if e := r.doc.root.table[name]; e != nil {
@@ -74,7 +68,6 @@ func (r *reader) table(name string) table {
 			r.fault(e.line, e.path, "must be a table, is "+describe(e.value), fmt.Sprintf("write [%s] and its keys below", name))
 		}
 	}
-	t.refuseUnknown()
 	return t
 }
 
@@ -104,15 +97,12 @@ func (r *reader) named(kind string) []table {
 		if !isName(name) {
 			r.fault(child.line, child.path, "the name must be made of letters, digits, - and _", fmt.Sprintf("write [%s.%s]", kind, cleanName(name)))
 		}
-		t := table{reader: r, kind: kind + ".NAME", entry: child}
-		t.refuseUnknown()
-		tables = append(tables, t)
+		tables = append(tables, table{reader: r, kind: kind + ".NAME", entry: child})
 	}
 	return tables
 }
 
-// inner returns the table [NAME] inside of t, and reports the keys that it must
-// not have.
+// inner returns the table [NAME] inside of t.
 func (t table) inner(name string) table {
 	path := joinPath(t.entry.path, name)
 	in := table{reader: t.reader, kind: t.kind + "." + name, entry: &entry{path: path, line: t.entry.line}}
@@ -122,7 +112,6 @@ func (t table) inner(name string) table {
 			t.fault(e.line, e.path, "must be a table, is "+describe(e.value), fmt.Sprintf("write [%s] and its keys below", path))
 		}
 	}
-	in.refuseUnknown()
 	return in
 }
 
@@ -140,16 +129,12 @@ func cleanName(s string) string {
 	return s
 }
 
-// refuseUnknown reports every key that the schema does not have.
-func (t table) refuseUnknown() {
-	if len(t.entry.table) == 0 {
-		return
-	}
-	names := known(t.kind)
+// refuseUnknown reports every key that the table must not have.
+func (t table) refuseUnknown(has func(key string) bool) {
 	for _, name := range sortedKeys(t.entry.table) {
 		child := t.entry.table[name]
 		t.lines[child.path] = child.line
-		if !slices.Contains(names, name) {
+		if !has(name) {
 			t.fault(child.line, child.path, "is not a key that ftproxy knows", suggest(t.kind, name))
 		}
 	}
@@ -163,14 +148,50 @@ func (t table) line(key string) int {
 	return t.entry.line
 }
 
+// given tells whether a key has a value other than "", sound or not.
+func (t table) given(key string) bool {
+	e := t.entry.table[key]
+	return e != nil && e.value != ""
+}
+
+// count returns how many values a key has, sound or not.
+func (t table) count(key string) int {
+	e := t.entry.table[key]
+	if e == nil {
+		return 0
+	}
+	if list, ok := e.value.([]any); ok {
+		return len(list)
+	}
+	return 1
+}
+
+// sound tells whether nothing was wrong with a key so far.
+func (t table) sound(key string) bool {
+	e := t.entry.table[key]
+	return e == nil || !e.faulty
+}
+
 // faultAt reports what is wrong with the value of key.
 func (t table) faultAt(line int, key string, w *wrong) {
-	t.fault(line, joinPath(t.entry.path, key), w.message, w.hint)
+	path := joinPath(t.entry.path, key)
+	if e := t.entry.table[key]; e != nil {
+		e.faulty, path = true, e.path
+	}
+	t.fault(line, path, w.message, w.hint)
 }
 
-// wrongType reports a value that is not of the type wanted. example is a
-// value of the right type, as TOML.
-func (t table) wrongType(line int, key, wanted string, value any, example string) {
-	t.faultAt(line, key, wrongf(fmt.Sprintf("write %s = %s", joinPath("", key), example), "must be %s, is %s", wanted, describe(value)))
+// rename has a key that stands under its old name stand under the new one.
+func (t table) rename(old, name string) {
+	e := t.entry.table[old]
+	if old == "" || e == nil {
+		return
+	}
+	if also := t.entry.table[name]; also != nil {
+		t.faultAt(e.line, old, wrongf("remove this key", "is the old name of %s, which stands in line %d", name, also.line))
+		return
+	}
+	t.entry.table[name] = e
+	t.lines[joinPath(t.entry.path, name)] = e.line
+	t.renamed = append(t.renamed, Problem{Line: e.line, Key: e.path, Message: "is the old name of " + name, Hint: "write " + name})
 }
-
