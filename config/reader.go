@@ -193,5 +193,5 @@ func (t table) rename(old, name string) {
 	}
 	t.entry.table[name] = e
 	t.lines[joinPath(t.entry.path, name)] = e.line
-	t.renamed = append(t.renamed, Problem{Line: e.line, Key: e.path, Message: "is the old name of " + name, Hint: "write " + name})
+	t.renamed = append(t.renamed, Problem{Key: e.path, Message: "is the old name of " + name, Hint: "write " + name})
 }

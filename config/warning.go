@@ -44,7 +44,8 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 // 1024, bandwidths that cannot be kept, a listening port of 0, data that reaches
 // proxies which do not say whose it is, clients of a family that no server of
 // theirs has where it must, a backend that no frontend names, what no firewall
-// should be asked to let through, and TLS that protects little.
+// should be asked to let through, TLS that protects little, and keys that stand
+// under their old names.
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
@@ -95,6 +96,9 @@ func Warnings(c *Config, s Sysctl) []Problem {
 	}
 	c.exposure(warn)
 	c.tlsWarnings(warn)
+	for _, p := range c.renamed {
+		warn(p.Key, p.Message, p.Hint)
+	}
 	sortProblems(problems)
 	return problems
 }
