@@ -80,6 +80,21 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// The file in the tree is what the rows say.
+func TestExampleIsGenerated(t *testing.T) {
+	got, want := strings.Split(readExample(t), "\n"), strings.Split(Example(), "\n")
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			t.Fatalf("%s is not what the rows of config say, from line %d on: run \"go generate ./config\"", example, i+1)
+		}
+	}
+	for i, line := range want {
+		if len(line) > wrapAt && !strings.Contains(line, " = ") {
+			t.Errorf("line %d is long: %s", i+1, line)
+		}
+	}
+}
+
 func TestExampleIsMinimal(t *testing.T) {
 	if got, want := values(mustParse(t, readExample(t))), values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

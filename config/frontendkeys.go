@@ -29,14 +29,14 @@ var frontendKeys = section[Frontend]{
 		value: field(boolean, false, func(f *Frontend) *bool { return &f.DataProxyProtocol }).
 			follows(func(f *Frontend) { f.DataProxyProtocol = f.ProxyProtocol }),
 		help: `Whether data connections of clients in passive mode begin with a PROXY header, too. The
-			proxies must forward each passive port to the same port of this machine. If it is not written,
+			proxies must forward each passive port to the same port of this machine. If this key is not written,
 			it is as proxy_protocol.`,
 	}, {
 		name:  "trusted_proxies",
 		value: field(networks, nil, func(f *Frontend) *[]netip.Prefix { return &f.TrustedProxies }),
 		help: `The proxies: a list of addresses and networks. With proxy_protocol or data_proxy_protocol
-			it must not be empty. Any machine in it can claim to be any client. ftproxy resets all other
-			connections.`,
+			it must not be empty. Any machine in it can claim to be any client. Where ftproxy expects a
+			PROXY header, it resets connections from other addresses.`,
 	}, {
 		name: "public_address",
 		value: value[Frontend]{

@@ -51,35 +51,36 @@ var timeoutKeys = section[Timeouts]{
 	rows: []row[Timeouts]{{
 		name:  "connect",
 		value: field(duration, 5*time.Second, func(t *Timeouts) *time.Duration { return &t.Connect }),
-		help: `The time to connect to one server, DNS included. After it ftproxy tries the next server.
+		help: `The time to connect to one server, DNS included. After that time ftproxy tries the next server.
 			If none is left, the client gets 421.`,
 	}, {
 		name:  "greeting",
 		value: field(duration, 30*time.Second, func(t *Timeouts) *time.Duration { return &t.Greeting }),
 		help: `The time for a server to send its greeting. A 120 reply ("ready in nnn minutes") extends it
-			once. After it ftproxy tries the next server. If none is left, the client gets 421.`,
+			once. After that time ftproxy tries the next server. If none is left, the client gets 421.`,
 	}, {
 		name:  "login",
 		value: field(duration, time.Minute, func(t *Timeouts) *time.Duration { return &t.Login }),
-		help:  `The time from a client's greeting until it is logged in. After it the client gets 421.`,
+		help:  `The time from a client's greeting until it is logged in. After that time the client gets 421.`,
 	}, {
 		name:  "idle",
 		value: field(duration, 10*time.Minute, func(t *Timeouts) *time.Duration { return &t.Idle }),
-		help:  `The time that a client may send nothing while no data moves. After it the client gets 421.`,
+		help:  `The time that a client may send nothing while no data moves. After that time the client gets 421.`,
 	}, {
 		name:  "reply",
 		value: field(duration, 5*time.Minute, func(t *Timeouts) *time.Duration { return &t.Reply }),
-		help: `The time for a server to reply to a command. After it the client gets 421 and the session
+		help: `The time for a server to reply to a command. After that time the client gets 421 and the session
 			ends.`,
 	}, {
 		name:  "final_reply",
 		value: field(duration, 10*time.Minute, func(t *Timeouts) *time.Duration { return &t.FinalReply }),
-		help: `The time for a server to reply after the data of a transfer has ended. Some servers scan an
-			upload before they reply. After it the client gets 451 and the session ends.`,
+		help: `The time for a server to reply after the data of a transfer has ended. After
+			that time the client gets 451 and the session ends. Some servers scan an upload before they
+			reply.`,
 	}, {
 		name:  "port_wait",
 		value: field(duration, 5*time.Second, func(t *Timeouts) *time.Duration { return &t.PortWait }),
-		help: `The time to wait for a free data port. After it the client gets 425 and may try again. If a
+		help: `The time to wait for a free data port. After that time the client gets 425 and may try again. If a
 			client was told a port and did not connect to it, the port becomes free for that client's
 			address 4s after the client's next PASV, EPSV, PORT or EPRT. With a time longer than 4s the
 			other sessions of that address then get the port. If the client sends nothing more, the port
@@ -87,27 +88,27 @@ var timeoutKeys = section[Timeouts]{
 	}, {
 		name:  "data_connect",
 		value: field(duration, 30*time.Second, func(t *Timeouts) *time.Duration { return &t.DataConnect }),
-		help: `The time to establish a data connection, on either side. After it the client gets 425 and
+		help: `The time to establish a data connection, on either side. After that time the client gets 425 and
 			may try again. If other sessions of its address need the port, a client that sends PASV and
 			then nothing for this time gets 421 and is disconnected.`,
 	}, {
 		name:  "data_stall",
 		value: field(duration, 5*time.Minute, func(t *Timeouts) *time.Duration { return &t.DataStall }),
-		help: `The time that a transfer may move no byte. After it ftproxy resets both data connections
+		help: `The time that a transfer may move no byte. After that time ftproxy resets both data connections
 			and the client gets 426.`,
 	}, {
 		name:  "client_write",
 		value: field(duration, time.Minute, func(t *Timeouts) *time.Duration { return &t.ClientWrite }),
-		help:  `The time that a client may leave its replies unread. After it the session ends.`,
+		help:  `The time that a client may leave its replies unread. After that time the session ends.`,
 	}, {
 		name:  "proxy_header",
 		value: field(duration, 5*time.Second, func(t *Timeouts) *time.Duration { return &t.ProxyHeader }),
-		help: `The time for the PROXY header of a connection, where a frontend expects one. After it
+		help: `The time for the PROXY header of a connection, where a frontend expects one. After that time
 			ftproxy resets the connection.`,
 	}, {
 		name:  "tls_handshake",
 		value: field(duration, 10*time.Second, func(t *Timeouts) *time.Duration { return &t.TLSHandshake }),
-		help: `The time for a TLS handshake. After it ftproxy closes the control connection, or the client
+		help: `The time for a TLS handshake. After that time ftproxy closes the control connection, or the client
 			gets 425 for the data connection. For data the time begins when the server has accepted the
 			transfer, because some clients and servers start the handshake only then.`,
 	}, {
@@ -122,7 +123,7 @@ var timeoutKeys = section[Timeouts]{
 	}, {
 		name:  "drain",
 		value: field(duration, 10*time.Minute, func(t *Timeouts) *time.Duration { return &t.Drain }),
-		help:  `The time after shutdown_delay for running transfers to end. After it ftproxy cuts them.`,
+		help:  `The time after shutdown_delay for running transfers to end. After that time ftproxy cuts them.`,
 	}},
 }
 

@@ -141,3 +141,34 @@ func TestDefaultsThatFollow(t *testing.T) {
 		t.Errorf("got %v, and %v is left", got, pairs)
 	}
 }
+
+// Every key is explained by its path and by its name, and what is no key proposes one.
+func TestExplain(t *testing.T) {
+	for _, table := range Tables() {
+		for _, k := range table.Keys {
+			path := table.Path + "." + k.Name
+			for _, name := range []string{path, strings.ReplaceAll(path, "NAME", "public"), strings.ReplaceAll(path, "NAME.", ""), k.Name} {
+				if text, err := Explain(name); err != nil || !strings.Contains("\n"+text, "\n"+path+"\n\n  ") || !strings.HasSuffix(text, "\n") {
+					t.Errorf("%s: %v\n%s", name, err, text)
+				}
+			}
+		}
+		if text, err := Explain(table.Path); err != nil || !strings.HasPrefix(text, "["+table.Path+"]") {
+			t.Errorf("%s: %v\n%s", table.Path, err, text)
+		}
+	}
+	for name, want := range map[string]string{
+		"timeouts.idel": `there is no key "timeouts.idel"; did you mean timeouts.idle?`,
+		"a.b.c.d":       `there is no key "a.b.c.d"; "ftproxy check -example" prints every key`,
+		"":              `there is no key ""; "ftproxy check -example" prints every key`,
+	} {
+		if text, err := Explain(name); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s\n%s", name, err, want, text)
+		}
+	}
+	k := Key{Name: "quiet", Old: "silence", Kind: "a time", Default: `"1m"`, Help: "The time that nothing is heard."}
+	const want = "test.quiet\n\n  The time that nothing is heard.\n\n  Kind:     a time\n  Default:  \"1m\"\n  Table:    [test]\n  Old name: silence, which still works\n"
+	if got := k.explain("test"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}

@@ -53,12 +53,12 @@ var frontendTLSKeys = section[FrontendTLS]{
 		value: field(words("", certificateRequired, certificateOptional), "", func(f *FrontendTLS) *string { return &f.ClientCertificate }).
 			follows((*FrontendTLS).presetClientCertificate),
 		help: `Whether clients must show a certificate that client_ca has signed: "required" or
-			"optional". If it is not written, it is "required" with client_ca.`,
+			"optional". If this key is not written, it is "required" with client_ca.`,
 	}, {
 		name: "require_data",
 		value: field(boolean, false, func(f *FrontendTLS) *bool { return &f.RequireData }).
 			follows(func(f *FrontendTLS) { f.RequireData = f.Mode == TLSRequired || f.Mode == TLSImplicit }),
-		help: `Whether data connections must have TLS, too (PROT P). If it is not written, it is true with
+		help: `Whether data connections must have TLS, too (PROT P). If this key is not written, it is true with
 			mode "required" or "implicit".`,
 	}, {
 		name:  "require_session_reuse",
@@ -137,7 +137,7 @@ var backendTLSKeys = section[BackendTLS]{
 				return quote(b.Certificate.Key)
 			},
 		},
-		help: `The private key of the certificate: the absolute path of a PEM file. If it is not written,
+		help: `The private key of the certificate: the absolute path of a PEM file. If this key is not written,
 			it is in the file of the certificate.`,
 	}, {
 		name:  "insecure_skip_verify",
