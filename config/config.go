@@ -7,7 +7,6 @@
 package config
 
 import (
-	"cmp"
 	"net/netip"
 	"strconv"
 	"time"
@@ -187,30 +186,6 @@ func (s Server) String() string {
 		return netip.AddrPortFrom(ip, s.Port).String()
 	}
 	return s.Host + ":" + strconv.Itoa(int(s.Port))
-}
-
-// A PortRange is the ports from First to Last, both included.
-type PortRange struct{ First, Last uint16 }
-
-// String returns "30000-30099", or "30000" for a range of one port.
-func (r PortRange) String() string {
-	if r.First == r.Last {
-		return strconv.Itoa(int(r.First))
-	}
-	return strconv.Itoa(int(r.First)) + "-" + strconv.Itoa(int(r.Last))
-}
-
-// Contains reports whether port is one of the range.
-func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
-
-// Overlaps reports whether the two ranges have a port in common.
-func (r PortRange) Overlaps(o PortRange) bool { return r.First <= o.Last && o.First <= r.Last }
-
-// Len returns the number of ports in the range.
-func (r PortRange) Len() int { return int(r.Last) - int(r.First) + 1 }
-
-func (r PortRange) compare(o PortRange) int {
-	return cmp.Or(cmp.Compare(r.First, o.First), cmp.Compare(r.Last, o.Last))
 }
 
 // Defaults returns what holds where the file says nothing. It has no frontend

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -363,6 +364,21 @@ func TestPortRange(t *testing.T) {
 	for o, want := range map[PortRange]bool{{10, 19}: false, {10, 20}: true, {30, 40}: true, {31, 40}: false, {22, 23}: true, {1, 99}: true} {
 		if r.Overlaps(o) != want || o.Overlaps(r) != want {
 			t.Errorf("%v and %v overlap: want %v", r, o, want)
+		}
+	}
+}
+
+func TestMergePorts(t *testing.T) {
+	got := MergePorts([]PortRange{{50, 60}, {20, 20}, {21, 21}, {55, 70}, {65535, 65535}, {65000, 65534}})
+	if want := []PortRange{{20, 21}, {50, 70}, {65000, 65535}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestParsePortRange(t *testing.T) {
+	for text, want := range map[string]PortRange{"20": {20, 20}, "30000-30099": {30000, 30099}, "0": {}, "30099-30000": {}, "1-70000": {}, "": {}} {
+		if got, err := ParsePortRange(text); got != want || (err == nil) != (want != PortRange{}) {
+			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
 		}
 	}
 }

@@ -10,34 +10,6 @@ import (
 	"unicode"
 )
 
-var rangeText = regexp.MustCompile(`^\s*(\d+)\s*(?:(?:-|:|,|\.\.+|–|to)\s*(\d+)\s*)?$`)
-
-// parsePortRange reads "N-M" or "N" with 1 ≤ N ≤ M ≤ 65535.
-func parsePortRange(s string) (PortRange, *wrong) {
-	const example = `write "FIRST-LAST" with ports from 1 to 65535, for example "30000-30099"`
-	m := rangeText.FindStringSubmatch(s)
-	if m == nil {
-		return PortRange{}, wrongf(example, "%q is no range of ports", s)
-	}
-	first, err := strconv.ParseUint(m[1], 10, 16)
-	last := first
-	if m[2] != "" && err == nil {
-		last, err = strconv.ParseUint(m[2], 10, 16)
-	}
-	r := PortRange{uint16(first), uint16(last)}
-	switch {
-	case err != nil:
-		return PortRange{}, wrongf(example, "%q holds a port above 65535", s)
-	case first == 0 || last == 0:
-		return PortRange{}, wrongf(example, "%q holds port 0", s)
-	case first > last:
-		return PortRange{}, wrongf(fmt.Sprintf("write %q", PortRange{r.Last, r.First}), "%q runs backwards", s)
-	case m[2] == "" && s != m[1], m[2] != "" && s != m[1]+"-"+m[2]:
-		return PortRange{}, wrongf(fmt.Sprintf("write %q", r), "%q is not written as a range of ports", s)
-	}
-	return r, nil
-}
-
 var (
 	bareNumber = regexp.MustCompile(`^\d+$`)
 	wordyTime  = regexp.MustCompile(`^(\d+) ?(s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hour|hours|d|day|days)$`)

@@ -131,7 +131,7 @@ func (s Sysctl) unreserved(r PortRange) []PortRange {
 	}
 	first, last := int(max(r.First, s.Ephemeral.First)), int(min(r.Last, s.Ephemeral.Last))
 	var open []PortRange
-	for _, reserved := range mergeRanges(s.Reserved) {
+	for _, reserved := range MergePorts(s.Reserved) {
 		if int(reserved.Last) < first || int(reserved.First) > last {
 			continue
 		}
@@ -161,22 +161,7 @@ func (c *Config) reservation(s Sysctl) string {
 			all = append(all, b.DataPorts)
 		}
 	}
-	return joinRanges(mergeRanges(all))
-}
-
-// mergeRanges sorts ranges and joins those that overlap or touch.
-func mergeRanges(all []PortRange) []PortRange {
-	all = slices.Clone(all)
-	slices.SortFunc(all, PortRange.compare)
-	var merged []PortRange
-	for _, r := range all {
-		if n := len(merged); n > 0 && int(r.First) <= int(merged[n-1].Last)+1 {
-			merged[n-1].Last = max(merged[n-1].Last, r.Last)
-		} else {
-			merged = append(merged, r)
-		}
-	}
-	return merged
+	return joinRanges(MergePorts(all))
 }
 
 // joinRanges writes ranges as the kernel does: "30000-30099,31000".
