@@ -20,7 +20,10 @@ type text struct {
 }
 
 // fault reports what is wrong with the value, or with one of a list in another line.
-func (c cell) fault(line int, w *wrong) { c.in.faultAt(line, c.key, w) }
+func (c cell) fault(line int, w *wrong) {
+	c.entry.faulty = true
+	c.in.faultAt(line, c.key, w)
+}
 
 // wrongType reports a value that is not of the type wanted. example is a
 // value of the right type, as TOML.

@@ -4,6 +4,9 @@
 // [Load] is given. All faults of a file are reported together, each with its
 // line, what is wrong and what to write instead; see [Errors]. What is allowed
 // but unwise is told by [Warnings].
+//
+// Each key is one row: see row.go, and the rows in keys.go, frontendkeys.go,
+// backendkeys.go and tlskeys.go.
 package config
 
 import (

@@ -166,7 +166,7 @@ func (t table) count(key string) int {
 	return 1
 }
 
-// sound tells whether nothing was wrong with a key so far.
+// sound tells whether the value of a key could be read, or the key is not written.
 func (t table) sound(key string) bool {
 	e := t.entry.table[key]
 	return e == nil || !e.faulty
@@ -176,7 +176,7 @@ func (t table) sound(key string) bool {
 func (t table) faultAt(line int, key string, w *wrong) {
 	path := joinPath(t.entry.path, key)
 	if e := t.entry.table[key]; e != nil {
-		e.faulty, path = true, e.path
+		path = e.path // perhaps with its old name
 	}
 	t.fault(line, path, w.message, w.hint)
 }

@@ -46,7 +46,8 @@ func field[T, V any](k kind[V], preset V, place func(*T) *V) value[T] {
 // sparse is a field that a configuration built in code may leave at its zero
 // value, which means the preset.
 func sparse[T any, V comparable](k kind[V], preset V, place func(*T) *V) value[T] {
-	v, zero := field(k, preset, place), *new(V)
+	var zero V
+	v := field(k, preset, place)
 	v.print = func(t *T) string {
 		if *place(t) == zero {
 			return k.print(preset)

@@ -87,7 +87,7 @@ var frontendTLSKeys = section[FrontendTLS]{
 // presetClientCertificate sets what client_certificate is where it is not written.
 func (f *FrontendTLS) presetClientCertificate() {
 	f.ClientCertificate = ""
-	if f.ClientCA != "" {
+	if f.ClientCA != "" && f.Mode.On() {
 		f.ClientCertificate = certificateRequired
 	}
 }

@@ -49,7 +49,7 @@ func withoutTLS[T any](s *section[T], t table, v *T, usual string) {
 	preset := s.settings(&defaults)
 	for i, got := range s.settings(v) {
 		switch {
-		case got == preset[i] || t.entry.table[got.key] == nil || !t.sound(got.key):
+		case got == preset[i]:
 		case t.entry.table["mode"] == nil:
 			t.faultAt(t.entry.line, "mode", wrongf(fmt.Sprintf("write mode = %q", usual), "is missing, and %s has no effect without it", got.key))
 			return
