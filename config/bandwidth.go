@@ -79,16 +79,3 @@ func bandwidthHint(number, unit, example string) string {
 	}
 	return example
 }
-
-// bandwidth reads a key that holds one.
-func (t table) bandwidth(key string) Bandwidth {
-	s, ok := t.text(key, "10MB/s")
-	if !ok {
-		return 0
-	}
-	b, w := parseBandwidth(s.value)
-	if w != nil {
-		t.faultAt(s.line, key, w)
-	}
-	return b
-}

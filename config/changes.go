@@ -26,8 +26,18 @@ func (c Change) String() string {
 }
 
 // secrets are the keys, as "TABLE.KEY" with the tables of schema, whose values
-// nobody is shown. The file has none yet.
-var secrets = map[string]bool{}
+// nobody is shown.
+var secrets = func() map[string]bool {
+	secret := make(map[string]bool)
+	for _, t := range Tables() {
+		for _, k := range t.Keys {
+			if k.Secret {
+				secret[t.Path+"."+k.Name] = true
+			}
+		}
+	}
+	return secret
+}()
 
 // hidden stands for the value of a secret.
 const hidden = `"***"`
@@ -48,8 +58,9 @@ func changes(old, new *Config, secrets map[string]bool) []Change {
 			}
 			continue
 		}
-		for i, a := range before { // both have the keys of schema, in its order
-			if b := after[i]; a != b {
+		now := after.settings()
+		for i, a := range before.settings() { // both have the rows of one section
+			if b := now[i]; a != b {
 				all = append(all, Change{
 					Key: path + "." + a.key,
 					Old: shown(path, a, secrets),
@@ -67,43 +78,60 @@ func changes(old, new *Config, secrets map[string]bool) []Change {
 	return all
 }
 
+// A setting is one key of a table with its value as TOML, written in the one
+// way that all equal values have.
+type setting struct{ key, value string }
+
+// settings is a table of a configuration, as it could be written.
+type settings interface {
+	settings() []setting // every key, in the order of the rows
+	written() []setting  // without those that have their default
+}
+
+// filled is a T beside the section that it was read by.
+type filled[T any] struct {
+	section *section[T]
+	value   *T
+}
+
+func (f filled[T]) settings() []setting { return f.section.settings(f.value) }
+func (f filled[T]) written() []setting  { return f.section.written(f.value) }
+
+// tables returns every table by its path.
+func (c *Config) tables() map[string]settings {
+	tables := map[string]settings{
+		"log":      filled[Log]{&logKeys, &c.Log},
+		"admin":    filled[Admin]{&adminKeys, &c.Admin},
+		"control":  filled[Control]{&controlKeys, &c.Control},
+		"timeouts": filled[Timeouts]{&timeoutKeys, &c.Timeouts},
+		"limits":   filled[Limits]{&limitKeys, &c.Limits},
+	}
+	for i := range c.Frontends {
+		f := &c.Frontends[i]
+		tables["frontend."+f.Name] = filled[Frontend]{&frontendKeys, f}
+		tables["frontend."+f.Name+".tls"] = filled[FrontendTLS]{&frontendTLSKeys, &f.TLS}
+	}
+	for i := range c.Backends {
+		b := &c.Backends[i]
+		tables["backend."+b.Name] = filled[Backend]{&backendKeys, b}
+		tables["backend."+b.Name+".tls"] = filled[BackendTLS]{&backendTLSKeys, &b.TLS}
+	}
+	return tables
+}
+
 // inline returns the table at path, a frontend or a backend or what is in it, as
 // one TOML value, without what has its default.
-func inline(tables map[string][]setting, path string, secrets map[string]bool) string {
-	settings := tables[path]
-	var written []string
-	for i, s := range defaults(path, settings) {
-		if s != settings[i] {
-			written = append(written, s.key+" = "+shown(path, settings[i], secrets))
-		}
+func inline(tables map[string]settings, path string, secrets map[string]bool) string {
+	var keys []string
+	for _, s := range tables[path].written() {
+		keys = append(keys, s.key+" = "+shown(path, s, secrets))
 	}
 	if inner := path + ".tls"; tables[inner] != nil {
 		if value := inline(tables, inner, secrets); value != inlineTable(nil) {
-			written = append(written, "tls = "+value)
+			keys = append(keys, "tls = "+value)
 		}
 	}
-	return inlineTable(written)
-}
-
-// defaults returns what the keys of the table at path have where they are not
-// written, which may depend on those that are.
-func defaults(path string, settings []setting) []setting {
-	has := func(key, value string) bool { return slices.Contains(settings, setting{key, value}) }
-	f, b := NewFrontend(""), NewBackend("")
-	switch kindOf(path) {
-	case "frontend.NAME":
-		f.DataProxyProtocol = has("proxy_protocol", "true")
-		return f.settings()
-	case "frontend.NAME.tls":
-		f.TLS.RequireData = has("mode", `"required"`) || has("mode", `"implicit"`)
-		if !has("client_ca", `""`) {
-			f.TLS.ClientCertificate = certificateRequired
-		}
-		return f.TLS.settings()
-	case "backend.NAME.tls":
-		return b.TLS.settings()
-	}
-	return b.settings()
+	return inlineTable(keys)
 }
 
 // shown is a setting's value, unless it is secret.

@@ -158,7 +158,7 @@ func checkRoundTrip(t *testing.T, c *Config) {
 	t.Helper()
 	keys := make(map[string]string)
 	for path, settings := range c.tables() {
-		for _, s := range settings {
+		for _, s := range settings.settings() {
 			keys[path+"."+s.key] = s.value
 		}
 	}
@@ -199,7 +199,7 @@ func TestSettingsFollowTheSchema(t *testing.T) {
 		kind := kindOf(path)
 		seen[kind] = true
 		var keys []string
-		for _, s := range settings {
+		for _, s := range settings.settings() {
 			keys = append(keys, s.key)
 		}
 		if !slices.Equal(keys, schema[kind]) {

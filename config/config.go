@@ -4,10 +4,12 @@
 // [Load] is given. All faults of a file are reported together, each with its
 // line, what is wrong and what to write instead; see [Errors]. What is allowed
 // but unwise is told by [Warnings].
+//
+// Each key is one row: see row.go, and the rows in keys.go, frontendkeys.go,
+// backendkeys.go and tlskeys.go.
 package config
 
 import (
-	"cmp"
 	"net/netip"
 	"strconv"
 	"time"
@@ -24,8 +26,9 @@ type Config struct {
 	Frontends []Frontend // sorted by name, at least one
 	Backends  []Backend  // sorted by name, at least one
 
-	file  string         // where it was read, for warnings; empty if built in code
-	lines map[string]int // line of each key that stands in the file, by dotted path
+	file    string         // where it was read, for warnings; empty if built in code
+	lines   map[string]int // line of each key that stands in the file, by dotted path
+	renamed []Problem      // keys that stand in the file under their old names
 }
 
 // Log says what is logged, and in which shape.
@@ -171,11 +174,6 @@ const (
 	DataEPRT    DataMode = "eprt"
 )
 
-// dataModes are all of them, in the order of the documentation.
-var dataModes = []string{
-	string(DataClient), string(DataPassive), string(DataPASV), string(DataEPSV), string(DataActive), string(DataPORT), string(DataEPRT),
-}
-
 // OnlyIPv4 tells whether the mode's verb can name IPv4 addresses only.
 func (m DataMode) OnlyIPv4() bool { return m == DataPASV || m == DataPORT }
 
@@ -193,71 +191,29 @@ func (s Server) String() string {
 	return s.Host + ":" + strconv.Itoa(int(s.Port))
 }
 
-// A PortRange is the ports from First to Last, both included.
-type PortRange struct{ First, Last uint16 }
-
-// String returns "30000-30099", or "30000" for a range of one port.
-func (r PortRange) String() string {
-	if r.First == r.Last {
-		return strconv.Itoa(int(r.First))
-	}
-	return strconv.Itoa(int(r.First)) + "-" + strconv.Itoa(int(r.Last))
-}
-
-// Contains reports whether port is one of the range.
-func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
-
-// Overlaps reports whether the two ranges have a port in common.
-func (r PortRange) Overlaps(o PortRange) bool { return r.First <= o.Last && o.First <= r.Last }
-
-// Len returns the number of ports in the range.
-func (r PortRange) Len() int { return int(r.Last) - int(r.First) + 1 }
-
-func (r PortRange) compare(o PortRange) int {
-	return cmp.Or(cmp.Compare(r.First, o.First), cmp.Compare(r.Last, o.Last))
-}
-
 // Defaults returns what holds where the file says nothing. It has no frontend
-// and no backend: they are never implied. As many sessions as this, all with a
-// transfer, fit into the 20000 descriptors that many containers allow; see
-// [Config.Descriptors].
+// and no backend: they are never implied.
 func Defaults() Config {
 	return Config{
-		Log: Log{Level: "info", Format: "json"},
-		Timeouts: Timeouts{
-			Connect:       5 * time.Second,
-			Greeting:      30 * time.Second,
-			Login:         60 * time.Second,
-			Idle:          10 * time.Minute,
-			Reply:         5 * time.Minute,
-			FinalReply:    10 * time.Minute,
-			PortWait:      5 * time.Second,
-			DataConnect:   30 * time.Second,
-			DataStall:     5 * time.Minute,
-			ClientWrite:   time.Minute,
-			ProxyHeader:   5 * time.Second,
-			TLSHandshake:  10 * time.Second,
-			Linger:        5 * time.Second,
-			ShutdownDelay: 0,
-			Drain:         10 * time.Minute,
-		},
-		Limits: Limits{Sessions: 2500, SessionsPerClient: 0, Transfers: 0},
+		Log:      logKeys.defaults(),
+		Admin:    adminKeys.defaults(),
+		Control:  controlKeys.defaults(),
+		Timeouts: timeoutKeys.defaults(),
+		Limits:   limitKeys.defaults(),
 	}
 }
 
 // NewFrontend returns a frontend with all defaults; its listening addresses
-// and its backend are still to be set. The default ports lie below Linux's
-// ephemeral range and inside Kubernetes' NodePort range.
+// and its backend are still to be set.
 func NewFrontend(name string) Frontend {
-	return Frontend{
-		Name:          name,
-		TLS:           newFrontendTLS(),
-		PublicAddress: PublicAddress{Auto: true},
-		PassivePorts:  PortRange{30000, 30099},
-	}
+	f := frontendKeys.defaults()
+	f.Name, f.TLS = name, frontendTLSKeys.defaults()
+	return f
 }
 
 // NewBackend returns a backend with all defaults; its servers are still to be set.
 func NewBackend(name string) Backend {
-	return Backend{Name: name, Data: DataClient, DataPorts: PortRange{31000, 31099}, TLS: newBackendTLS()}
+	b := backendKeys.defaults()
+	b.Name, b.TLS = name, backendTLSKeys.defaults()
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,21 @@ func TestDefaults(t *testing.T) {
 	}
 	if got := Defaults(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// The file in the tree is what the rows say.
+func TestExampleIsGenerated(t *testing.T) {
+	got, want := strings.Split(readExample(t), "\n"), strings.Split(Example(), "\n")
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			t.Fatalf("%s is not what the rows of config say, from line %d on: run \"go generate ./config\"", example, i+1)
+		}
+	}
+	for i, line := range want {
+		if len(line) > wrapAt && !strings.Contains(line, " = ") {
+			t.Errorf("line %d is long: %s", i+1, line)
+		}
 	}
 }
 
@@ -260,7 +276,7 @@ max_version = "1.1"
 			Listen:        []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:21")},
 			PublicAddress: PublicAddress{IPv6: netip.MustParseAddr("2001:db8::9")},
 			PassivePorts:  PortRange{42000, 42000},
-			TLS:           newFrontendTLS(),
+			TLS:           frontendTLSKeys.defaults(),
 			Backend:       "b",
 		}, {
 			Name:          "two",
@@ -348,6 +364,21 @@ func TestPortRange(t *testing.T) {
 	for o, want := range map[PortRange]bool{{10, 19}: false, {10, 20}: true, {30, 40}: true, {31, 40}: false, {22, 23}: true, {1, 99}: true} {
 		if r.Overlaps(o) != want || o.Overlaps(r) != want {
 			t.Errorf("%v and %v overlap: want %v", r, o, want)
+		}
+	}
+}
+
+func TestMergePorts(t *testing.T) {
+	got := MergePorts([]PortRange{{50, 60}, {20, 20}, {21, 21}, {55, 70}, {65535, 65535}, {65000, 65534}})
+	if want := []PortRange{{20, 21}, {50, 70}, {65000, 65535}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestParsePortRange(t *testing.T) {
+	for text, want := range map[string]PortRange{"20": {20, 20}, "30000-30099": {30000, 30099}, "0": {}, "30099-30000": {}, "1-70000": {}, "": {}} {
+		if got, err := ParsePortRange(text); got != want || (err == nil) != (want != PortRange{}) {
+			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -132,37 +133,31 @@ func unusable(data string) *Problem {
 func (r *reader) config() *Config {
 	c := Defaults()
 	c.lines = r.lines
-	r.topLevel()
+	// What stands above the first header is none of ours.
+	table{reader: r, kind: "", entry: r.doc.root}.refuseUnknown(func(key string) bool { return slices.Contains(schema[""], key) })
 
-	t := r.table("log")
-	t.choice("level", &c.Log.Level, "debug", "info", "warn", "error")
-	t.choice("format", &c.Log.Format, "json", "console")
-
-	t = r.table("admin")
-	var k checks
-	t.admin(&c.Admin, &k)
-
-	t = r.table("control")
-	t.control(&c.Control)
-
-	t = r.table("timeouts")
-	t.timeouts(&c.Timeouts)
-
-	t = r.table("limits")
-	t.whole("sessions", &c.Limits.Sessions, 1)
-	t.whole("sessions_per_client", &c.Limits.SessionsPerClient, 0)
-	t.whole("transfers", &c.Limits.Transfers, 0)
-
+	logKeys.read(r.table("log"), &c.Log)
+	adminKeys.read(r.table("admin"), &c.Admin)
+	controlKeys.read(r.table("control"), &c.Control)
+	timeoutKeys.read(r.table("timeouts"), &c.Timeouts)
+	limitKeys.read(r.table("limits"), &c.Limits)
 	for i, t := range r.named("frontend") {
 		r.pauseAt(i)
-		c.Frontends = append(c.Frontends, *t.frontend(&k))
+		f := new(NewFrontend(t.entry.name))
+		frontendKeys.read(t, f)
+		frontendTLSKeys.read(t.inner("tls"), &f.TLS)
+		c.Frontends = append(c.Frontends, *f)
 	}
 	for i, t := range r.named("backend") {
 		r.pauseAt(i)
-		c.Backends = append(c.Backends, t.backend(&k))
+		b := NewBackend(t.entry.name)
+		backendKeys.read(t, &b)
+		backendTLSKeys.read(t.inner("tls"), &b.TLS)
+		c.Backends = append(c.Backends, b)
 	}
 	r.pause()
-	r.check(&k)
+	r.check(&r.checks)
+	c.renamed = r.renamed
 	return &c
 }
 
@@ -171,61 +166,4 @@ func (r *reader) pauseAt(i int) {
 	if i%50 == 0 {
 		r.pause()
 	}
-}
-
-// topLevel reports the keys above the first header, which are none of ours.
-func (r *reader) topLevel() {
-	t := table{reader: r, kind: "", entry: r.doc.root}
-	t.refuseUnknown()
-}
-
-func (t table) timeouts(d *Timeouts) {
-	t.duration("connect", &d.Connect, false)
-	t.duration("greeting", &d.Greeting, false)
-	t.duration("login", &d.Login, false)
-	t.duration("idle", &d.Idle, false)
-	t.duration("reply", &d.Reply, false)
-	t.duration("final_reply", &d.FinalReply, false)
-	t.duration("port_wait", &d.PortWait, false)
-	t.duration("data_connect", &d.DataConnect, false)
-	t.duration("data_stall", &d.DataStall, false)
-	t.duration("client_write", &d.ClientWrite, false)
-	t.duration("proxy_header", &d.ProxyHeader, false)
-	t.duration("tls_handshake", &d.TLSHandshake, false)
-	t.duration("linger", &d.Linger, false)
-	t.duration("shutdown_delay", &d.ShutdownDelay, true)
-	t.duration("drain", &d.Drain, false)
-}
-
-// admin reads [admin]. Its pages have no password, so only this machine may see them.
-func (t table) admin(a *Admin, k *checks) {
-	s, ok := t.text("listen", "127.0.0.1:9121")
-	if !ok || s.value == "" {
-		return
-	}
-	addrs, w := parseListen(s.value, "9121")
-	if w == nil && (len(addrs) != 1 || !addrs[0].Addr().IsLoopback()) {
-		port := addrs[0].Port()
-		w = wrongf(fmt.Sprintf(`write "127.0.0.1:%d" or "[::1]:%d"`, port, port),
-			"%q can be reached from other machines, and nothing protects it", s.value)
-	}
-	if w != nil {
-		t.faultAt(s.line, "listen", w)
-		return
-	}
-	a.Listen = addrs[0]
-	k.listeners = append(k.listeners, listener{addr: a.Listen, key: "admin.listen", line: s.line})
-}
-
-// control reads [control].
-func (t table) control(c *Control) {
-	s, ok := t.text("socket", "/run/ftproxy/control.sock")
-	if !ok {
-		return
-	}
-	path, w := parseSocket(s.value)
-	if w != nil {
-		t.faultAt(s.line, "socket", w)
-	}
-	c.Socket = path
 }

@@ -53,14 +53,10 @@ func (f *Frontend) listensOn(family int) bool {
 	return slices.ContainsFunc(f.Listen, func(a netip.AddrPort) bool { return a.Addr().Is4() == (family == 4) })
 }
 
-// proxies reads what a frontend says about proxies in front of it.
-func (t table) proxies(f *Frontend) {
-	sound := t.boolean("proxy_protocol", &f.ProxyProtocol)
-	f.DataProxyProtocol = f.ProxyProtocol
-	sound = t.boolean("data_proxy_protocol", &f.DataProxyProtocol) && sound
-
+// proxiesRules reports what a frontend says about proxies in front of it that
+// lets nobody in, or has no effect.
+func (t table) proxiesRules(f *Frontend) {
 	const key, hint = "trusted_proxies", `write trusted_proxies = ["10.0.0.2"] with the addresses or networks of yours`
-	f.TrustedProxies = t.networks(key)
 	e := t.entry.table[key]
 	if e == nil {
 		if f.Proxied() {
@@ -78,7 +74,7 @@ func (t table) proxies(f *Frontend) {
 		t.faultAt(e.line, key, wrongf(hint, "the list is empty, so every connection would be refused"))
 	case f.Proxied() && len(f.TrustedProxies) > 0 && len(f.Listen) > 0 && !f.reachable():
 		t.faultAt(e.line, key, wrongf(hint, "holds no address of a family on which the frontend listens, so every connection would be refused"))
-	case sound && !f.Proxied() && len(f.TrustedProxies) > 0:
+	case t.sound("proxy_protocol") && t.sound("data_proxy_protocol") && !f.Proxied() && len(f.TrustedProxies) > 0:
 		t.faultAt(e.line, key, wrongf("write proxy_protocol = true, too, or remove this key",
 			"has no effect without proxy_protocol = true or data_proxy_protocol = true"))
 	}

@@ -19,6 +19,7 @@ type entry struct {
 
 	table    map[string]*entry // the keys of a table, nil for anything else
 	elements []int             // the line of each element of an array
+	faulty   bool              // its value could not be read
 }
 
 // A document is a parsed file.

@@ -13,25 +13,15 @@ const (
 	sourceOwn    = "own"
 )
 
-// source reads source: "client", or one address of each family at most; and
-// source_other_family.
-func (t table) source(b *Backend) {
-	const key, other = "source", "source_other_family"
-	given := t.texts(key, sourceClient)
+// readSource reads "client", or one address of each family at most.
+func readSource(c cell, source *Source) {
+	given := c.texts(sourceClient)
 	switch {
 	case len(given) == 1 && given[0].value == "":
 	case len(given) == 1 && given[0].value == sourceClient:
-		b.Source.Client = true
+		source.Client = true
 	default:
-		t.ownAddresses(key, given, &b.Source.IPv4, &b.Source.IPv6, parseSource)
-	}
-	t.sourceOfServers(b)
-
-	does := sourceRefuse
-	t.choice(other, &does, sourceRefuse, sourceOwn)
-	b.Source.Own = does == sourceOwn
-	if b.Source.Own && !b.Source.Client {
-		t.faultAt(t.line(other), other, wrongf(`write source = "client", too, or remove this key`, `has no effect without source = "client"`))
+		c.ownAddresses(given, &source.IPv4, &source.IPv6, parseSource)
 	}
 }
 
@@ -51,26 +41,6 @@ func parseSource(s string) (netip.Addr, *wrong) {
 		w = wrongf("write an address that needs no zone", "%q needs a zone, which is not supported", s)
 	}
 	return ip, w
-}
-
-// sourceOfServers reports servers that a fixed source leaves without an address to
-// be reached from: the kernel would choose one, and nobody would notice.
-func (t table) sourceOfServers(b *Backend) {
-	if !b.Source.Fixed() {
-		return
-	}
-	for _, s := range b.Servers {
-		ip, err := netip.ParseAddr(s.Host)
-		if err != nil {
-			continue
-		}
-		family, name := familyOf(ip)
-		if !b.Source.Of(family).IsValid() {
-			t.faultAt(t.line("source"), "source", wrongf(fmt.Sprintf("add the %s address to connect from", name),
-				"has no %s address, but the server %q has one", name, s))
-			return
-		}
-	}
 }
 
 func familyOf(ip netip.Addr) (number int, name string) {

@@ -72,16 +72,6 @@ type BackendTLS struct {
 	MinVersion, MaxVersion uint16  // tls.VersionTLS10 to tls.VersionTLS13
 }
 
-// newFrontendTLS returns that of a frontend that says nothing of TLS.
-func newFrontendTLS() FrontendTLS {
-	return FrontendTLS{Mode: TLSOff, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}
-}
-
-// newBackendTLS returns that of a backend that says nothing of TLS.
-func newBackendTLS() BackendTLS {
-	return BackendTLS{Mode: TLSOff, Data: DataPrivate, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}
-}
-
 // versionNames are what versions of TLS are called in the file, from
 // tls.VersionTLS10 up.
 var versionNames = []string{"1.0", "1.1", "1.2", "1.3"}

@@ -196,7 +196,7 @@ func checkFrontendTLS(t *testing.T, f FrontendTLS) {
 		f.MinVersion < tls.VersionTLS12 || f.MaxVersion > tls.VersionTLS13 || f.MinVersion > f.MaxVersion {
 		t.Errorf("TLS towards clients %+v", f)
 	}
-	if !f.Mode.On() && !reflect.DeepEqual(f, newFrontendTLS()) {
+	if !f.Mode.On() && !reflect.DeepEqual(f, frontendTLSKeys.defaults()) {
 		t.Errorf("no TLS towards clients %+v", f)
 	}
 	checkPaths(t, paths)
@@ -212,7 +212,7 @@ func checkBackendTLS(t *testing.T, b BackendTLS) {
 		b.MinVersion < tls.VersionTLS10 || b.MaxVersion > tls.VersionTLS13 || b.MinVersion > b.MaxVersion {
 		t.Errorf("TLS towards servers %+v", b)
 	}
-	if !b.Mode.On() && b != newBackendTLS() {
+	if !b.Mode.On() && b != backendTLSKeys.defaults() {
 		t.Errorf("no TLS towards servers %+v", b)
 	}
 	checkPaths(t, []string{b.CA, b.Certificate.Certificate, b.Certificate.Key})

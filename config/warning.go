@@ -44,7 +44,8 @@ func ParseSysctl(portRange, reserved string) (Sysctl, error) {
 // 1024, bandwidths that cannot be kept, a listening port of 0, data that reaches
 // proxies which do not say whose it is, clients of a family that no server of
 // theirs has where it must, a backend that no frontend names, what no firewall
-// should be asked to let through, and TLS that protects little.
+// should be asked to let through, TLS that protects little, and keys that stand
+// under their old names.
 func Warnings(c *Config, s Sysctl) []Problem {
 	var problems []Problem
 	warn := func(key, message, hint string) {
@@ -95,6 +96,9 @@ func Warnings(c *Config, s Sysctl) []Problem {
 	}
 	c.exposure(warn)
 	c.tlsWarnings(warn)
+	for _, p := range c.renamed {
+		warn(p.Key, p.Message, p.Hint)
+	}
 	sortProblems(problems)
 	return problems
 }
@@ -127,7 +131,7 @@ func (s Sysctl) unreserved(r PortRange) []PortRange {
 	}
 	first, last := int(max(r.First, s.Ephemeral.First)), int(min(r.Last, s.Ephemeral.Last))
 	var open []PortRange
-	for _, reserved := range mergeRanges(s.Reserved) {
+	for _, reserved := range MergePorts(s.Reserved) {
 		if int(reserved.Last) < first || int(reserved.First) > last {
 			continue
 		}
@@ -157,22 +161,7 @@ func (c *Config) reservation(s Sysctl) string {
 			all = append(all, b.DataPorts)
 		}
 	}
-	return joinRanges(mergeRanges(all))
-}
-
-// mergeRanges sorts ranges and joins those that overlap or touch.
-func mergeRanges(all []PortRange) []PortRange {
-	all = slices.Clone(all)
-	slices.SortFunc(all, PortRange.compare)
-	var merged []PortRange
-	for _, r := range all {
-		if n := len(merged); n > 0 && int(r.First) <= int(merged[n-1].Last)+1 {
-			merged[n-1].Last = max(merged[n-1].Last, r.Last)
-		} else {
-			merged = append(merged, r)
-		}
-	}
-	return merged
+	return joinRanges(MergePorts(all))
 }
 
 // joinRanges writes ranges as the kernel does: "30000-30099,31000".

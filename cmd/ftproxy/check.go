@@ -18,15 +18,22 @@ const defaultConfig = "config.toml"
 var checkCommand = command{
 	name:    "check",
 	summary: "check a configuration and say what it amounts to",
-	usage:   "[-config FILE]",
+	usage:   "[-config FILE] | -explain KEY | -example",
 	help: `Check reads a configuration, and the certificates and keys that it names, as
 serve would, and opens nothing else. It prints every fault with its line and
 what to write instead, and exits 1; or warnings, a summary and "ok", and
 exits 0.
 
+With -explain it prints what a key means, what may be written, its default and
+the table that it stands in. With -example it prints a configuration that has
+every key, explained and with its default. Both read no file.
+
 Example:
 
   ftproxy check -config /etc/ftproxy/config.toml
+  ftproxy check -explain passive_ports
+  ftproxy check -explain frontend.tls.mode
+  ftproxy check -example > config.toml
 `,
 	run: (*program).check,
 }
@@ -34,8 +41,22 @@ Example:
 func (p *program) check(_ context.Context, c *command, args []string) int {
 	f := c.flags()
 	path := f.String("config", defaultConfig, "read the configuration from `FILE`")
+	key := f.String("explain", "", "explain a `KEY` of the configuration, such as passive_ports, or a table")
+	example := f.Bool("example", false, "print a configuration that has every key with its default")
 	if code, ok := p.parse(c, f, args); !ok {
 		return code
+	}
+	switch {
+	case *example && *key != "":
+		return p.misused("%s: choose one of -explain and -example", c.name)
+	case *example:
+		return p.print(config.Example())
+	case *key != "":
+		text, err := config.Explain(*key)
+		if err != nil {
+			return p.misused("%s: %v", c.name, err)
+		}
+		return p.print(text)
 	}
 	conf, ok := p.load(*path)
 	if !ok {
@@ -50,6 +71,14 @@ func (p *program) check(_ context.Context, c *command, args []string) int {
 	}
 	summarise(p.stdout, conf)
 	fmt.Fprintf(p.stdout, "%s: ok\n", *path)
+	return exitOK
+}
+
+// print writes what a command was asked for.
+func (p *program) print(text string) int {
+	if _, err := io.WriteString(p.stdout, text); err != nil {
+		return p.failed(err)
+	}
 	return exitOK
 }
 

@@ -52,7 +52,7 @@ type firewallRequest struct {
 	outside, inside               []netip.Addr
 	resolve, routes               bool
 	noActiveClients               bool
-	serverPorts                   []firewall.Ports
+	serverPorts                   []config.PortRange
 }
 
 func (p *program) firewall(ctx context.Context, c *command, args []string) int {
@@ -111,11 +111,11 @@ func (r *firewallRequest) setPlace(text string) error {
 func (r *firewallRequest) setServerPorts(text string) error {
 	r.serverPorts = nil
 	for part := range strings.SplitSeq(text, ",") {
-		ports, err := parsePorts(part)
-		if err != nil || ports.First == 0 || ports.Last < ports.First {
+		ports, err := config.ParsePortRange(part)
+		if err != nil {
 			return errors.New("write FIRST-LAST, for example 40000-40099")
 		}
-		r.serverPorts = append(r.serverPorts, firewall.Ports(ports))
+		r.serverPorts = append(r.serverPorts, ports)
 	}
 	return nil
 }
@@ -190,11 +190,9 @@ func setup(c *config.Config) *firewall.Setup {
 	for _, f := range c.Frontends {
 		one := firewall.Frontend{
 			Name: f.Name, Control: f.Listen, Passive: f.DataAddrs(),
-			PassivePorts: firewall.Ports(f.PassivePorts), PortOffset: f.AdvertisedPortOffset,
-			Proxies: f.TrustedProxies, ControlProxied: f.ProxyProtocol, DataProxied: f.DataProxyProtocol,
-		}
-		for _, p := range f.ActiveSourcePorts {
-			one.ActiveSources = append(one.ActiveSources, firewall.Ports(p))
+			PassivePorts: f.PassivePorts, PortOffset: f.AdvertisedPortOffset,
+			ActiveSources: f.ActiveSourcePorts,
+			Proxies:       f.TrustedProxies, ControlProxied: f.ProxyProtocol, DataProxied: f.DataProxyProtocol,
 		}
 		s.Frontends = append(s.Frontends, one)
 		s.DNS = s.DNS || len(f.PublicAddress.Hosts) > 0
@@ -204,7 +202,7 @@ func setup(c *config.Config) *firewall.Setup {
 	}
 	for _, b := range c.Backends {
 		one := firewall.Backend{
-			Name: b.Name, DataPorts: firewall.Ports(b.DataPorts), DataPeers: b.TrustDataAddress, OnlyIPv4: b.Data.OnlyIPv4(),
+			Name: b.Name, DataPorts: b.DataPorts, DataPeers: b.TrustDataAddress, OnlyIPv4: b.Data.OnlyIPv4(),
 			AsClients: b.Source.Client,
 		}
 		for _, a := range []netip.Addr{b.Source.IPv4, b.Source.IPv6} {

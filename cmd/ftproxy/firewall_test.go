@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"ftproxy/config"
-	"ftproxy/internal/firewall"
 )
 
 // Every key that concerns a firewall reaches the flows.
@@ -69,10 +68,10 @@ source = "client"
 	if want := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8::9")}; !slices.Equal(a.Passive, want) {
 		t.Errorf("passive data arrives at %v, want %v", a.Passive, want)
 	}
-	if want := []firewall.Ports{{First: 20, Last: 20}, {First: 40000, Last: 40009}}; !slices.Equal(a.ActiveSources, want) {
+	if want := []config.PortRange{{First: 20, Last: 20}, {First: 40000, Last: 40009}}; !slices.Equal(a.ActiveSources, want) {
 		t.Errorf("active data comes from %v, want %v", a.ActiveSources, want)
 	}
-	if a.PortOffset != 100 || a.PassivePorts != (firewall.Ports{First: 30000, Last: 30009}) || len(a.Control) != 3 {
+	if a.PortOffset != 100 || a.PassivePorts != (config.PortRange{First: 30000, Last: 30009}) || len(a.Control) != 3 {
 		t.Errorf("frontend a: %+v", a)
 	}
 	if b.ControlProxied || b.DataProxied || b.Proxies != nil {
@@ -99,7 +98,7 @@ source = "client"
 		}
 	}
 	client := s.Backends[0]
-	if client.DataPorts != (firewall.Ports{First: 31000, Last: 31009}) || len(client.DataPeers) != 1 ||
+	if client.DataPorts != (config.PortRange{First: 31000, Last: 31009}) || len(client.DataPeers) != 1 ||
 		len(client.Servers[0].Addrs) != 1 || len(client.Servers[1].Addrs) != 0 || client.Servers[1].Port != 2121 {
 		t.Errorf("backend client: %+v", client)
 	}

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"ftproxy/config"
 	"ftproxy/proxy"
@@ -19,45 +16,11 @@ func readSysctl(root string) (config.Sysctl, error) {
 	if err != nil {
 		return s, err
 	}
-	fields := strings.Fields(string(ephemeral))
-	if len(fields) != 2 {
-		return s, fmt.Errorf("ip_local_port_range is %q", ephemeral)
-	}
-	if s.Ephemeral, err = parsePorts(fields[0] + "-" + fields[1]); err != nil {
-		return s, fmt.Errorf("ip_local_port_range: %w", err)
-	}
 	reserved, err := os.ReadFile(filepath.Join(root, "net/ipv4/ip_local_reserved_ports"))
 	if err != nil {
 		return s, err
 	}
-	for part := range strings.SplitSeq(strings.TrimSpace(string(reserved)), ",") {
-		if part == "" {
-			continue
-		}
-		ports, err := parsePorts(part)
-		if err != nil {
-			return s, fmt.Errorf("ip_local_reserved_ports: %w", err)
-		}
-		s.Reserved = append(s.Reserved, ports)
-	}
-	return s, nil
-}
-
-// parsePorts reads "30000-30099" or "30000".
-func parsePorts(text string) (config.PortRange, error) {
-	first, last, isRange := strings.Cut(text, "-")
-	if !isRange {
-		last = first
-	}
-	low, err := strconv.ParseUint(first, 10, 16)
-	if err != nil {
-		return config.PortRange{}, err
-	}
-	high, err := strconv.ParseUint(last, 10, 16)
-	if err != nil {
-		return config.PortRange{}, err
-	}
-	return config.PortRange{First: uint16(low), Last: uint16(high)}, nil
+	return config.ParseSysctl(string(ephemeral), string(reserved))
 }
 
 // warnings are what config warns of on this machine. Where the kernel's ports

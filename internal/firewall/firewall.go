@@ -14,12 +14,12 @@
 package firewall
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
+
+	"ftproxy/config"
 )
 
 // A Setup is as much of a configuration as concerns firewalls.
@@ -37,7 +37,7 @@ type Setup struct {
 	NoActiveClients bool
 	// ServerPorts are the ports that the servers use in passive mode. None
 	// means any above 1023.
-	ServerPorts []Ports
+	ServerPorts []config.PortRange
 	// DNS tells that ftproxy looks up names.
 	DNS bool
 }
@@ -47,9 +47,9 @@ type Frontend struct {
 	Name          string
 	Control       []netip.AddrPort // an unspecified address is every address of its family
 	Passive       []netip.Addr     // where passive data arrives; unspecified likewise
-	PassivePorts  Ports
-	PortOffset    int     // clients are told this much more than the port of PassivePorts
-	ActiveSources []Ports // the source ports of active data; none is any
+	PassivePorts  config.PortRange
+	PortOffset    int                // clients are told this much more than the port of PassivePorts
+	ActiveSources []config.PortRange // the source ports of active data; none is any
 
 	// Proxies are where control connections come from if ControlProxied is true,
 	// and those of passive data if DataProxied is; else they come from anyone.
@@ -64,7 +64,7 @@ type Backend struct {
 	Passive   bool // ftproxy connects to the servers
 	Active    bool // the servers connect to ftproxy
 	OnlyIPv4  bool // whose verb can name IPv4 addresses only
-	DataPorts Ports
+	DataPorts config.PortRange
 	DataPeers []netip.Prefix // where data may come from and go to beside the servers
 	Sources   []netip.Addr   // of connections to these servers; none is Setup.Inside
 	AsClients bool           // they see clients' own addresses; then there are no Sources
@@ -78,25 +78,8 @@ type Server struct {
 	Resolved bool // Host is a name; Addrs are what it stood for a moment ago
 }
 
-// Ports are those from First to Last, both included.
-type Ports struct{ First, Last uint16 }
-
 // anyUnprivileged are the ports of peers that choose them freely.
-var anyUnprivileged = Ports{1024, 65535}
-
-// String returns "30000-30099", or "30000" for one port.
-func (p Ports) String() string { return p.text("-") }
-
-func (p Ports) text(between string) string {
-	if p.First == p.Last {
-		return strconv.Itoa(int(p.First))
-	}
-	return strconv.Itoa(int(p.First)) + between + strconv.Itoa(int(p.Last))
-}
-
-func (p Ports) compare(o Ports) int {
-	return cmp.Or(cmp.Compare(p.First, o.First), cmp.Compare(p.Last, o.Last))
-}
+var anyUnprivileged = config.PortRange{First: 1024, Last: 65535}
 
 // A Place is where rules are loaded.
 type Place string
@@ -136,8 +119,8 @@ type Flow struct {
 	Place    Place // Outside or Inside; Host for those that pass no firewall of ours
 	Kind     Kind
 	From, To Party
-	Sources  []Ports // none is any
-	Ports    []Ports
+	Sources  []config.PortRange // none is any
+	Ports    []config.PortRange
 	Needs    string // "frontend public"
 
 	portsName  string // of the set for Ports; "" writes them into the rule

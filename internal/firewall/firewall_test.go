@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ftproxy/config"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata with what the code says now")
@@ -32,11 +34,11 @@ var setups = map[string]Setup{
 	// One public address, one IPv4 server, all modes.
 	"simple": {
 		Frontends: []Frontend{{
-			Name: "public", Control: ports("203.0.113.9:21"), Passive: addrs("203.0.113.9"), PassivePorts: Ports{30000, 30099},
+			Name: "public", Control: ports("203.0.113.9:21"), Passive: addrs("203.0.113.9"), PassivePorts: config.PortRange{First: 30000, Last: 30099},
 		}},
 		Backends: []Backend{{
 			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}},
-			Passive: true, Active: true, DataPorts: Ports{31000, 31099},
+			Passive: true, Active: true, DataPorts: config.PortRange{First: 31000, Last: 31099},
 		}},
 		Inside: addrs("10.0.0.1"),
 	},
@@ -44,50 +46,50 @@ var setups = map[string]Setup{
 	// of their own.
 	"passive": {
 		Frontends: []Frontend{{
-			Name: "public", Control: ports("0.0.0.0:21", "[::]:21"), Passive: addrs("0.0.0.0", "::"), PassivePorts: Ports{30000, 30000},
+			Name: "public", Control: ports("0.0.0.0:21", "[::]:21"), Passive: addrs("0.0.0.0", "::"), PassivePorts: config.PortRange{First: 30000, Last: 30000},
 			PortOffset: 1000,
 		}},
 		Backends: []Backend{{
-			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}}, Passive: true, DataPorts: Ports{31000, 31099},
+			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}}, Passive: true, DataPorts: config.PortRange{First: 31000, Last: 31099},
 		}},
 		Outside: addrs("203.0.113.9", "2001:db8::9"), Inside: addrs("10.0.0.1"),
-		NoActiveClients: true, ServerPorts: []Ports{{41000, 41009}, {40000, 40099}},
+		NoActiveClients: true, ServerPorts: []config.PortRange{{First: 41000, Last: 41009}, {First: 40000, Last: 40099}},
 	},
 	// Clients that come through proxies: for everything, or for control alone.
 	"proxied": {
 		Frontends: []Frontend{
 			{
-				Name: "all", Control: ports("10.1.0.1:21", "[fd01::1]:21"), Passive: addrs("10.1.0.1", "fd01::1"), PassivePorts: Ports{30000, 30099},
+				Name: "all", Control: ports("10.1.0.1:21", "[fd01::1]:21"), Passive: addrs("10.1.0.1", "fd01::1"), PassivePorts: config.PortRange{First: 30000, Last: 30099},
 				Proxies:        []netip.Prefix{netip.MustParsePrefix("10.2.0.2/32"), netip.MustParsePrefix("10.2.0.0/24"), netip.MustParsePrefix("10.3.0.2/32")},
 				ControlProxied: true, DataProxied: true,
 			},
 			{
-				Name: "control", Control: ports("10.1.0.1:2121"), Passive: addrs("10.1.0.1"), PassivePorts: Ports{32000, 32000},
+				Name: "control", Control: ports("10.1.0.1:2121"), Passive: addrs("10.1.0.1"), PassivePorts: config.PortRange{First: 32000, Last: 32000},
 				Proxies: []netip.Prefix{netip.MustParsePrefix("10.2.0.2/32")}, ControlProxied: true,
 			},
 			{
-				Name: "everyone", Control: ports("10.1.0.2:21", "[fd01::2]:21"), Passive: addrs("10.1.0.2", "fd01::2"), PassivePorts: Ports{32001, 32001},
+				Name: "everyone", Control: ports("10.1.0.2:21", "[fd01::2]:21"), Passive: addrs("10.1.0.2", "fd01::2"), PassivePorts: config.PortRange{First: 32001, Last: 32001},
 				Proxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd02::/16")}, DataProxied: true,
 			},
 		},
 		Backends: []Backend{{
-			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}}, Passive: true, DataPorts: Ports{31000, 31099},
+			Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}}, Passive: true, DataPorts: config.PortRange{First: 31000, Last: 31099},
 		}},
 		Inside: addrs("10.0.0.1"),
 	},
 	// Servers that see clients' own addresses, and others a fixed one of ftproxy's.
 	"sources": {
 		Frontends: []Frontend{{
-			Name: "public", Control: ports("203.0.113.9:21", "[2001:db8::9]:21"), Passive: addrs("203.0.113.9", "2001:db8::9"), PassivePorts: Ports{30000, 30099},
+			Name: "public", Control: ports("203.0.113.9:21", "[2001:db8::9]:21"), Passive: addrs("203.0.113.9", "2001:db8::9"), PassivePorts: config.PortRange{First: 30000, Last: 30099},
 		}},
 		Backends: []Backend{
 			{
 				Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}, {"fd00::5", addrs("fd00::5"), 2121, false}},
-				Passive: true, Active: true, DataPorts: Ports{31000, 31099}, AsClients: true,
+				Passive: true, Active: true, DataPorts: config.PortRange{First: 31000, Last: 31099}, AsClients: true,
 			},
 			{
 				Name: "fixed", Servers: []Server{{"10.0.0.6", addrs("10.0.0.6"), 21, false}},
-				Passive: true, DataPorts: Ports{31000, 31099}, Sources: addrs("10.0.0.1"),
+				Passive: true, DataPorts: config.PortRange{First: 31000, Last: 31099}, Sources: addrs("10.0.0.1"),
 			},
 		},
 	},
@@ -96,18 +98,18 @@ var setups = map[string]Setup{
 		Frontends: []Frontend{
 			{
 				Name: "one", Control: ports("203.0.113.9:21", "[2001:db8::9]:21", "203.0.113.10:2121"), Passive: addrs("203.0.113.9", "2001:db8::9", "203.0.113.10"),
-				PassivePorts: Ports{30000, 30099}, ActiveSources: []Ports{{20, 20}, {40000, 40099}},
+				PassivePorts: config.PortRange{First: 30000, Last: 30099}, ActiveSources: []config.PortRange{{First: 20, Last: 20}, {First: 40000, Last: 40099}},
 			},
-			{Name: "two-b", Control: ports("[2001:db8::10]:21"), Passive: addrs("2001:db8::11"), PassivePorts: Ports{32000, 32000}},
+			{Name: "two-b", Control: ports("[2001:db8::10]:21"), Passive: addrs("2001:db8::11"), PassivePorts: config.PortRange{First: 32000, Last: 32000}},
 		},
 		Backends: []Backend{
 			{
 				Name: "active", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}, {"fd00::5", addrs("fd00::5"), 2121, false}},
-				Active: true, DataPorts: Ports{31000, 31000}, DataPeers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.9.0.0/16")},
+				Active: true, DataPorts: config.PortRange{First: 31000, Last: 31000}, DataPeers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.9.0.0/16")},
 			},
 			{
 				Name: "pasv", Servers: []Server{{"ftp.example.org", addrs("10.1.0.6", "fd01::6"), 21, true}},
-				Passive: true, OnlyIPv4: true, DataPorts: Ports{31000, 31000},
+				Passive: true, OnlyIPv4: true, DataPorts: config.PortRange{First: 31000, Last: 31000},
 			},
 		},
 		Inside: addrs("10.0.0.1", "fd00::1"), DNS: true,
@@ -307,19 +309,12 @@ func TestOnlyProxies(t *testing.T) {
 	}
 }
 
-func TestMergePorts(t *testing.T) {
-	got := mergePorts([]Ports{{50, 60}, {20, 20}, {21, 21}, {55, 70}, {65535, 65535}, {65000, 65534}})
-	if want := []Ports{{20, 21}, {50, 70}, {65000, 65535}}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
 // Two sets never become one because a frontend is named like a set of another.
 func TestSetNames(t *testing.T) {
 	s := setups["simple"]
 	s.Frontends = []Frontend{
-		{Name: "a", Control: ports("203.0.113.1:21", "203.0.113.2:2121"), Passive: addrs("203.0.113.1"), PassivePorts: Ports{30000, 30009}},
-		{Name: "a_port_21", Control: ports("203.0.113.3:21"), Passive: addrs("203.0.113.3"), PassivePorts: Ports{30000, 30009}},
+		{Name: "a", Control: ports("203.0.113.1:21", "203.0.113.2:2121"), Passive: addrs("203.0.113.1"), PassivePorts: config.PortRange{First: 30000, Last: 30009}},
+		{Name: "a_port_21", Control: ports("203.0.113.3:21"), Passive: addrs("203.0.113.3"), PassivePorts: config.PortRange{First: 30000, Last: 30009}},
 	}
 	text, err := s.NFTables(Outside)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"ftproxy/config"
 )
 
 // Flows are the connections that the configuration permits: those of the
@@ -19,7 +21,7 @@ func (s *Setup) Flows() []Flow {
 	if s.DNS {
 		flows = append(flows, Flow{
 			Place: Host, Kind: Lookup, From: Party{Who: Ftproxy, Any4: true, Any6: true}, To: Party{Who: Names, Any4: true, Any6: true},
-			Ports: []Ports{{53, 53}}, Needs: "host names", protocols: []string{"udp", "tcp"},
+			Ports: []config.PortRange{{First: 53, Last: 53}}, Needs: "host names", protocols: []string{"udp", "tcp"},
 		})
 	}
 	return flows
@@ -50,7 +52,7 @@ func (s *Setup) outside(f Frontend) []Flow {
 		to := s.own(byPort[port], nameFor(set, port, len(byPort)))
 		flows = append(flows, Flow{
 			Place: Outside, Kind: Control, From: comers(to, f.ControlProxied), To: to,
-			Ports: []Ports{{port, port}}, Needs: frontend(f.Name), protocols: onlyTCP,
+			Ports: []config.PortRange{{First: port, Last: port}}, Needs: frontend(f.Name), protocols: onlyTCP,
 		})
 	}
 	to := s.own(f.Passive, set+"_passive")
@@ -60,14 +62,14 @@ func (s *Setup) outside(f Frontend) []Flow {
 	}
 	flows = append(flows, Flow{
 		Place: Outside, Kind: Passive, From: comers(to, f.DataProxied), To: to,
-		Ports: []Ports{f.PassivePorts}, Needs: frontend(f.Name), portsName: set + "_passive_ports", protocols: onlyTCP,
+		Ports: []config.PortRange{f.PassivePorts}, Needs: frontend(f.Name), portsName: set + "_passive_ports", protocols: onlyTCP,
 	})
 	if s.NoActiveClients {
 		return flows
 	}
 	flow := Flow{
 		Place: Outside, Kind: Active, From: from, To: clients(from),
-		Sources: mergePorts(f.ActiveSources), Ports: []Ports{anyUnprivileged}, Needs: frontend(f.Name), protocols: onlyTCP,
+		Sources: config.MergePorts(f.ActiveSources), Ports: []config.PortRange{anyUnprivileged}, Needs: frontend(f.Name), protocols: onlyTCP,
 	}
 	if len(flow.Sources) > 0 {
 		flow.sourceName = set + "_active_source_ports"
@@ -143,23 +145,23 @@ func (s *Setup) inside(b Backend) []Flow {
 		to.set = nameFor(set, port, len(byPort))
 		flows = append(flows, Flow{
 			Place: Inside, Kind: Control, From: s.self(b), To: to,
-			Ports: []Ports{{port, port}}, Needs: backend(b.Name), protocols: onlyTCP,
+			Ports: []config.PortRange{{First: port, Last: port}}, Needs: backend(b.Name), protocols: onlyTCP,
 		})
 	}
 	if b.Passive {
 		flow := Flow{
 			Place: Inside, Kind: Passive, From: s.self(b), To: data,
-			Ports: []Ports{anyUnprivileged}, Needs: backend(b.Name), protocols: onlyTCP,
+			Ports: []config.PortRange{anyUnprivileged}, Needs: backend(b.Name), protocols: onlyTCP,
 		}
 		if len(s.ServerPorts) > 0 {
-			flow.Ports, flow.portsName = mergePorts(s.ServerPorts), "server_ports"
+			flow.Ports, flow.portsName = config.MergePorts(s.ServerPorts), "server_ports"
 		}
 		flows = append(flows, flow)
 	}
 	if b.Active {
 		flows = append(flows, Flow{
 			Place: Inside, Kind: Active, From: data, To: s.self(b),
-			Ports: []Ports{b.DataPorts}, Needs: backend(b.Name), portsName: set + "_data_ports", protocols: onlyTCP,
+			Ports: []config.PortRange{b.DataPorts}, Needs: backend(b.Name), portsName: set + "_data_ports", protocols: onlyTCP,
 		})
 	}
 	return flows
@@ -209,21 +211,6 @@ func sortPrefixes(list []netip.Prefix) []netip.Prefix {
 		}
 	}
 	return kept
-}
-
-// mergePorts sorts ranges and joins those that overlap or touch.
-func mergePorts(all []Ports) []Ports {
-	all = slices.Clone(all)
-	slices.SortFunc(all, Ports.compare)
-	var merged []Ports
-	for _, p := range all {
-		if n := len(merged); n > 0 && int(p.First) <= int(merged[n-1].Last)+1 {
-			merged[n-1].Last = max(merged[n-1].Last, p.Last)
-		} else {
-			merged = append(merged, p)
-		}
-	}
-	return merged
 }
 
 func sortedKeys[V any](m map[uint16]V) []uint16 {

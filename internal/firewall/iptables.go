@@ -3,6 +3,8 @@ package firewall
 import (
 	"fmt"
 	"strings"
+
+	"ftproxy/config"
 )
 
 // IPTables returns the rules of a place for iptables-restore, or with ipv6 for
@@ -92,22 +94,25 @@ func (i *iptables) accept(chain string, flows []Flow, which func(Flow) bool) {
 		i.comment("", f.purpose())
 		sources := f.Sources
 		if len(sources) == 0 {
-			sources = []Ports{{}} // any
+			sources = []config.PortRange{{}} // any
 		}
 		for _, protocol := range f.protocols {
 			for _, source := range sources {
 				sport := ""
-				if source != (Ports{}) {
-					sport = "--sport " + source.text(":")
+				if source != (config.PortRange{}) {
+					sport = "--sport " + colon(source)
 				}
 				for _, p := range f.Ports {
 					i.rule(chain, i.addrs("-s", f.From), i.addrs("-d", f.To), "-p "+protocol,
-						sport, "--dport "+p.text(":"), "-m conntrack --ctstate NEW -j ACCEPT")
+						sport, "--dport "+colon(p), "-m conntrack --ctstate NEW -j ACCEPT")
 				}
 			}
 		}
 	}
 }
+
+// colon is a range of ports as iptables writes it: "30000:30099".
+func colon(p config.PortRange) string { return strings.Replace(p.String(), "-", ":", 1) }
 
 const reject = "-p tcp -j REJECT --reject-with tcp-reset"
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"ftproxy/config"
 )
 
 // NFTables returns the rules of a place for nft -f: one table of the family
@@ -100,8 +102,8 @@ func prefixText(p netip.Prefix) string {
 	return p.String()
 }
 
-func (n *nftables) ports(protocol, field, name string, ports []Ports) string {
-	text := joined(ports, Ports.String, ", ")
+func (n *nftables) ports(protocol, field, name string, ports []config.PortRange) string {
+	text := joined(ports, config.PortRange.String, ", ")
 	switch {
 	case len(ports) == 0:
 		return ""

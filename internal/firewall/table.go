@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"ftproxy/config"
 )
 
 // Table returns the flows of a place, or of all if it is "", for people.
@@ -66,9 +68,9 @@ func (t *table) row(f Flow, place Place) row {
 	}
 	source := "any"
 	if len(f.Sources) > 0 {
-		source = joined(f.Sources, Ports.String, ", ")
+		source = joined(f.Sources, config.PortRange.String, ", ")
 	}
-	port := joined(f.Ports, Ports.String, ", ")
+	port := joined(f.Ports, config.PortRange.String, ", ")
 	switch {
 	case f.Kind == Lookup:
 		port += " UDP, TCP"

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"ftproxy/config"
 )
 
 // page gathers lines.
@@ -143,6 +145,6 @@ func (s *Setup) forClients() (paragraphs []string) {
 }
 
 // told are the passive ports that clients connect to.
-func (f Frontend) told() Ports {
-	return Ports{uint16(int(f.PassivePorts.First) + f.PortOffset), uint16(int(f.PassivePorts.Last) + f.PortOffset)}
+func (f Frontend) told() config.PortRange {
+	return config.PortRange{First: uint16(int(f.PassivePorts.First) + f.PortOffset), Last: uint16(int(f.PassivePorts.Last) + f.PortOffset)}
 }
