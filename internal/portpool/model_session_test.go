@@ -82,12 +82,16 @@ func (s *session) step() {
 }
 
 // movesOn tells whether a command is the client's answer to what it was told by reply
-// n: the client has done with it.
+// n: the client has done with it. A command that came before the last reply was
+// acknowledged is no answer to it, and ABOR and NOOP are sent without waiting for one.
 func (s *session) movesOn(c command, n int) bool {
-	if n == 0 || c.acked < n {
+	switch {
+	case n == 0 || c.acked < n:
 		return false
+	case *modelBrief:
+		return true
 	}
-	return c.acked == s.written || *modelBrief
+	return c.acked == s.written && c.verb != abor && c.verb != noop
 }
 
 func (s *session) takeUp(c command) {
