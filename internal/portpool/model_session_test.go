@@ -86,15 +86,17 @@ func (s *session) step() {
 }
 
 // movesOn tells whether a command is the client's answer to what it was told by reply
-// n: the client has done with it.
+// n: the client has done with it. A command that came before the last reply was
+// acknowledged is no answer to it, ABOR and NOOP are sent without waiting for one, and
+// neither are the commands of a client that pipelines.
 func (s *session) movesOn(c command, n int) bool {
-	if n == 0 || c.acked < n {
+	switch {
+	case n == 0 || c.acked < n:
 		return false
+	case *modelBrief:
+		return true
 	}
-	if s.pipelines || c.verb == abor || c.verb == noop || c.verb == quit {
-		return false // It may have crossed the reply.
-	}
-	return c.acked == s.written || *modelBrief
+	return !s.pipelines && c.acked == s.written && c.verb != abor && c.verb != noop && c.verb != quit
 }
 
 func (s *session) takeUp(c command) {

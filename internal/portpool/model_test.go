@@ -20,7 +20,7 @@ var (
 	modelSeed  = flag.Uint64("model.seed", 0, "run the model test with this seed only, and print what happens")
 	modelRuns  = flag.Int("model.runs", 30, "how many runs of the model test")
 	modelOnly  = flag.String("model.only", "", "report only faults of the invariants whose names contain this, to see what a mutation of the pool leads to")
-	modelBrief = flag.Bool("model.pipelined", false, "let sessions take a command that was sent before it could be an answer for one that moves on: the model finds what that breaks")
+	modelBrief = flag.Bool("model.pipelined", false, "let sessions take a command for one that moves on although it cannot be an answer to the last reply, or is ABOR or NOOP: the model finds what that breaks")
 )
 
 // TestModel simulates clients, servers, relays, sessions and a network that is
