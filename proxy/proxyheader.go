@@ -16,7 +16,7 @@ import (
 	proxyproto "github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
 
-	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // The PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and 2): a proxy
@@ -36,8 +36,8 @@ type origin struct {
 
 // direct is the origin of a connection that has no header.
 func direct(conn net.Conn) origin {
-	local := addrPort(conn.LocalAddr())
-	return origin{client: addrPort(conn.RemoteAddr()), local: local, at: local.Addr()}
+	local := tcp.AddrPort(conn.LocalAddr())
+	return origin{client: tcp.AddrPort(conn.RemoteAddr()), local: local, at: local.Addr()}
 }
 
 // Why a connection has no usable header.
@@ -97,7 +97,7 @@ func (f *frontend) identify(ctx context.Context, conn net.Conn, limit time.Durat
 	if !ok {
 		return from, fmt.Errorf("%w: it is not about TCP", errHeaderInvalid)
 	}
-	from.proxy, from.client, from.local = from.client, addrPort(source), addrPort(destination)
+	from.proxy, from.client, from.local = from.client, tcp.AddrPort(source), tcp.AddrPort(destination)
 	from.readTLVs(h)
 	return from, nil
 }
@@ -212,7 +212,7 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 	from, err := fe.identify(p.serving, conn, rt.timeouts.ProxyHeader)
 	if err != nil {
 		p.refuseHeader(conn, fe, "control", err)
-		splice.Reset(conn)
+		tcp.Reset(conn)
 		return
 	}
 	p.welcome(conn, rt, fe, from)
@@ -222,7 +222,7 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err error) {
 	reason := headerReason(err)
 	p.metrics.ProxyHeaderRefused(fe.name, reason)
-	proxy := addrPort(conn.RemoteAddr())
+	proxy := tcp.AddrPort(conn.RemoteAddr())
 	p.often(headerUnusable, fe.name, reason, proxy.Addr()).Err(err).Str("frontend", word(fe.name)).Stringer("proxy", proxy).
 		Str("kind", word(kind)).Str("reason", word(reason)).Msg(headerUnusable.message)
 }
@@ -235,35 +235,8 @@ type proxiedConn struct {
 
 func (c proxiedConn) RemoteAddr() net.Addr { return c.client }
 
-// CloseWrite sends our FIN, where the connection can.
-func (c proxiedConn) CloseWrite() error {
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
-
-// SetLinger says whether Close is a reset, where the connection can.
-func (c proxiedConn) SetLinger(seconds int) error {
-	if l, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
-		return l.SetLinger(seconds)
-	}
-	return errors.ErrUnsupported
-}
-
 // NetConn is the connection itself.
 func (c proxiedConn) NetConn() net.Conn { return c.Conn }
-
-// bare is the connection below TLS and below what a header has named, or conn.
-func bare(conn net.Conn) net.Conn {
-	for {
-		c, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return conn
-		}
-		conn = c.NetConn()
-	}
-}
 
 // unnamed is the connection that a header came by, or conn.
 func unnamed(conn net.Conn) net.Conn {

@@ -16,6 +16,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -31,7 +32,7 @@ func startHop(t testing.TB, server netip.AddrPort, log io.Writer, change func(*c
 	b.DataPorts = freePort(t)
 	change(&f, &b)
 	c.Frontends, c.Backends = []config.Frontend{f}, []config.Backend{b}
-	p := New(Options{Network: TCP{}, Log: zerolog.New(log), Metrics: metrics.New("test")})
+	p := New(Options{Network: tcp.Network{}, Log: zerolog.New(log), Metrics: metrics.New("test")})
 	if err := p.Apply(&c); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func startHop(t testing.TB, server netip.AddrPort, log io.Writer, change func(*c
 		}
 	})
 	for _, at := range p.Addrs() {
-		return addrPort(at)
+		return tcp.AddrPort(at)
 	}
 	t.Fatal("it does not listen")
 	return netip.AddrPort{}
