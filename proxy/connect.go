@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/proxyheader"
 	"ftproxy/internal/tcp"
 )
 
@@ -98,7 +99,7 @@ func (s *session) introduce(conn net.Conn) error {
 	if s.fe.backend.sendProxy == 0 {
 		return nil
 	}
-	return sendHeader(conn, s.ownHeader(), s.rt.timeouts.Connect)
+	return proxyheader.Send(conn, s.ownHeader(), s.rt.timeouts.Connect)
 }
 
 // resolve gives the addresses of a server; nobody needs to be asked for one that

@@ -12,6 +12,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/proxyheader"
 	"ftproxy/internal/tcp"
 )
 
@@ -53,7 +54,7 @@ func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := sendHeader(conn, l.header, l.limit); err != nil {
+		if err := proxyheader.Send(conn, l.header, l.limit); err != nil {
 			_ = conn.Close()
 			return nil, err
 		}
