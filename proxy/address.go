@@ -6,6 +6,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/tcp"
 )
 
 // advertised is the IPv4 address that the client is told in a 227.
@@ -102,7 +103,7 @@ func (s *session) clientLeg(st *setup) leg {
 	if st.passiveClient() {
 		return listenLeg{st.ports.public}
 	}
-	return dialLeg{network: s.p.network, local: localAddr(s.dialFrom(st.target.Addr())), ports: s.fe.sources, remote: st.target, late: true}
+	return dialLeg{network: s.p.network, local: tcp.AnyPort(s.dialFrom(st.target.Addr())), ports: s.fe.sources, remote: st.target, late: true}
 }
 
 // serverLeg is the side of a server that listens at addr.

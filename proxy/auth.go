@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
 // FTPS towards the client (RFC 4217): AUTH, PBSZ, PROT.
@@ -92,14 +93,14 @@ func (s *session) doAUTH(q *queued) error {
 func (s *session) handshake(ctx context.Context, conn net.Conn, c *tls.Config) upgraded {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
-	secure := tls.Server(prompt(conn), c)
+	secure := tls.Server(tcp.Prompt(conn), c)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		return upgraded{err: err}
 	}
-	settle(secure)
+	tcp.Settle(secure)
 	return upgraded{conn: secure}
 }
 

@@ -11,7 +11,8 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
-	"ftproxy/internal/splice"
+	"ftproxy/internal/proxyheader"
+	"ftproxy/internal/tcp"
 )
 
 // A connection is what came of the attempt to reach a server: a control
@@ -21,7 +22,7 @@ type connection struct {
 	replies  *ftp.ReplyReader
 	greeting ftp.Reply
 	addr     netip.AddrPort
-	local    Local // our end, with any port
+	local    tcp.Local // our end, with any port
 	err      error
 
 	tls   *tls.Config // of it and of the session's data connections to this server; nil: none
@@ -76,15 +77,15 @@ func (s *session) connectTo(ctx context.Context, server config.Server) connectio
 			failed = append(failed, err)
 			continue
 		}
-		tuneControl(conn)
+		tcp.TuneControl(conn)
 		c := s.converse(ctx, conn, server)
 		if c.err == nil {
-			c.local = localAddr(addrPort(conn.LocalAddr()).Addr())
+			c.local = tcp.AnyPort(tcp.AddrPort(conn.LocalAddr()).Addr())
 			c.local.Transparent = local.Transparent
 			return c
 		}
 		if ctx.Err() != nil {
-			splice.Reset(conn) // As in early: the client is gone, or we are.
+			tcp.Reset(conn) // As in early: the client is gone, or we are.
 		} else {
 			_ = conn.Close()
 		}
@@ -98,7 +99,7 @@ func (s *session) introduce(conn net.Conn) error {
 	if s.fe.backend.sendProxy == 0 {
 		return nil
 	}
-	return sendHeader(conn, s.ownHeader(), s.rt.timeouts.Connect)
+	return proxyheader.Send(conn, s.ownHeader(), s.rt.timeouts.Connect)
 }
 
 // resolve gives the addresses of a server; nobody needs to be asked for one that
@@ -117,7 +118,7 @@ func (s *session) resolve(ctx context.Context, host string) ([]netip.Addr, error
 func (s *session) readGreeting(ctx context.Context, conn net.Conn) connection {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	c := connection{conn: conn, replies: ftp.NewReplyReader(conn), addr: addrPort(conn.RemoteAddr())}
+	c := connection{conn: conn, replies: ftp.NewReplyReader(conn), addr: tcp.AddrPort(conn.RemoteAddr())}
 	_ = conn.SetReadDeadline(time.Now().Add(s.rt.timeouts.Greeting))
 	extended := false
 	for range maxDelays + 1 {

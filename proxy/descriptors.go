@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ftproxy/config"
-	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // descriptors watches over the process's file descriptors. A new one is always the
@@ -78,7 +78,7 @@ func (p *Process) exhausted(l *listener, cause error) {
 		p.log.Error().Err(cause).Stringer("listen", l.key).
 			Msg("no file descriptor is free")
 	}
-	if waiting(l.Listener) && p.turnAway(l) {
+	if tcp.Waiting(l.Listener) && p.turnAway(l) {
 		return
 	}
 	select {
@@ -117,9 +117,9 @@ func (p *Process) turnAway(l *listener) bool {
 	if err != nil {
 		return false
 	}
-	fe := p.runtime.Load().frontendAt(l.key, addrPort(conn.LocalAddr()).Addr())
+	fe := p.runtime.Load().frontendAt(l.key, tcp.AddrPort(conn.LocalAddr()).Addr())
 	if fe == nil {
-		splice.Reset(conn)
+		tcp.Reset(conn)
 		return true
 	}
 	p.refuse(conn, fe, direct(conn), "descriptors")

@@ -22,6 +22,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -48,7 +49,11 @@ func TestDescriptorsProcess(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &rlimit); err != nil {
 		t.Fatal(err)
 	}
-	first()        // Its sign stays for as long as the process lives.
+	l, err := tcp.Network{}.ListenData(tcp.AnyPort(netip.MustParseAddr("127.0.0.1")))
+	if err != nil { // The first data port's sign stays for as long as the process lives.
+		t.Fatal(err)
+	}
+	_ = l.Close()
 	openSockets(t) // The first look opens what the runtime needs for all files.
 	before := openSockets(t)
 
@@ -64,7 +69,7 @@ func TestDescriptorsProcess(t *testing.T) {
 	be.Servers = []config.Server{{Host: server.Addr().String(), Port: server.Port()}}
 	be.DataPorts = config.PortRange{First: ports[1], Last: ports[1]}
 	c.Frontends, c.Backends = []config.Frontend{fe}, []config.Backend{be}
-	p := New(Options{Network: TCP{}, Log: zerolog.New(os.Stderr), Metrics: metrics.New("test"), Descriptors: told})
+	p := New(Options{Network: tcp.Network{}, Log: zerolog.New(os.Stderr), Metrics: metrics.New("test"), Descriptors: told})
 	if err := p.Apply(&c); err != nil {
 		t.Fatal(err)
 	}
@@ -429,7 +434,7 @@ func (th *theatre) agreedOnly() (at netip.AddrPort, server *net.TCPConn) {
 	l := listenLoopback(th.t)
 	th.client.say("PASV")
 	th.server.hear("PASV")
-	th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+	th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 	at, err := rewrite.ParsePASV(th.client.hear("227"))
 	if err != nil {
 		th.t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
 // wantNoPortLeft expects that a server saw its connection reset, and that nothing of
@@ -22,8 +23,8 @@ import (
 func wantNoPortLeft(t *testing.T, server *net.TCPConn) {
 	t.Helper()
 	wantReset(t, "server", server)
-	ours := kernelName(addrPort(server.RemoteAddr()))
-	if state := socketsTo(t, addrPort(server.LocalAddr()))[ours]; state != "" {
+	ours := kernelName(tcp.AddrPort(server.RemoteAddr()))
+	if state := socketsTo(t, tcp.AddrPort(server.LocalAddr()))[ours]; state != "" {
 		t.Errorf("the connection to the server is in the state %s of /proc/net/tcp", state)
 	}
 }
@@ -142,7 +143,7 @@ func TestFailedHandshakeOfAClient(t *testing.T) {
 func TestConnectStorm(t *testing.T) {
 	th, serverAt := emptyStage(t, straight("passive"), nil)
 	// Another test may have had a server at this port, less than a minute ago.
-	before := socketsTo(t, addrPort(serverAt.Addr()))
+	before := socketsTo(t, tcp.AddrPort(serverAt.Addr()))
 	const clients = 300
 	at := "" // of the frontend
 	for _, addr := range th.process.Addrs() {
@@ -161,7 +162,7 @@ func TestConnectStorm(t *testing.T) {
 		}
 		<-time.After(time.Millisecond)
 	}
-	for local, state := range socketsTo(t, addrPort(serverAt.Addr())) {
+	for local, state := range socketsTo(t, tcp.AddrPort(serverAt.Addr())) {
 		if before[local] == "" {
 			t.Errorf("a connection to the server is left, in the state %s of /proc/net/tcp", state)
 		}

@@ -22,6 +22,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/tcp"
 )
 
 // A row sets the timers that it is about to failTimer and all others of the
@@ -222,7 +223,7 @@ func halfClosesAndWaits(s *scene) {
 func endsThenClosesControl(s *scene) {
 	_ = s.clientData.Close()
 	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.serverData) })
-	near, far := addrPort(s.theatre.client.conn.LocalAddr()), addrPort(s.theatre.client.conn.RemoteAddr())
+	near, far := tcp.AddrPort(s.theatre.client.conn.LocalAddr()), tcp.AddrPort(s.theatre.client.conn.RemoteAddr())
 	_ = s.theatre.client.conn.Close()
 	s.await("the proxy reads the end of control", func() bool { return allRead(s.t, far, near, tcpCloseWait) })
 }
@@ -503,7 +504,7 @@ func (s *scene) speak(f *failure) {
 		// It must not become the answer to what the client says meanwhile.
 		client.say("NOOP")
 		s.await("the proxy reads NOOP", func() bool {
-			return allRead(s.t, addrPort(client.conn.RemoteAddr()), addrPort(client.conn.LocalAddr()), tcpEstablished)
+			return allRead(s.t, tcp.AddrPort(client.conn.RemoteAddr()), tcp.AddrPort(client.conn.LocalAddr()), tcpEstablished)
 		})
 		server.say(f.late)
 		server.hear("NOOP")

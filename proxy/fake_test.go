@@ -8,19 +8,20 @@ import (
 	"syscall"
 
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/tcp"
 )
 
 // fakeNetwork is a host of the fake network.
 type fakeNetwork struct{ *ftptest.Host }
 
-func (n fakeNetwork) ListenData(at Local) (net.Listener, error) {
+func (n fakeNetwork) ListenData(at tcp.Local) (net.Listener, error) {
 	if at.Transparent {
 		return n.ListenForeign(at.AddrPort)
 	}
 	return n.Listen(at.AddrPort)
 }
 
-func (n fakeNetwork) Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error) {
+func (n fakeNetwork) Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error) {
 	if local.Transparent {
 		return n.DialForeign(ctx, local.AddrPort, remote)
 	}
@@ -28,7 +29,7 @@ func (n fakeNetwork) Dial(ctx context.Context, local Local, remote netip.AddrPor
 }
 
 // MayBind allows every port, and the addresses that the host has.
-func (n fakeNetwork) MayBind(local Local) error {
+func (n fakeNetwork) MayBind(local tcp.Local) error {
 	if a := local.Addr(); a.IsValid() && !slices.Contains(n.Addrs(), a) {
 		return syscall.EADDRNOTAVAIL
 	}

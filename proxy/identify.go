@@ -13,6 +13,7 @@ import (
 
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // An identifier tells whose the data connections at a port are: by their PROXY
@@ -69,7 +70,7 @@ func (i *identifier) readHeader(conn net.Conn) (net.Conn, netip.Addr, error) {
 func (i *identifier) prove(conn net.Conn) (net.Conn, uint64, error) {
 	secured, owner, err := i.resume(conn)
 	if err != nil {
-		i.refuse(addrPort(conn.RemoteAddr()), err)
+		i.refuse(tcp.AddrPort(conn.RemoteAddr()), err)
 		return nil, 0, err
 	}
 	return secured, owner, nil
@@ -80,20 +81,20 @@ func (i *identifier) prove(conn net.Conn) (net.Conn, uint64, error) {
 // the 150 that the server sends meanwhile; until then the connection is here as
 // long as somebody waits for one on its port.
 func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
-	if err := peek(bare(conn)); err != nil {
+	if err := tcp.Peek(conn); err != nil {
 		return nil, 0, err
 	}
 	ctx, cancel := context.WithTimeoutCause(i.p.cut, i.handshake, errNoHandshake)
 	defer cancel()
 	c, owner := i.front.dataConfig(i.p.tickets.all())
-	secured := tls.Server(splice.Batch(prompt(conn)), c)
+	secured := tls.Server(splice.Batch(tcp.Prompt(conn)), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		return nil, 0, fmt.Errorf("TLS handshake: %w", peerError{err})
 	}
-	settle(secured)
+	tcp.Settle(secured)
 	if !secured.ConnectionState().DidResume || *owner == 0 {
 		return nil, 0, errNotReused
 	}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // An idleWatch looks at a server's data connection between a transfer that the server
@@ -23,7 +25,7 @@ func (t *transfer) watchIdle(conn net.Conn, watch *idleWatch) *idleWatch {
 		return watch
 	}
 	ended := make(chan error, 1)
-	t.spawn(func() { ended <- peek(conn) })
+	t.spawn(func() { ended <- tcp.Peek(conn) })
 	return &idleWatch{conn: conn, ended: ended}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -92,7 +93,7 @@ func (th *theatre) agree(j joint) (client, server func() *net.TCPConn) {
 	accept := func(l *net.TCPListener) func() *net.TCPConn {
 		return func() *net.TCPConn { return acceptOne(th.t, l) }
 	}
-	at := func(l *net.TCPListener) netip.AddrPort { return addrPort(l.Addr()) }
+	at := func(l *net.TCPListener) netip.AddrPort { return tcp.AddrPort(l.Addr()) }
 
 	verb := map[joint]string{
 		{client: "passive"}: "PASV", {client: "passive", client6: true}: "EPSV",

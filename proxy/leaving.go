@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // How a session ends, and what the end of its client means.
@@ -53,7 +53,7 @@ func (s *session) mayLeave() {
 func (s *session) lookForClient() error {
 	switch {
 	case s.transfer != nil || len(s.pending) == 0 && s.stage != connecting:
-	case wasReset(bare(s.client.conn)):
+	case tcp.Over(s.client.conn):
 		return &ending{reason: endClientGone, cause: errClientGone}
 	case s.server != nil && s.client.ended && len(s.queue) == 0 && !s.server.halfClosed:
 		s.server.halfClose()
@@ -95,7 +95,7 @@ func (s *session) end(err error) {
 		s.server.close()
 	case s.connecting != nil:
 		if c := <-s.connecting; c.conn != nil {
-			splice.Reset(c.conn)
+			tcp.Reset(c.conn)
 		}
 	}
 	if flushed == nil && e.reason != endClientGone {

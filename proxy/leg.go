@@ -12,6 +12,8 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/proxyheader"
+	"ftproxy/internal/tcp"
 )
 
 // A leg is one side of a data connection, agreed on but not yet open.
@@ -35,7 +37,7 @@ func (l listenLeg) patient() bool                              { return false }
 // A dialLeg connects to its peer.
 type dialLeg struct {
 	network Network
-	local   Local              // as on the control connection: peers compare the two
+	local   tcp.Local          // as on the control connection: peers compare the two
 	ports   []config.PortRange // to come from, in the order to try; none: any
 	remote  netip.AddrPort
 	// late: to a client nothing is dialled before its server has accepted the
@@ -52,7 +54,7 @@ func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := sendHeader(conn, l.header, l.limit); err != nil {
+		if err := proxyheader.Send(conn, l.header, l.limit); err != nil {
 			_ = conn.Close()
 			return nil, err
 		}
@@ -66,7 +68,7 @@ func (l dialLeg) open(ctx context.Context) (net.Conn, error) {
 		for i := range r.Len() {
 			port := r.First + uint16((first+i)%r.Len())
 			var conn net.Conn
-			conn, err = l.network.Dial(ctx, l.local.with(port), l.remote)
+			conn, err = l.network.Dial(ctx, l.local.WithPort(port), l.remote)
 			if err == nil || !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 				return conn, err
 			}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
-	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // A listener accepts control connections. It belongs to the process; which
@@ -136,7 +136,7 @@ func (p *Process) probe(addr netip.AddrPort, open listenerSet) error {
 	if open[addr] != nil {
 		return nil
 	}
-	l, err := p.network.ListenData(localAddr(addr.Addr()))
+	l, err := p.network.ListenData(tcp.AnyPort(addr.Addr()))
 	if err != nil {
 		return err
 	}
@@ -207,11 +207,11 @@ func (p *Process) accept(l *listener) {
 // It takes over conn and does not wait.
 func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 	rt := p.runtime.Load()
-	fe := rt.frontendAt(key, addrPort(conn.LocalAddr()).Addr())
+	fe := rt.frontendAt(key, tcp.AddrPort(conn.LocalAddr()).Addr())
 	if fe == nil {
 		// A listener that is about to be closed; or a wildcard's, kept for some
 		// of its addresses, where this one looks as if nobody listened.
-		splice.Reset(conn)
+		tcp.Reset(conn)
 		return
 	}
 	if p.descriptors.scarce(conn) {

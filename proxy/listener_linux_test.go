@@ -21,6 +21,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 )
 
 // What a new configuration does to the sockets of control connections is the
@@ -60,13 +61,13 @@ type stageSet struct {
 // openListeners is the network of the machine. It knows which listeners of the
 // process are open, and leaves them what they are.
 type openListeners struct {
-	TCP
+	tcp.Network
 	seen   witness
 	opened func() // unless it is nil
 }
 
 func (n *openListeners) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
-	l, err := n.TCP.Listen(addr, beside...)
+	l, err := n.Network.Listen(addr, beside...)
 	if err == nil {
 		n.seen.saw(l)
 	}
@@ -152,7 +153,7 @@ func greetingServer(t *testing.T) config.Server {
 		_ = l.Close()
 		sessions.Wait()
 	})
-	at := addrPort(l.Addr())
+	at := tcp.AddrPort(l.Addr())
 	return config.Server{Host: at.Addr().String(), Port: at.Port()}
 }
 
@@ -327,7 +328,7 @@ func TestListenerBesideAnother(t *testing.T) {
 				level, opt, want int
 			}{
 				{"SO_OOBINLINE", unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
-				{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds())},
+				{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 90_000},
 				{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 0},
 			} {
 				raw, err := l.Listener.(syscall.Conn).SyscallConn()
@@ -459,7 +460,9 @@ func TestNobodyIsRefusedBetweenWildcardAndAddress(t *testing.T) {
 // share it.
 func joins(addr netip.Addr, port uint16) error {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return setInt(c, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		return errors.Join(err, failed)
 	}}
 	network := "tcp4"
 	if addr.Is6() {
@@ -507,7 +510,7 @@ func TestNobodyJoinsAfterARefusedConfiguration(t *testing.T) {
 		st := setStage(t)
 		st.listenOnly(f.one)
 		wanted := st.configured(f.all)
-		wanted.Frontends[0].Listen = append(wanted.Frontends[0].Listen, addrPort(taken.Addr()))
+		wanted.Frontends[0].Listen = append(wanted.Frontends[0].Listen, tcp.AddrPort(taken.Addr()))
 		if err := st.process.Apply(wanted); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Fatal(err)
 		}
@@ -532,12 +535,12 @@ func TestRefusedConfigurationOpensNothing(t *testing.T) {
 		wanted := st.configured(f.one, f.all)
 		free := netip.AddrPortFrom(f.one, freePort(t).First)
 		wanted.Frontends[0].Listen = []netip.AddrPort{
-			netip.AddrPortFrom(f.all, st.port), free, addrPort(taken.Addr()),
+			netip.AddrPortFrom(f.all, st.port), free, tcp.AddrPort(taken.Addr()),
 		}
 		for range 3 {
 			err = st.process.Apply(wanted)
 			var failed *ListenError
-			if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &failed) || failed.Addr != addrPort(taken.Addr()) || failed.Frontend != "public" {
+			if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &failed) || failed.Addr != tcp.AddrPort(taken.Addr()) || failed.Frontend != "public" {
 				t.Fatalf("Apply: %v, want that %v is taken", err, taken.Addr())
 			}
 		}

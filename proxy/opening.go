@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // emptyGrace is how long a data connection may still be on its way after the
@@ -60,7 +60,7 @@ func (t *transfer) open() (conns map[side]net.Conn, r result) {
 			if err == nil || carriedNothing(at, err) {
 				t.part(conn)
 			} else {
-				splice.Reset(conn)
+				tcp.Reset(conn)
 			}
 		}
 		r.failed, r.err = at, err
@@ -209,7 +209,7 @@ func (t *transfer) turnedAway() bool {
 // something unread would be a reset, and FileZilla takes the reset of a connection on
 // which it has begun TLS for a reason to try again.
 func (t *transfer) part(conn net.Conn) {
-	if !unreadInput(bare(conn)) {
+	if tcp.Unread(conn) == 0 {
 		_ = conn.Close()
 		return
 	}
@@ -218,7 +218,7 @@ func (t *transfer) part(conn net.Conn) {
 
 // partLater does so for a peer whose next bytes may be on their way.
 func (t *transfer) partLater(conn net.Conn) {
-	t.later(func() { partSlowly(t.cut, bare(conn), t.timeouts.Linger) })
+	t.later(func() { partSlowly(t.cut, tcp.Underlying(conn), t.timeouts.Linger) })
 }
 
 // maxParting is how much of what a peer sends is read before its connection is
@@ -227,9 +227,7 @@ const maxParting = 64 << 10
 
 func partSlowly(cut context.Context, conn net.Conn, limit time.Duration) {
 	defer conn.Close()
-	if c, ok := conn.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	}
+	_ = tcp.CloseWrite(conn)
 	_ = conn.SetReadDeadline(time.Now().Add(limit))
 	stop := context.AfterFunc(cut, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -260,7 +258,7 @@ func (t *transfer) probe(conn net.Conn) chan bool {
 }
 
 func awaitNothing(conn net.Conn, nothing chan<- bool) {
-	err := peek(conn)
+	err := tcp.Peek(conn)
 	nothing <- err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 

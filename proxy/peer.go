@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // A peer is one control connection of a session and the pump that reads it.
@@ -198,7 +198,7 @@ func (p *peer[T]) write(b []byte) error {
 // writeUrgent writes b at once, its last byte as urgent data.
 func (p *peer[T]) writeUrgent(b []byte) error {
 	p.limitWrite()
-	return writeUrgent(p.conn, b)
+	return tcp.WriteUrgent(p.conn, b)
 }
 
 // limitWrite bounds the next write. A deadline costs as much as a small write, so
@@ -219,7 +219,7 @@ func (p *peer[T]) close() {
 	p.cuts.remove(p.conn)
 	close(p.ask)
 	if p.broken { // TLS would try to say goodbye.
-		_ = bare(p.conn).Close()
+		_ = tcp.Underlying(p.conn).Close()
 		return
 	}
 	_ = p.conn.Close()
@@ -229,7 +229,7 @@ func (p *peer[T]) close() {
 func (p *peer[T]) reset() {
 	p.cuts.remove(p.conn)
 	close(p.ask)
-	splice.Reset(p.conn)
+	tcp.Reset(p.conn)
 }
 
 // halfClose sends our FIN; the peer's may still come.
@@ -239,7 +239,5 @@ func (p *peer[T]) halfClose() {
 		p.limitWrite()
 		_ = c.CloseWrite() // Only close_notify.
 	}
-	if c, ok := bare(p.conn).(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	}
+	_ = tcp.CloseWrite(p.conn)
 }

@@ -17,6 +17,7 @@ import (
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/workers"
 )
 
@@ -90,7 +91,7 @@ func New(o Options) *Process {
 	}
 	p.descriptors.init(o.Descriptors)
 	p.repeats.log = p.log
-	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: ticks, Born: born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
+	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
@@ -163,7 +164,7 @@ func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
 
 // listenData opens a listener for the port pool.
 func (p *Process) listenData(addr netip.AddrPort, transparent bool) (net.Listener, error) {
-	return p.network.ListenData(Local{addr, transparent})
+	return p.network.ListenData(tcp.Local{AddrPort: addr, Transparent: transparent})
 }
 
 // Draining tells whether the process is leaving service.

@@ -11,11 +11,12 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 )
 
 // failingNetwork cannot listen on some addresses.
 type failingNetwork struct {
-	TCP
+	tcp.Network
 	fail map[netip.AddrPort]error
 }
 
@@ -23,7 +24,7 @@ func (n failingNetwork) Listen(addr netip.AddrPort, _ ...net.Listener) (net.List
 	if err := n.fail[addr]; err != nil {
 		return nil, err
 	}
-	return n.TCP.Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0))
+	return n.Network.Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0))
 }
 
 // "listen = ':21'" works where IPv6 is off, but an address that was asked for

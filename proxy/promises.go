@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/tcp"
 )
 
 // A data port that a peer was told of is a promise: the peer may be on its way
@@ -110,7 +111,7 @@ func (s *session) markPromises() {
 	for i := range s.promises.client {
 		if p := &s.promises.client[i]; p.mark < 0 {
 			p.mark = s.client.filled()
-			if unreadInput(bare(s.client.conn)) {
+			if tcp.Unread(s.client.conn) > 0 {
 				p.mark++ // Nor does what the kernel has already.
 			}
 		}
@@ -128,7 +129,10 @@ func (s *session) movedOn(verb string, fill int, setup bool) {
 		return
 	}
 	s.forgetMet()
-	if len(s.promises.client) == 0 || unacknowledged(bare(s.client.conn)) {
+	if len(s.promises.client) == 0 {
+		return
+	}
+	if waiting, _ := tcp.Unacknowledged(s.client.conn); waiting > 0 { // What cannot tell has no such delay.
 		return
 	}
 	s.promises.client = slices.DeleteFunc(s.promises.client, func(p promise) bool {

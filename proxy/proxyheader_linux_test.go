@@ -20,6 +20,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -47,7 +48,7 @@ func openForecourt(t *testing.T, change func(*config.Config)) *forecourt {
 	t.Helper()
 	noGoroutineStays(t)
 	fc := &forecourt{t: t, server: listenLoopback(t), sockets: &witness{}, logs: &lockedBuffer{}}
-	server := addrPort(fc.server.Addr())
+	server := tcp.AddrPort(fc.server.Addr())
 	fc.conf = config.Config{
 		Timeouts: config.Timeouts{
 			Connect: never, Greeting: never, Login: never, Idle: never, Reply: never, FinalReply: never, PortWait: never,
@@ -83,7 +84,7 @@ func openForecourt(t *testing.T, change func(*config.Config)) *forecourt {
 		}
 	})
 	for _, at := range fc.process.Addrs() {
-		fc.at = addrPort(at)
+		fc.at = tcp.AddrPort(at)
 	}
 	return fc
 }
@@ -175,7 +176,7 @@ func (th *theatre) leased() (at netip.AddrPort, server *net.TCPConn) {
 	l := listenLoopback(th.t)
 	th.client.say("PASV")
 	th.server.hear("PASV")
-	th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+	th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 	at, err := rewrite.ParsePASV(th.client.hear("227"))
 	if err != nil {
 		th.t.Fatal(err)
@@ -438,7 +439,7 @@ func TestSlowHeaders(t *testing.T) {
 // and then the rest.
 func dribble(t *testing.T, conn *net.TCPConn, text string, singly int) {
 	t.Helper()
-	here, there := addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
+	here, there := tcp.AddrPort(conn.LocalAddr()), tcp.AddrPort(conn.RemoteAddr())
 	for i := range singly {
 		if _, err := conn.Write([]byte{text[i]}); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // A protection makes data connections protected ones. nil makes nothing of them.
@@ -49,7 +50,7 @@ func (s *session) clientProtection() *protection {
 	p.shake = func(conn net.Conn) *tls.Conn {
 		var c *tls.Config
 		c, owner = front.dataConfig(keys)
-		return tls.Server(splice.Batch(prompt(conn)), c)
+		return tls.Server(splice.Batch(tcp.Prompt(conn)), c)
 	}
 	reuses, id, certified := front.requireReuse, s.id, s.security.certified
 	p.check = func(conn *tls.Conn) error {
@@ -76,7 +77,7 @@ func (s *session) serverProtection() *protection {
 	return &protection{
 		limit:     s.rt.timeouts.TLSHandshake,
 		strictEOF: s.fe.backend.tls.strictEOF,
-		shake:     func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(prompt(conn)), c) },
+		shake:     func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(tcp.Prompt(conn)), c) },
 	}
 }
 
@@ -107,15 +108,15 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 			if carriedNothing(at, err) {
 				t.partLater(conn) // It may begin TLS at any time.
 			} else { // This must not look like the end of an empty file.
-				splice.Reset(conn)
+				tcp.Reset(conn)
 			}
 			return nil, fmt.Errorf("TLS handshake: %w", peerError{err})
 		}
-		settle(secured)
+		tcp.Settle(secured)
 	}
 	if p.check != nil {
 		if err := p.check(secured); err != nil {
-			splice.Reset(conn)
+			tcp.Reset(conn)
 			return nil, err
 		}
 	}

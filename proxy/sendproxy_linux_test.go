@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
-	proxyproto "github.com/pires/go-proxyproto"
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/proxyheader"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -31,7 +32,7 @@ func startHop(t testing.TB, server netip.AddrPort, log io.Writer, change func(*c
 	b.DataPorts = freePort(t)
 	change(&f, &b)
 	c.Frontends, c.Backends = []config.Frontend{f}, []config.Backend{b}
-	p := New(Options{Network: TCP{}, Log: zerolog.New(log), Metrics: metrics.New("test")})
+	p := New(Options{Network: tcp.Network{}, Log: zerolog.New(log), Metrics: metrics.New("test")})
 	if err := p.Apply(&c); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func startHop(t testing.TB, server netip.AddrPort, log io.Writer, change func(*c
 		}
 	})
 	for _, at := range p.Addrs() {
-		return addrPort(at)
+		return tcp.AddrPort(at)
 	}
 	t.Fatal("it does not listen")
 	return netip.AddrPort{}
@@ -125,33 +126,26 @@ func logged(t *testing.T, log, message string) map[string]any {
 	return nil
 }
 
-// What a server is sent is what the library, which is not ours, reads: who the
-// client is, also an IPv6 one of an IPv4 server.
-func TestSendProxyHeader(t *testing.T) {
+// A server is told who the client is, and of a session by its name, or by the one that
+// the proxy before us gave.
+func TestOwnHeader(t *testing.T) {
+	client, local := netip.MustParseAddrPort("198.51.100.7:40000"), netip.MustParseAddrPort("203.0.113.9:21")
 	for _, tt := range []struct {
 		version byte
 		from    origin
-		id      string
+		want    proxyheader.Header
 	}{
-		{1, origin{client: netip.MustParseAddrPort("198.51.100.7:40000"), local: netip.MustParseAddrPort("203.0.113.9:21")}, ""},
-		{2, origin{client: netip.MustParseAddrPort("198.51.100.7:40000"), local: netip.MustParseAddrPort("203.0.113.9:21")}, "p-1f"},
-		{2, origin{client: netip.MustParseAddrPort("[2001:db8::7]:40000"), local: netip.MustParseAddrPort("[2001:db8::9]:21"), uniqueID: "given", authority: "ftp.example.net"}, "given"},
+		{1, origin{client: client, local: local}, proxyheader.Header{Source: client, Destination: local}},
+		{2, origin{client: client, local: local}, proxyheader.Header{Source: client, Destination: local, UniqueID: "p-1f"}},
+		{2, origin{client: client, local: local, uniqueID: "given", authority: "ftp.example.net"},
+			proxyheader.Header{Source: client, Destination: local, UniqueID: "given", Authority: "ftp.example.net"}},
 	} {
 		s := &session{
 			p: &Process{sessionPrefix: "p"}, id: 0x1f, from: tt.from, clientAddr: tt.from.client, local: tt.from.local,
 			fe: &frontend{backend: &backend{sendProxy: tt.version}},
 		}
-		h, err := proxyproto.Read(bufio.NewReader(strings.NewReader(string(s.ownHeader()))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Version != tt.version || h.SourceAddr.String() != tt.from.client.String() || h.DestinationAddr.String() != tt.from.local.String() {
-			t.Errorf("%+v: %+v", tt.from, h)
-		}
-		var got origin
-		got.readTLVs(h)
-		if got.uniqueID != tt.id || got.authority != tt.from.authority {
-			t.Errorf("%+v: TLVs %+v", tt.from, got)
+		if got, err := proxyheader.Read(bytes.NewReader(s.ownHeader())); err != nil || got != tt.want {
+			t.Errorf("%+v: %+v, %v; want %+v", tt.from, got, err, tt.want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/tcp"
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
@@ -39,8 +40,8 @@ type session struct {
 	abandon    func()           // the attempt to make it
 	server     *peer[ftp.ReplyLine]
 	serverAddr netip.AddrPort
-	inside     Local // our address towards the server, with any port
-	serverGone bool  // its stream ended; what it owed is settled first
+	inside     tcp.Local // our address towards the server, with any port
+	serverGone bool      // its stream ended; what it owed is settled first
 
 	stage    stage
 	asked    masked // the name that USER gave; user once the server has let it in

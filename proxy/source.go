@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
 // A source is where connections to the servers of a backend come from. Data comes
@@ -19,23 +20,23 @@ var (
 )
 
 // towards is our end of connections to a server on behalf of a client.
-func (s source) towards(server, client netip.Addr) (Local, error) {
+func (s source) towards(server, client netip.Addr) (tcp.Local, error) {
 	switch {
 	case s.Client && answerable(client, server):
-		return Local{netip.AddrPortFrom(client, 0), true}, nil
+		return tcp.Local{AddrPort: netip.AddrPortFrom(client, 0), Transparent: true}, nil
 	case s.Client && !s.Own:
-		return Local{}, errOtherFamily
+		return tcp.Local{}, errOtherFamily
 	case !s.Fixed():
-		return Local{}, nil
+		return tcp.Local{}, nil
 	}
 	family := 6
 	if server.Is4() {
 		family = 4
 	}
 	if addr := s.Of(family); addr.IsValid() {
-		return localAddr(addr), nil
+		return tcp.AnyPort(addr), nil
 	}
-	return Local{}, errNoSource
+	return tcp.Local{}, errNoSource
 }
 
 // answerable tells whether a server can answer a client's address. One with a zone
@@ -47,23 +48,23 @@ func answerable(client, server netip.Addr) bool {
 // checkSources finds ports and addresses that the process may not connect from.
 func (p *Process) checkSources(c *config.Config) error {
 	var failed []error
-	try := func(local Local, e SourceError) {
+	try := func(local tcp.Local, e SourceError) {
 		if e.Err = p.network.MayBind(local); e.Err != nil {
 			failed = append(failed, &e)
 		}
 	}
 	for _, f := range c.Frontends {
 		for _, r := range f.ActiveSourcePorts {
-			try(localAddr(netip.Addr{}).with(r.First), SourceError{Frontend: f.Name, Port: r.First})
+			try(tcp.AnyPort(netip.Addr{}).WithPort(r.First), SourceError{Frontend: f.Name, Port: r.First})
 		}
 	}
 	for _, b := range c.Backends {
 		if b.Source.Client {
-			try(Local{Transparent: true}, SourceError{Backend: b.Name})
+			try(tcp.Local{Transparent: true}, SourceError{Backend: b.Name})
 		}
 		for _, addr := range []netip.Addr{b.Source.IPv4, b.Source.IPv6} {
 			if addr.IsValid() {
-				try(localAddr(addr), SourceError{Backend: b.Name, Addr: addr})
+				try(tcp.AnyPort(addr), SourceError{Backend: b.Name, Addr: addr})
 			}
 		}
 	}

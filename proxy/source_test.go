@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
 func TestSourceTowards(t *testing.T) {
@@ -31,9 +32,9 @@ func TestSourceTowards(t *testing.T) {
 		{"fixed, IPv6", config.Source{IPv4: own4, IPv6: own6}, "fd00::5", v4, "fd00::1", false, nil},
 		{"fixed, other family", config.Source{IPv4: own4}, "fd00::5", v6, "", false, errNoSource},
 	} {
-		var want Local
+		var want tcp.Local
 		if tt.want != "" {
-			want = localAddr(netip.MustParseAddr(tt.want))
+			want = tcp.AnyPort(netip.MustParseAddr(tt.want))
 		}
 		want.Transparent = tt.transparent
 		got, err := source{tt.source}.towards(netip.MustParseAddr(tt.server), netip.MustParseAddr(tt.client))

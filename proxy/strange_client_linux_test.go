@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -28,7 +29,7 @@ func TestClientPipelinesEverything(t *testing.T) {
 		l := listenLoopback(t)
 		th.server.hear("PASV")
 		th.server.staysSilent()
-		th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+		th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 		client := dialLoopback(t, passiveAt(t, th.client.hear("227 ")))
 		server := acceptOne(t, l)
 		th.server.hear(command)
@@ -146,7 +147,7 @@ func TestFormsOfABOR(t *testing.T) {
 func TestBounce(t *testing.T) {
 	th := play(t, nil)
 	victim := listenAt(t, strangerAddr, 0)
-	port := addrPort(victim.Addr()).Port()
+	port := tcp.AddrPort(victim.Addr()).Port()
 	for _, command := range []string{
 		"PORT " + rewrite.FormatPORT(netip.AddrPortFrom(netip.MustParseAddr(strangerAddr), port)),
 		"EPRT " + rewrite.FormatEPRT(netip.AddrPortFrom(netip.MustParseAddr(strangerAddr), port)),
@@ -175,7 +176,7 @@ func TestStrangers(t *testing.T) {
 			l := listenLoopback(t)
 			th.client.say("PASV")
 			th.server.hear("PASV")
-			th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+			th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 			at := passiveAt(t, th.client.hear("227 "))
 			server := acceptOne(t, l)
 			_, _ = server.Write([]byte(secret))
@@ -199,7 +200,7 @@ func TestStrangers(t *testing.T) {
 		t.Run("active/"+when, func(t *testing.T) {
 			th := play(t, nil)
 			l := listenLoopback(t)
-			th.client.say("PORT " + rewrite.FormatPORT(addrPort(l.Addr())))
+			th.client.say("PORT " + rewrite.FormatPORT(tcp.AddrPort(l.Addr())))
 			at, err := rewrite.ParsePORT(strings.TrimPrefix(th.server.hear("PORT "), "PORT "))
 			if err != nil {
 				t.Fatal(err)
@@ -282,7 +283,7 @@ func TestStrangeClients(t *testing.T) {
 		l := listenLoopback(t)
 		th.client.say("PASV")
 		th.server.hear("PASV")
-		th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+		th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 		at := passiveAt(t, th.client.hear("227 "))
 		th.begin("RETR f")
 		server := acceptOne(t, l)
@@ -299,7 +300,7 @@ func TestStrangeClients(t *testing.T) {
 			l := listenLoopback(t)
 			th.client.say("PASV")
 			th.server.hear("PASV")
-			th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+			th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 			at := passiveAt(t, th.client.hear("227 "))
 			server := acceptOne(t, l)
 			th.begin(command)
@@ -315,7 +316,7 @@ func TestStrangeClients(t *testing.T) {
 		t.Run("never listens for "+command, func(t *testing.T) {
 			th := play(t, nil)
 			l := listenLoopback(t)
-			th.client.say("PORT " + rewrite.FormatPORT(addrPort(l.Addr())))
+			th.client.say("PORT " + rewrite.FormatPORT(tcp.AddrPort(l.Addr())))
 			_ = l.Close()
 			at, err := rewrite.ParsePORT(strings.TrimPrefix(th.server.hear("PORT "), "PORT "))
 			if err != nil {

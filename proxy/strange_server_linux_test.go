@@ -16,6 +16,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -195,7 +196,7 @@ func TestStrangeTransfers(t *testing.T) {
 		l := listenLoopback(t)
 		th.client.say("PASV")
 		th.server.hear("PASV")
-		th.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+		th.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 		at := passiveAt(t, th.client.hear("227"))
 		th.client.say("RETR f")
 		th.server.hear("RETR f")
@@ -285,9 +286,9 @@ func enter(t *testing.T, greeting time.Duration) lobby {
 	c.Timeouts.Greeting = greeting
 	fe, be := config.NewFrontend("public"), config.NewBackend("inside")
 	fe.Listen, fe.Backend = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, "inside"
-	be.Servers = []config.Server{{Host: "127.0.0.1", Port: addrPort(server.Addr()).Port()}}
+	be.Servers = []config.Server{{Host: "127.0.0.1", Port: tcp.AddrPort(server.Addr()).Port()}}
 	c.Frontends, c.Backends = []config.Frontend{fe}, []config.Backend{be}
-	p := New(Options{Network: TCP{}, Log: zerolog.Nop(), Metrics: metrics.New("test")})
+	p := New(Options{Network: tcp.Network{}, Log: zerolog.Nop(), Metrics: metrics.New("test")})
 	if err := p.Apply(&c); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +348,7 @@ func TestServerClosesAfterVerb(t *testing.T) {
 			th := play(t, nil)
 			line := command
 			if command == "PORT" {
-				line += " " + rewrite.FormatPORT(addrPort(listenLoopback(t).Addr()))
+				line += " " + rewrite.FormatPORT(tcp.AddrPort(listenLoopback(t).Addr()))
 			}
 			th.client.say(line)
 			th.server.hear(command)
@@ -413,7 +414,7 @@ func TestServerNamesAnotherHost(t *testing.T) {
 		t.Run(host, func(t *testing.T) {
 			th := play(t, nil)
 			l, victim := twinListeners(t, strangerAddr)
-			port := addrPort(l.Addr()).Port()
+			port := tcp.AddrPort(l.Addr()).Port()
 			th.client.say("PASV")
 			th.server.hear("PASV")
 			th.server.say(rewrite.FormatPASV(netip.AddrPortFrom(netip.MustParseAddr(host), port)))
@@ -436,7 +437,7 @@ func twinListeners(t *testing.T, host string) (l, beside *net.TCPListener) {
 	t.Helper()
 	for range 100 {
 		l := listenLoopback(t)
-		at := netip.AddrPortFrom(netip.MustParseAddr(host), addrPort(l.Addr()).Port())
+		at := netip.AddrPortFrom(netip.MustParseAddr(host), tcp.AddrPort(l.Addr()).Port())
 		if beside, err := net.Listen("tcp4", at.String()); err == nil {
 			t.Cleanup(func() { beside.Close() })
 			return l, beside.(*net.TCPListener)

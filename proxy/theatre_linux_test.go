@@ -20,6 +20,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -206,7 +207,7 @@ func emptyStage(t *testing.T, j joint, change func(*config.Config)) (*theatre, *
 // has opened, so it tells which of them are still open, whatever other tests do;
 // and no collector closes what the proxy forgets.
 type witness struct {
-	TCP
+	tcp.Network
 	mu  sync.Mutex
 	all []syscall.Conn
 }
@@ -231,11 +232,11 @@ func (w *witness) open() (n int) {
 }
 
 func (w *witness) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error) {
-	return w.listens(w.TCP.Listen(addr, beside...))
+	return w.listens(w.Network.Listen(addr, beside...))
 }
 
-func (w *witness) ListenData(at Local) (net.Listener, error) {
-	return w.listens(w.TCP.ListenData(at))
+func (w *witness) ListenData(at tcp.Local) (net.Listener, error) {
+	return w.listens(w.Network.ListenData(at))
 }
 
 func (w *witness) listens(l net.Listener, err error) (net.Listener, error) {
@@ -246,8 +247,8 @@ func (w *witness) listens(l net.Listener, err error) (net.Listener, error) {
 	return witnessed{l, w}, nil
 }
 
-func (w *witness) Dial(ctx context.Context, local Local, remote netip.AddrPort) (net.Conn, error) {
-	conn, err := w.TCP.Dial(ctx, local, remote)
+func (w *witness) Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error) {
+	conn, err := w.Network.Dial(ctx, local, remote)
 	if err == nil {
 		w.saw(conn)
 	}

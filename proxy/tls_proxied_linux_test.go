@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
 // TestTLSBehindProxies: TLS comes after the PROXY header, on control connections
@@ -55,7 +56,7 @@ func TestTLSBehindProxies(t *testing.T) {
 					l := listenLoopback(t)
 					s.client.say("EPSV")
 					s.server.hear("EPSV")
-					s.server.say(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", addrPort(l.Addr()).Port()))
+					s.server.say(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", tcp.AddrPort(l.Addr()).Port()))
 					at := strings.Split(s.client.hear("229"), "|")[3]
 					content := bytes.Repeat([]byte{byte('0' + i)}, 70_000)
 					inside[s] = func() (client, server *dataEnd) {

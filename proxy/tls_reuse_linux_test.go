@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -68,7 +69,7 @@ func (s *tlsStage) passivePort() (at string, inside *net.TCPListener) {
 	l := listenLoopback(s.t)
 	s.client.say("PASV")
 	s.server.hear("PASV")
-	s.server.say(rewrite.FormatPASV(addrPort(l.Addr())))
+	s.server.say(rewrite.FormatPASV(tcp.AddrPort(l.Addr())))
 	addr, err := rewrite.ParsePASV(s.client.hear("227"))
 	if err != nil {
 		s.t.Fatal(err)

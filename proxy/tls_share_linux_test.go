@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
 // beside is another client's stage at the process of s.
@@ -156,7 +157,7 @@ func TestClearAndProtectedBehindOneProxy(t *testing.T) {
 		l := listenLoopback(t)
 		s.client.say("EPSV")
 		s.server.hear("EPSV")
-		s.server.say(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", addrPort(l.Addr()).Port()))
+		s.server.say(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", tcp.AddrPort(l.Addr()).Port()))
 		at := "127.0.0.1:" + strings.Split(s.client.hear("229"), "|")[3]
 		transfers[s] = func() {
 			toServer, toClient := acceptOne(t, l), dialLoopback(t, at)

@@ -12,6 +12,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/tcp"
 )
 
 // FTPS towards servers (RFC 4217): ftproxy is the client.
@@ -107,9 +108,9 @@ func (s *session) shakeServer(ctx context.Context, conn net.Conn, c *tls.Config)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
 	secured := tls.Client(conn, c)
-	linger(conn, 0) // A handshake that is given up closes the connection: see early.
+	tcp.ResetOnClose(conn, true) // A handshake that is given up closes the connection: see early.
 	err := secured.HandshakeContext(ctx)
-	linger(conn, -1)
+	tcp.ResetOnClose(conn, false)
 	s.p.metrics.ServerTLSHandshake(s.fe.backend.name, err == nil)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -250,11 +251,4 @@ func (s *session) replyLevel(ex *exchange) error {
 		return s.answerPROT()
 	}
 	return nil
-}
-
-// linger says whether Close is a reset (0) or not (-1).
-func linger(conn net.Conn, seconds int) {
-	if c, ok := bare(conn).(interface{ SetLinger(int) error }); ok {
-		_ = c.SetLinger(seconds)
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/splice"
+	"ftproxy/internal/tcp"
 )
 
 // side is a side of the proxy, where something went wrong.
@@ -82,7 +83,7 @@ type ends struct {
 }
 
 func endsOf(c net.Conn) ends {
-	e := ends{local: addrPort(c.LocalAddr()), remote: addrPort(c.RemoteAddr())}
+	e := ends{local: tcp.AddrPort(c.LocalAddr()), remote: tcp.AddrPort(c.RemoteAddr())}
 	if secured, ok := c.(*tls.Conn); ok {
 		e.tls = tls.VersionName(secured.ConnectionState().Version)
 	}

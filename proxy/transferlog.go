@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/tcp"
 )
 
 // logTransfer writes the one line of a transfer.
@@ -21,7 +22,7 @@ func (s *session) logTransfer(t *running, code int) {
 	if r.truncated {
 		e = e.Bool("no_close_notify", true)
 	}
-	if s.client.ended || finReceived(bare(s.client.conn)) { // An upload may be a part of a file.
+	if s.client.ended || tcp.FINReceived(s.client.conn) || tcp.Over(s.client.conn) { // An upload may be a part of a file.
 		e = e.Bool("client_gone", true)
 	}
 	e.AnErr("cause", r.err).Msg("transfer")

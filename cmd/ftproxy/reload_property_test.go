@@ -21,7 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ftproxy/config"
-	"ftproxy/proxy"
+	"ftproxy/internal/tcp"
 )
 
 const (
@@ -42,7 +42,7 @@ func TestReloadsLoseNothing(t *testing.T) {
 	defer os.RemoveAll(dir)
 
 	// What the process opens once and keeps is there before anything is counted.
-	must(proxy.TCP{}.ListenData(proxy.Local{AddrPort: netip.MustParseAddrPort("127.0.0.1:0")})).Close()
+	must(tcp.Network{}.ListenData(tcp.Local{AddrPort: netip.MustParseAddrPort("127.0.0.1:0")})).Close()
 	others := goleak.IgnoreCurrent()
 	sockets := openSockets(t)
 	g := &configurations{

@@ -15,6 +15,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/admin"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
 	"ftproxy/proxy"
 )
 
@@ -53,7 +54,7 @@ func newService(log zerolog.Logger) *service {
 	return &service{
 		log:     log,
 		metrics: counts,
-		process: proxy.New(proxy.Options{Network: proxy.TCP{}, Log: log, Metrics: counts, Descriptors: descriptorLimit()}),
+		process: proxy.New(proxy.Options{Network: tcp.Network{}, Log: log, Metrics: counts, Descriptors: descriptorLimit()}),
 		notify:  newNotifier(log),
 		began:   time.Now(),
 		asked:   make(chan string, 1),

@@ -62,11 +62,11 @@ func (c *Conn) Read(p []byte) (int, error) { return c.receive(p, true) }
 // Peek is Read as recv(2) does it with MSG_PEEK: the bytes stay to be read.
 func (c *Conn) Peek(p []byte) (int, error) { return c.receive(p, false) }
 
-// Unread tells whether bytes have been received that are still to be read.
-func (c *Conn) Unread() bool {
+// Unread returns how many bytes have been received that are still to be read.
+func (c *Conn) Unread() int {
 	c.wake.L.Lock()
 	defer c.wake.L.Unlock()
-	return len(c.in.buf) > 0
+	return len(c.in.buf)
 }
 
 func (c *Conn) receive(p []byte, take bool) (int, error) {

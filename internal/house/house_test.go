@@ -21,25 +21,28 @@ const module = "ftproxy"
 
 // mayImport lists, for each package of ours, those of ours that it may import
 // outside its tests. A package that is not listed is a fault: the rule grows
-// with the house.
+// with the house. The leaves import none of ours but internal/tcp, which is what all
+// of them ask the kernel by.
 var mayImport = map[string][]string{
-	"cmd/ftproxy":       {"config", "proxy", "internal/certs", "internal/firewall", "internal/metrics", "internal/admin"},
-	"config":            nil,
-	"rewrite":           nil,
-	"proxy":             {"config", "rewrite", "internal/certs", "internal/ftp", "internal/pace", "internal/portpool", "internal/splice", "internal/metrics", "internal/workers"},
-	"internal/certs":    nil,
-	"internal/ftp":      nil,
-	"internal/pace":     nil,
-	"internal/portpool": nil,
-	"internal/splice":   nil,
-	"internal/firewall": {"config"}, // for PortRange; what it prints stays a pure function of its Setup
-	"internal/metrics":  nil,
-	"internal/workers":  nil,
-	"internal/admin":    nil,
-	"internal/ftptest":  {"internal/certs"},
-	"internal/house":    nil,
-	"integration":       nil,
-	"bench":             {"internal/certs"},
+	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/firewall", "internal/metrics", "internal/admin", "internal/tcp"},
+	"config":               nil,
+	"rewrite":              nil,
+	"proxy":                {"config", "rewrite", "internal/certs", "internal/ftp", "internal/pace", "internal/portpool", "internal/splice", "internal/tcp", "internal/proxyheader", "internal/metrics", "internal/workers"},
+	"internal/certs":       nil,
+	"internal/ftp":         nil,
+	"internal/pace":        nil,
+	"internal/portpool":    {"internal/tcp"},
+	"internal/splice":      {"internal/tcp"},
+	"internal/tcp":         nil,
+	"internal/proxyheader": {"internal/tcp"},
+	"internal/firewall":    {"config"}, // for PortRange; what it prints stays a pure function of its Setup
+	"internal/metrics":     nil,
+	"internal/workers":     nil,
+	"internal/admin":       nil,
+	"internal/ftptest":     {"internal/certs"},
+	"internal/house":       nil,
+	"integration":          nil,
+	"bench":                {"internal/certs"},
 }
 
 // confined lists the packages that may import a library, directly or by a
@@ -47,7 +50,7 @@ var mayImport = map[string][]string{
 var confined = map[string][]string{
 	"github.com/BurntSushi/toml":              {"config"},
 	"github.com/prometheus/":                  {"internal/metrics", "internal/admin"},
-	"github.com/pires/go-proxyproto":          {"proxy"},
+	"github.com/pires/go-proxyproto":          {"internal/proxyheader"},
 	"github.com/rs/zerolog":                   {"proxy", "internal/admin", "cmd/ftproxy"},
 	"github.com/fclairamb/ftpserverlib":       {"cmd/ftproxy"},
 	"github.com/coreos/go-systemd":            {"cmd/ftproxy"},
@@ -87,7 +90,7 @@ func TestImports(t *testing.T) {
 }
 
 // maxLines is the length of a file that is not a test.
-const maxLines = 500
+const maxLines = 400
 
 func TestFileLength(t *testing.T) {
 	for file := range goImports(t) {

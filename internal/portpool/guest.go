@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // Guests are connections that are here before anybody knows for whom. They cost a
@@ -48,7 +50,7 @@ func (p *Pool) awaitHeader(o *listening, v visit, read func(net.Conn) (net.Conn,
 		}
 		p.leave(g)
 		if err != nil {
-			refuse(conn)
+			tcp.Reset(conn)
 			return
 		}
 		now := time.Now()
@@ -80,7 +82,7 @@ func (p *Pool) awaitProof(o *listening, v visit, prove func(net.Conn) (net.Conn,
 		now := time.Now()
 		if err != nil {
 			tellRefused(o, &v, err)
-			refuse(v.conn)
+			tcp.Reset(v.conn)
 		} else {
 			v.conn = known
 			p.proven(o, v, owner, now)
@@ -151,7 +153,7 @@ func without(guests []*guest, g *guest) []*guest {
 func (p *Pool) sendAway(g *guest) {
 	p.leave(g)
 	g.gone = true
-	refuse(g.conn)
+	tcp.Reset(g.conn)
 }
 
 // dismissUnproven sends away the guests who came for a lease that has ended, if their

@@ -3,6 +3,8 @@ package portpool
 import (
 	"net"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // What happens to the key of a lease. All of this is done with the pool locked.
@@ -56,7 +58,7 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 		p.closeIdle(l, now)
 	case delivered:
 		delete(p.untaken, l)
-		refuse(l.conn)
+		tcp.Reset(l.conn)
 		l.conn = nil
 		fallthrough
 	case taken:

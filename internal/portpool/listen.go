@@ -8,6 +8,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // Pauses of an accept loop that fails, doubled from the first to the last.
@@ -157,7 +159,7 @@ func (p *Pool) accepted(o *listening, conn net.Conn) (open bool) {
 func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
 	v := visit{conn: conn, to: addrOf(conn.LocalAddr()), peer: addrOf(conn.RemoteAddr()), born: born}
 	if p.closed {
-		refuse(conn)
+		tcp.Reset(conn)
 		return
 	}
 	if o.closed { // It is older than every lease that is pending now.
@@ -247,7 +249,7 @@ func (p *Pool) ambiguous(o *listening, leases []*Lease, v visit, now time.Time) 
 	for _, l := range leases {
 		p.end(l, ErrAmbiguous, now)
 	}
-	refuse(v.conn)
+	tcp.Reset(v.conn)
 }
 
 // turnAway resets a connection that no pending lease wants. It may be one that
@@ -281,32 +283,9 @@ func (p *Pool) turnAway(o *listening, v visit, owner uint64, now time.Time) {
 		}
 		p.Events.Stranger(o.port.addr, v.peer, o.hold)
 	}
-	refuse(v.conn)
+	tcp.Reset(v.conn)
 }
 
-// addrOf is an address of a connection. One that cannot be read is invalid and in no
-// network.
-func addrOf(of net.Addr) (addr netip.Addr) {
-	switch a := of.(type) {
-	case nil:
-	case *net.TCPAddr:
-		addr = a.AddrPort().Addr()
-	default:
-		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
-			addr = ap.Addr()
-		}
-	}
-	return addr.Unmap().WithZone("")
-}
-
-// refuse closes a connection with a reset, so that it is not taken for the end
-// of an empty file, and leaves no TIME_WAIT behind.
-func refuse(conn net.Conn) {
-	if c, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS would say goodbye.
-		refuse(c.NetConn())
-	}
-	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
-		c.SetLinger(0)
-	}
-	conn.Close()
-}
+// addrOf is an address of a connection, without the zone, as the networks of requests
+// have none. One that cannot be read is invalid and in no network.
+func addrOf(a net.Addr) netip.Addr { return tcp.AddrPort(a).Addr().WithZone("") }

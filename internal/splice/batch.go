@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 // Batch returns a conn to make TLS on, in place of the one given. It has all that
@@ -159,28 +158,3 @@ func (b *batch) total() int64 {
 
 // NetConn returns the conn given to Batch.
 func (b *batch) NetConn() net.Conn { return b.Conn }
-
-// CloseWrite half-closes the conn. One that cannot stays open: close_notify has
-// said it.
-func (b *batch) CloseWrite() error {
-	if w, ok := b.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return nil
-}
-
-// SetLinger is that of a TCP conn; any other has no such thing.
-func (b *batch) SetLinger(sec int) error {
-	if l, ok := b.Conn.(interface{ SetLinger(int) error }); ok {
-		return l.SetLinger(sec)
-	}
-	return nil
-}
-
-// SyscallConn is that of the conn, if it has one.
-func (b *batch) SyscallConn() (syscall.RawConn, error) {
-	if s, ok := b.Conn.(syscall.Conn); ok {
-		return s.SyscallConn()
-	}
-	return nil, syscall.EINVAL
-}

@@ -2,12 +2,16 @@ package splice
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"testing"
+
+	"ftproxy/internal/tcp"
 )
 
 // A calls is a conn that notes each write and answers each read with the next
@@ -153,17 +157,16 @@ func TestBatchReads(t *testing.T) {
 func TestBatchIsTransparent(t *testing.T) {
 	ours, peer := halves()
 	b := Batch(ours)
-	b.(interface{ SetLinger(int) error }).SetLinger(7)
-	if ours.linger != 7 || b.(interface{ NetConn() net.Conn }).NetConn() != ours {
+	if tcp.ResetOnClose(b, true); ours.linger != 0 || tcp.Underlying(b) != ours {
 		t.Errorf("linger %d", ours.linger)
 	}
-	go b.(interface{ CloseWrite() error }).CloseWrite()
+	go tcp.CloseWrite(b)
 	if n, err := peer.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("the peer reads %d, %v", n, err)
 	}
 	pipe, _ := net.Pipe()
-	b = Batch(pipe)
-	if err := closeWrite(b); err != nil {
-		t.Errorf("CloseWrite = %v", err)
+	c := newLeg(tls.Client(Batch(pipe), &tls.Config{}))
+	if _, err := c.closeWrite(); err == nil || !strings.Contains(err.Error(), "handshake") {
+		t.Errorf("closeWrite = %v, want only what TLS says", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // A half is one end of a fake connection that can be half-closed, made of two
@@ -104,19 +106,19 @@ func TestFakeFailures(t *testing.T) {
 	tests := map[string]bubble{
 		"source resets": func(t *testing.T, c *Copy, sender, taker *half, run func() <-chan Result, _ context.CancelCauseFunc) {
 			results := run()
-			Reset(sender)
+			tcp.Reset(sender)
 			wantFailure(t, <-results, Source, ErrReset, taker)
 		},
 		"destination resets": func(t *testing.T, c *Copy, sender, taker *half, run func() <-chan Result, _ context.CancelCauseFunc) {
 			results := run()
-			Reset(taker)
+			tcp.Reset(taker)
 			wantFailure(t, <-results, Destination, ErrReset, sender)
 		},
 		"destination resets, source sends": func(t *testing.T, c *Copy, sender, taker *half, run func() <-chan Result, _ context.CancelCauseFunc) {
 			results := run()
 			go sender.Write(make([]byte, 1<<20))
 			synctest.Wait()
-			Reset(taker)
+			tcp.Reset(taker)
 			wantFailure(t, <-results, Destination, ErrReset, sender)
 		},
 		"source stalls": func(t *testing.T, c *Copy, sender, taker *half, run func() <-chan Result, _ context.CancelCauseFunc) {

@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"ftproxy/internal/tcp"
 )
 
 // A leg is one conn of a copy and, if it is TCP or TLS on TCP, the way to its
@@ -26,7 +28,7 @@ func newLeg(c net.Conn) leg {
 	case *tls.Conn:
 		l.tls = c
 		l.batch, _ = c.NetConn().(*batch)
-		l.tcp, _ = socket(c)
+		l.tcp, _ = tcp.Socket(c)
 	}
 	if l.tcp != nil {
 		l.raw = rawConn(l.tcp)
@@ -34,25 +36,24 @@ func newLeg(c net.Conn) leg {
 	return l
 }
 
-// socket returns the TCP connection that c is, or that it is made on, as TLS is.
-func socket(c net.Conn) (*net.TCPConn, bool) {
-	for {
-		switch conn := c.(type) {
-		case *net.TCPConn:
-			return conn, true
-		case interface{ NetConn() net.Conn }:
-			c = conn.NetConn()
-		default:
-			return nil, false
-		}
-	}
-}
-
 // kernel reports whether the state of the connection in the kernel is known.
 func (l leg) kernel() bool { return l.raw != nil }
 
 // plain reports whether the payload itself is in the kernel's queues.
 func (l leg) plain() bool { return l.kernel() && l.tls == nil }
+
+// finReceived reports whether the peer has sent its FIN, which may be unread. It
+// is false after a reset.
+func (l leg) finReceived() bool { return l.kernel() && tcp.FINReceived(l.tcp) }
+
+// unread returns how many bytes of payload wait to be read. It leaves the socket's
+// error alone.
+func (l leg) unread() int {
+	if !l.plain() {
+		return 0
+	}
+	return tcp.Unread(l.tcp)
+}
 
 // await waits until there is something to read, so that meanwhile nobody holds a
 // buffer for it.
@@ -126,11 +127,10 @@ func (l leg) closeWrite() (own int, err error) {
 	if l.batch != nil {
 		own = int(l.batch.total() - before)
 	}
-	if w, ok := l.tls.NetConn().(interface{ CloseWrite() error }); ok {
-		fin := w.CloseWrite()
-		if fin == nil {
-			own++
-		}
+	switch fin := tcp.CloseWrite(l.tls); {
+	case fin == nil:
+		own++
+	case !errors.Is(fin, errors.ErrUnsupported): // Without a FIN, close_notify has said it.
 		err = errors.Join(err, fin)
 	}
 	return own, err

@@ -1,5 +1,7 @@
 package splice
 
+import "ftproxy/internal/tcp"
+
 // SetRate sets the most that is sent to the destination, in bytes per second of
 // payload; 0 is no limit, as in the beginning. The kernel keeps it, so the bytes are
 // spliced as before. It may be called at any time.
@@ -9,7 +11,7 @@ package splice
 // Packet returns. The error wraps errors.ErrUnsupported where the destination is not TCP, nor TLS on TCP,
 // or the system is not Linux.
 func (c *Copy) SetRate(bytesPerSecond int64) error {
-	if err := setRate(c.destination.conn, bytesPerSecond); err != nil {
+	if err := tcp.SetPacingRate(c.destination.conn, bytesPerSecond); err != nil {
 		return err
 	}
 	c.rate.Store(bytesPerSecond)
@@ -20,9 +22,9 @@ func (c *Copy) SetRate(bytesPerSecond int64) error {
 // for a destination that is not TCP, those handed to it. Like Bytes, it may be
 // called at any time, and it never decreases.
 func (c *Copy) Acked() int64 {
-	n := c.written.Load() // before outq: what is written later is unacknowledged
+	n := c.written.Load() // before that: what is written later is unacknowledged
 	if c.destination.kernel() && !c.succeeded() {
-		waiting, err := c.destination.outq()
+		waiting, err := tcp.Unacknowledged(c.destination.tcp)
 		if err != nil {
 			return c.acked.Load() // closed: no more will be known
 		}
@@ -42,7 +44,7 @@ func (c *Copy) Acked() int64 {
 // Packet returns the size of the packets, in bytes of payload, that leave for the
 // destination at a low rate: two segments of Ethernet if it is not known.
 func (c *Copy) Packet() int {
-	if n := c.destination.packet(); n > 0 {
+	if n := tcp.PacketSize(c.destination.conn); n > 0 {
 		return n
 	}
 	return 2 * 1448

@@ -42,7 +42,7 @@ func TestSetRateOnSocket(t *testing.T) {
 		rate, want int64
 		unsent     int
 	}{
-		{1, 1, leastUnsent},
+		{1, 1, 16 << 10},
 		{2_000_000, 2_000_000, 1_000_000},
 		{10_000_000_000, 10_000_000_000, math.MaxInt32}, // more than 32 bits
 		{math.MaxInt64, math.MaxInt64, math.MaxInt32},

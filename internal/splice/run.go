@@ -8,6 +8,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 const (
@@ -37,8 +39,8 @@ func (c *Copy) fail(side Side, err error) {
 	c.failed, c.err = side, err
 	close(c.aborted)
 	c.mu.Unlock()
-	Reset(c.destination.conn)
-	Reset(c.source.conn)
+	tcp.Reset(c.destination.conn)
+	tcp.Reset(c.source.conn)
 }
 
 // settle returns the recorded failure, or makes the copy a success, which a
@@ -69,8 +71,8 @@ func (c *Copy) deliver() (Side, error) {
 		waited time.Duration // for it to move since then, in delays: while we were stopped ourselves we did not wait
 	)
 	for {
-		gone, fin := c.gone.Load(), c.fin.Load() // before outq, which a reset freezes
-		n, err := c.destination.outq()
+		gone, fin := c.gone.Load(), c.fin.Load() // before the count, which a reset freezes
+		n, err := tcp.Unacknowledged(c.destination.tcp)
 		if err != nil {
 			return Destination, err
 		}

@@ -254,16 +254,3 @@ func (c *Copy) Finish(ctx context.Context, linger time.Duration) {
 	c.destination.close()
 	<-c.watched
 }
-
-// Reset closes a conn so that its peer sees a reset and never an end of file:
-// SO_LINGER 0, then Close. A conn that has no SetLinger is only closed; one that
-// has NetConn, as TLS has, is reset below its own close message.
-func Reset(c net.Conn) {
-	if w, ok := c.(interface{ NetConn() net.Conn }); ok {
-		Reset(w.NetConn())
-	}
-	if l, ok := c.(interface{ SetLinger(int) error }); ok {
-		l.SetLinger(0)
-	}
-	c.Close()
-}

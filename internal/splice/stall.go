@@ -3,6 +3,8 @@ package splice
 import (
 	"sync"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // stallTicks is how often the counters are looked at in the time of a stall.
@@ -60,7 +62,7 @@ func (c *Copy) lull() time.Duration {
 func (c *Copy) progress() progress {
 	p := progress{read: c.read.Load(), written: c.written.Load(), ciphertext: c.source.ciphertext()}
 	if c.destination.kernel() {
-		p.outq, _ = c.destination.outq()
+		p.outq, _ = tcp.Unacknowledged(c.destination.tcp)
 	}
 	return p
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/tcp"
 )
 
 // A downloading client may half-close as soon as it is connected.
@@ -261,16 +262,16 @@ func TestResetBelowTLS(t *testing.T) {
 			if writing {
 				writer.Go(func() { j.destination.write(make([]byte, bufferLarge)) })
 				writer.Go(func() { ours.Write(make([]byte, 32<<20)) })
-				eventually(t, "the writer is blocked", func() bool { n, _ := j.destination.outq(); return n > smallBuffer })
+				eventually(t, "the writer is blocked", func() bool { n, _ := tcp.Unacknowledged(j.destination.tcp); return n > smallBuffer })
 			}
 			start := time.Now()
-			Reset(ours)
+			tcp.Reset(ours)
 			writer.Wait()
 			if d := time.Since(start); d > 4*time.Second {
 				t.Errorf("Reset took %v", d)
 			}
 			j.mustBeReset("destination", j.taker)
-			Reset(j.source.conn)
+			tcp.Reset(j.source.conn)
 		}
 	}
 }

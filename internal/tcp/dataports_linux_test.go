@@ -1,4 +1,4 @@
-package proxy
+package tcp
 
 import (
 	"errors"
@@ -14,17 +14,7 @@ import (
 // reusesPort tells whether a listener has SO_REUSEPORT.
 func reusesPort(t *testing.T, l net.Listener) bool {
 	t.Helper()
-	raw, err := l.(syscall.Conn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var on int
-	if err := raw.Control(func(fd uintptr) {
-		on, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return on == 1
+	return option(t, l.(syscall.Conn), unix.SOL_SOCKET, unix.SO_REUSEPORT) == 1
 }
 
 // asFirst lets the process be, or not be, the first ftproxy here, whoever else
@@ -41,7 +31,7 @@ func TestDataPortIsOursAlone(t *testing.T) {
 	loopback := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 	for _, one := range []bool{false, true} {
 		asFirst(t, one)
-		l, err := TCP{}.ListenData(Local{AddrPort: loopback})
+		l, err := Network{}.ListenData(Local{AddrPort: loopback})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +39,7 @@ func TestDataPortIsOursAlone(t *testing.T) {
 			t.Errorf("first %t: SO_REUSEPORT %t", one, !one)
 		}
 		asFirst(t, !one)
-		if other, err := (TCP{}).ListenData(Local{AddrPort: addrPort(l.Addr())}); !errors.Is(err, syscall.EADDRINUSE) {
+		if other, err := (Network{}).ListenData(Local{AddrPort: AddrPort(l.Addr())}); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("first %t: another ftproxy has %v, %v", one, other, err)
 		}
 		if other, err := net.Listen("tcp4", l.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
@@ -68,12 +58,12 @@ func TestDataPortIsOursAlone(t *testing.T) {
 		}
 		defer accepted.Close()
 		l.Close()
-		next, err := TCP{}.ListenData(Local{AddrPort: addrPort(l.Addr())})
+		next, err := Network{}.ListenData(Local{AddrPort: AddrPort(l.Addr())})
 		if err != nil {
 			t.Fatal(err)
 		}
 		asFirst(t, one)
-		if other, err := (TCP{}).ListenData(Local{AddrPort: addrPort(l.Addr())}); !errors.Is(err, syscall.EADDRINUSE) {
+		if other, err := (Network{}).ListenData(Local{AddrPort: AddrPort(l.Addr())}); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("first %t, after another: both have %v, %v", one, other, err)
 		}
 		next.Close()

@@ -1,6 +1,8 @@
-package proxy
+package tcp
 
 import (
+	"net"
+	"os"
 	"sync"
 	"syscall"
 
@@ -36,12 +38,42 @@ func holdSign(name string) bool {
 }
 
 // dataSocket prepares the socket of a data port.
-func dataSocket(_, _ string, c syscall.RawConn) error {
-	if !first() {
+func dataSocket(_, _ string, raw syscall.RawConn) error {
+	if first() {
+		_ = setInt(raw, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) // Without it the port only costs more.
+	}
+	return nil
+}
+
+// A dataListener can be asked for what is in its queue.
+type dataListener struct{ *net.TCPListener }
+
+// Queued accepts what is in the queue, without waiting.
+func (l dataListener) Queued() (conns []net.Conn) {
+	raw, err := l.SyscallConn()
+	if err != nil {
 		return nil
 	}
-	return c.Control(func(fd uintptr) {
-		// Without it the port only costs more.
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	_ = raw.Control(func(fd uintptr) {
+		for {
+			accepted, _, err := unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			if err == unix.EINTR || err == unix.ECONNABORTED {
+				continue
+			}
+			if err != nil {
+				return // No more, or no descriptor: closing resets the rest.
+			}
+			file := os.NewFile(uintptr(accepted), "")
+			conn, err := net.FileConn(file)
+			_ = file.Close()
+			if err != nil {
+				continue
+			}
+			if socket, ok := conn.(*net.TCPConn); ok {
+				_ = socket.SetKeepAliveConfig(keepAlive)
+			}
+			conns = append(conns, conn)
+		}
 	})
+	return conns
 }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"ftproxy/internal/tcp"
 )
 
 func rawConn(c *net.TCPConn) syscall.RawConn {
@@ -14,69 +16,6 @@ func rawConn(c *net.TCPConn) syscall.RawConn {
 		return nil
 	}
 	return raw
-}
-
-// outq returns how much of what was handed to the kernel the peer has not
-// acknowledged, our FIN counted as one. After a reset it keeps its value.
-func (l leg) outq() (int, error) {
-	var (
-		n   uint32
-		err error
-	)
-	if cerr := l.raw.Control(func(fd uintptr) {
-		n, err = unix.IoctlGetUint32(int(fd), unix.SIOCOUTQ)
-	}); cerr != nil {
-		return 0, cerr
-	}
-	return int(n), err
-}
-
-// packet returns how much is sent at a time to a peer that is sent little, 0 if that
-// is not known: two segments, and more the nearer the peer is (tcp_tso_rtt_log in
-// Linux's ip-sysctl), but no more than the congestion window.
-func (l leg) packet() (n int) {
-	const most, near = 64 << 10, 9
-	if l.raw == nil {
-		return 0
-	}
-	_ = l.raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			window := int64(info.Snd_cwnd) * int64(info.Snd_mss)
-			n = int(min(max(2*int64(info.Snd_mss), most>>(info.Min_rtt>>near)), window, most))
-		}
-	})
-	return n
-}
-
-// finReceived reports whether the peer has sent its FIN, which may be unread. It
-// is false after a reset.
-func (l leg) finReceived() bool {
-	if l.raw == nil {
-		return false
-	}
-	received := false
-	if l.raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		received = err == nil && info.State == unix.BPF_TCP_CLOSE_WAIT
-	}) != nil {
-		return false
-	}
-	return received
-}
-
-// unread returns how many bytes of payload wait to be read. It leaves the socket's
-// error alone.
-func (l leg) unread() (n int) {
-	if !l.plain() {
-		return 0
-	}
-	_ = l.raw.Control(func(fd uintptr) {
-		if n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ); n < 0 {
-			n = 0
-		}
-	})
-	return n
 }
 
 // discard reads what has arrived on a socket into nothing: for TCP that is
@@ -147,13 +86,6 @@ func poll(fd uintptr, events int16) int16 {
 	}
 }
 
-// closed reports whether the connection is over, by reset or because both
-// sides have closed it.
-func closed(fd uintptr) bool {
-	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	return err == nil && info.State == unix.BPF_TCP_CLOSE
-}
-
 // watchDestination discards what the destination sends, which keeps its
 // receive queue empty, and wakes on its FIN and on its reset. It ends when the
 // destination hung up or was closed. TLS reads its records itself, because there
@@ -171,7 +103,7 @@ func (c *Copy) watchDestination() {
 	look := func(fd uintptr) bool {
 		if ended {
 			n, err = 0, unix.ECONNRESET
-			return closed(fd)
+			return tcp.Over(c.destination.tcp)
 		}
 		c.strayMu.Lock()
 		defer c.strayMu.Unlock()

@@ -1,8 +1,7 @@
-package proxy
+package tcp
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -12,26 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-type controlFunc = func(network, address string, c syscall.RawConn) error
-
 // userTimeout is how long written control bytes may stay unacknowledged. Data
 // connections have none: it would kill a live receiver that pauses.
 const userTimeout = 90 * time.Second
 
 // controlListener sets what the accepted control connections inherit. It has
 // to be set on the listener: urgent bytes may come before accept returns.
-func controlListener(_, _ string, c syscall.RawConn) error {
-	var failed error
-	err := c.Control(func(fd uintptr) {
-		if failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); failed != nil {
-			return
+func controlListener(_, _ string, raw syscall.RawConn) error {
+	return control(raw, func(fd int) error {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
+			return err
 		}
-		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 	})
-	if err != nil {
-		return err
-	}
-	return failed
 }
 
 // listenBeside opens a wildcard while sockets for single addresses listen on the
@@ -61,7 +53,7 @@ func listenBeside(addr netip.AddrPort, beside []net.Listener) (net.Listener, err
 	if err != nil {
 		return nil, err
 	}
-	unshare(addrPort(l.Addr()))
+	unshare(AddrPort(l.Addr()))
 	if err := share(l, 0); err != nil {
 		_ = l.Close()
 		return nil, err
@@ -95,8 +87,10 @@ func unshare(addr netip.AddrPort) {
 	_ = unix.Bind(fd, at)
 }
 
-// waiting tells whether somebody waits to be accepted. It needs no descriptor.
-func waiting(l net.Listener) bool {
+// Waiting tells whether a connection waits in the queue of l to be accepted, without
+// accepting it: that needs no descriptor. A listener that cannot tell is taken to have
+// one.
+func Waiting(l net.Listener) (some bool) {
 	c, ok := l.(syscall.Conn)
 	if !ok {
 		return true
@@ -105,26 +99,17 @@ func waiting(l net.Listener) bool {
 	if err != nil {
 		return false
 	}
-	ready := false
 	_ = raw.Control(func(fd uintptr) {
 		p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, _ := unix.Poll(p[:], 0)
-		ready = n > 0
+		some = n > 0
 	})
-	return ready
+	return some
 }
 
-// acknowledgeAtOnce makes the next bytes that come be acknowledged without delay.
-func acknowledgeAtOnce(tcp *net.TCPConn) {
-	if raw, err := tcp.SyscallConn(); err == nil {
-		_ = setInt(raw, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) // Without it, it only takes longer.
-	}
-}
-
-func setInt(c syscall.RawConn, level, option, value int) error {
-	var failed error
-	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, value) })
-	return errors.Join(err, failed)
+// setInt sets an option of a socket.
+func setInt(raw syscall.RawConn, level, option, value int) error {
+	return control(raw, func(fd int) error { return unix.SetsockoptInt(fd, level, option, value) })
 }
 
 // dialled prepares a socket that will connect from a port, 0 for any. Closing
@@ -136,18 +121,13 @@ func dialled(port uint16) controlFunc {
 	if port != 0 {
 		level, option = unix.SOL_SOCKET, unix.SO_REUSEADDR
 	}
-	return func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) {
-			failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-			if failed == nil {
-				failed = unix.SetsockoptInt(int(fd), level, option, 1)
+	return func(_, _ string, raw syscall.RawConn) error {
+		return control(raw, func(fd int) error {
+			if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+				return err
 			}
+			return unix.SetsockoptInt(fd, level, option, 1)
 		})
-		if err != nil {
-			return err
-		}
-		return failed
 	}
 }
 
@@ -160,9 +140,10 @@ func setTransparent(network string, c syscall.RawConn) error {
 	return os.NewSyscallError("setsockopt IP_TRANSPARENT", setInt(c, level, option, 1))
 }
 
-// MayBind tries it. That something listens on a port says nothing of another
-// address.
-func (TCP) MayBind(local Local) error {
+// MayBind tells whether this process may connect from local, by trying to bind it. An
+// invalid address is any address, and port 0 any port. A port on which something
+// listens already is allowed: it says nothing of another address.
+func (Network) MayBind(local Local) error {
 	family, at := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(local.Port())})
 	switch addr := local.Addr(); {
 	case addr.Is4():
@@ -189,118 +170,12 @@ func (TCP) MayBind(local Local) error {
 	return nil
 }
 
-// tuneControl sets on a dialled control connection what controlListener sets
-// on accepted ones. A connection that is not TCP needs nothing.
-func tuneControl(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
+// TuneControl sets on a dialled control connection what Listen sets on accepted
+// ones. It does nothing to a connection that is not TCP.
+func TuneControl(conn net.Conn) {
+	if socket, ok := conn.(*net.TCPConn); ok {
+		if raw, err := socket.SyscallConn(); err == nil {
 			_ = controlListener("", "", raw) // Only a tuning: the connection works without.
 		}
 	}
-}
-
-// peek waits for the first byte that conn receives, or for its end, and leaves
-// the byte to be read. A connection that cannot tell is taken to have one.
-func peek(conn net.Conn) error {
-	var b [1]byte
-	if p, ok := conn.(interface{ Peek([]byte) (int, error) }); ok {
-		_, err := p.Peek(b[:])
-		return err
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Read(func(fd uintptr) bool {
-		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
-		switch {
-		case err == unix.EAGAIN || err == unix.EINTR:
-			return false
-		case err == nil && n == 0:
-			failed = io.EOF
-		default:
-			failed = err
-		}
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	return failed
-}
-
-// finReceived tells whether the peer has ended its stream, which nobody may have
-// read yet: a client that is killed does so in the moment in which the server
-// confirms what there is of its upload.
-func finReceived(conn net.Conn) bool {
-	state := stateOf(conn)
-	return state == unix.BPF_TCP_CLOSE_WAIT || state == unix.BPF_TCP_CLOSE
-}
-
-// wasReset tells whether the peer has reset the connection, which nobody may have read
-// yet.
-func wasReset(conn net.Conn) bool { return stateOf(conn) == unix.BPF_TCP_CLOSE }
-
-// stateOf is the state of a TCP connection, 0 of any other.
-func stateOf(conn net.Conn) (state uint8) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return 0
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	_ = raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			state = info.State
-		}
-	})
-	return state
-}
-
-// writeUrgent sends b with its last byte as TCP urgent data, as Telnet's synch
-// wants it (RFC 959 §4.1.3). BSD's ftpd looks at ABOR during a transfer only
-// after such a signal. On a connection that knows no urgent data, b goes in
-// line.
-func writeUrgent(conn net.Conn, b []byte) error {
-	if u, ok := conn.(interface{ WriteUrgent([]byte) (int, error) }); ok {
-		_, err := u.WriteUrgent(b)
-		return err
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		_, err := conn.Write(b)
-		return err
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
-		for len(b) > 0 {
-			n, err := unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_OOB|unix.MSG_NOSIGNAL)
-			switch err {
-			case nil:
-				b = b[n:]
-			case unix.EINTR:
-			case unix.EAGAIN:
-				return false
-			default:
-				failed = err
-				return true
-			}
-		}
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	return failed
 }

@@ -1,4 +1,4 @@
-package proxy
+package tcp
 
 import (
 	"net"
@@ -20,7 +20,7 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		dialLoopback(t, l.Addr().String())
+		dialLoopback(t, l.Addr())
 		conn, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
@@ -29,7 +29,7 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 		return conn
 	}
 	dialled := func(t *testing.T) net.Conn {
-		conn, err := TCP{}.Dial(t.Context(), Local{}, addrPort(listenLoopback(t).Addr()))
+		conn, err := Network{}.Dial(t.Context(), Local{}, AddrPort(listenLoopback(t).Addr()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,15 +42,15 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 		userTimeout int // milliseconds
 	}{
 		{"control accepted", func(t *testing.T) net.Conn {
-			return accepted(t, func(a netip.AddrPort) (net.Listener, error) { return TCP{}.Listen(a) })
+			return accepted(t, func(a netip.AddrPort) (net.Listener, error) { return Network{}.Listen(a) })
 		}, 90_000},
 		{"control dialled", func(t *testing.T) net.Conn {
 			conn := dialled(t)
-			tuneControl(conn)
+			TuneControl(conn)
 			return conn
 		}, 90_000},
 		{"data accepted", func(t *testing.T) net.Conn {
-			return accepted(t, func(a netip.AddrPort) (net.Listener, error) { return TCP{}.ListenData(Local{AddrPort: a}) })
+			return accepted(t, func(a netip.AddrPort) (net.Listener, error) { return Network{}.ListenData(Local{AddrPort: a}) })
 		}, 0},
 		{"data dialled", dialled, 0},
 	} {
@@ -67,11 +67,7 @@ func TestSocketsFindDeadPeers(t *testing.T) {
 				{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 8},
 				{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, tt.userTimeout},
 			} {
-				var got int
-				inspect(t, conn, func(fd int) (err error) {
-					got, err = unix.GetsockoptInt(fd, o.level, o.option)
-					return err
-				})
+				got := option(t, conn, o.level, o.option)
 				if got != o.want {
 					t.Errorf("%s is %d, want %d", o.name, got, o.want)
 				}
