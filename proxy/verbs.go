@@ -22,6 +22,10 @@ type verb struct {
 	reply func(*session, *exchange) error
 	// noted sees the code of a final reply that is relayed.
 	noted func(*session, *exchange, int)
+	// overtake acts on the command when it is read while another one is under way.
+	// It reports whether the command is done with; if not, the command also waits
+	// for its turn. nil: it only waits.
+	overtake func(*session, ftp.Command) (done bool, err error)
 	// direction is that of a transfer verb's data.
 	direction direction
 	flags     flags
@@ -95,7 +99,7 @@ func init() { // The table names methods that use the table.
 		"PASS": {class: classLogin, noted: (*session).notedLogin, flags: secret},
 		"ACCT": {class: classLogin, noted: (*session).notedLogin, flags: secret},
 		"REIN": {class: classLogin, do: (*session).doREIN, noted: (*session).notedREIN},
-		"QUIT": {class: classLogin, flags: beforeAUTH | crosses},
+		"QUIT": {class: classLogin, overtake: (*session).overtakeQUIT, flags: beforeAUTH | crosses},
 
 		"PASV": {class: classSetup, from: loggedIn, do: (*session).doPASV, reply: (*session).replyPassive},
 		"EPSV": {class: classSetup, from: loggedIn, do: (*session).doEPSV, reply: (*session).replyPassive},
@@ -110,8 +114,9 @@ func init() { // The table names methods that use the table.
 		"STOU": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
 		"APPE": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
 
-		"ABOR": {class: classControl, do: (*session).doABOR, noted: (*session).notedABOR, flags: beforeAUTH | crosses},
-		"STAT": {class: classControl, flags: beforeAUTH | crosses},
+		"ABOR": {class: classControl, do: (*session).doABOR, noted: (*session).notedABOR,
+			overtake: (*session).overtakeABOR, flags: beforeAUTH | crosses},
+		"STAT": {class: classControl, overtake: (*session).overtakeSTAT, flags: beforeAUTH | crosses},
 		"NOOP": {class: classControl, flags: beforeAUTH | crosses},
 		"FEAT": {class: classControl, reply: (*session).replyFEAT, flags: beforeAUTH},
 		"MODE": {class: classControl, do: (*session).doMODE},
@@ -205,26 +210,14 @@ func (s *session) do(q *queued) error {
 	return s.forward(q)
 }
 
-// overtake acts on a command that does not wait for the one under way: ABOR
-// during a transfer or while a data port is waited for, QUIT in the latter
-// case, STAT without argument during a transfer (RFC 959 §4.1.3, H31). It
-// reports whether the command is done with; QUIT still takes its turn.
+// overtake acts on a command that does not wait for the one under way (RFC 959
+// §4.1.3, H31). It reports whether the command is done with.
 func (s *session) overtake(c ftp.Command) (done bool, err error) {
-	switch {
-	case c.Fault != nil:
+	row := verbs[c.Verb]
+	if row.overtake == nil || c.Fault != nil {
 		return false, nil
-	case s.wait != nil && (c.Verb == "ABOR" || c.Verb == "QUIT"):
-		s.wait.cancel()
-		return false, nil
-	case s.transfer == nil:
-		return false, nil
-	case c.Verb == "ABOR" && !s.transfer.aborted:
-		return true, s.abortTransfer(c)
-	case c.Verb == "STAT" && strings.TrimSpace(string(c.Arg)) == "" && len(s.queue) == 0:
-		s.sayProgress()
-		return true, nil
 	}
-	return false, nil
+	return row.overtake(s, c)
 }
 
 // doMODE lets stream mode through. In block and compressed mode the data
