@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"ftproxy/internal/ftp"
@@ -27,6 +28,19 @@ func (s *session) notedABOR(*exchange, int) {
 	if s.data == nil {
 		s.tellUnmet()
 	}
+}
+
+// overtakeABOR ends the wait for a data port, and then takes its turn; or it ends
+// the running transfer.
+func (s *session) overtakeABOR(c ftp.Command) (done bool, err error) {
+	switch {
+	case s.wait != nil:
+		s.wait.cancel()
+		return false, nil
+	case s.transfer == nil || s.transfer.aborted:
+		return false, nil
+	}
+	return true, s.abortTransfer(c)
 }
 
 // abortTransfer ends the running transfer at once. ABOR goes to the server
@@ -132,8 +146,12 @@ func (s *session) settleUnanswered() {
 	}
 }
 
-// sayProgress answers STAT during a transfer.
-func (s *session) sayProgress() {
+// overtakeSTAT answers STAT without argument during a transfer.
+func (s *session) overtakeSTAT(c ftp.Command) (done bool, err error) {
 	t := s.transfer
+	if t == nil || strings.TrimSpace(string(c.Arg)) != "" || len(s.queue) > 0 {
+		return false, nil
+	}
 	s.say(211, fmt.Sprintf("%s in progress, %d bytes transferred so far.", t.verb, t.data.bytes()))
+	return true, nil
 }

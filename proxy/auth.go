@@ -22,7 +22,7 @@ type security struct {
 	upgrading chan upgraded
 	stop      context.CancelFunc
 
-	late      bool              // it is too late for AUTH: the server has heard more in the clear than beforeAUTH
+	late      bool              // it is too late for AUTH: in the clear the server has heard a verb that is not beforeAUTH
 	client    bool              // the client's control connection is protected
 	certified *x509.Certificate // by this certificate of the client's, if it has one
 	buffer    bool              // PBSZ was said
@@ -31,17 +31,6 @@ type security struct {
 	server      *tls.Config // towards this server; nil: in the clear
 	serverSized bool        // the server was told PBSZ
 	serverLevel byte        // of its data connections; 0: it was told nothing
-}
-
-// beforeAUTH are the verbs that a client may say in the clear and then AUTH. Others
-// may leave something with the server that somebody on the path has said, and that
-// would count behind AUTH, which is to begin anew (RFC 4217 §4). Of these OPTS, CLNT,
-// CSID and LANG do so, but choose no more than the letters and the language of
-// replies, so a client that says them first is let.
-var beforeAUTH = map[string]bool{
-	"AUTH": true, "PBSZ": true, "PROT": true, "CCC": true, "ADAT": true, "MIC": true, "CONF": true, "ENC": true,
-	"FEAT": true, "HELP": true, "NOOP": true, "SYST": true, "STAT": true, "QUIT": true, "ABOR": true,
-	"OPTS": true, "CLNT": true, "CSID": true, "LANG": true,
 }
 
 // upgraded is a control connection whose handshake is over, or why it failed.

@@ -122,7 +122,7 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 	if s.data != nil && ex.row.class == "" {
 		s.data.refuse()
 	}
-	s.midway = ftp.Class(l.Code) == 3 && (ex.verb == "RNFR" || ex.verb == "REST")
+	s.midway = ftp.Class(l.Code) == 3 && ex.row.has(paired)
 	if ex.row.noted != nil {
 		was := s.stage
 		ex.row.noted(s, ex, l.Code)

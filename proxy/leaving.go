@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/tcp"
 )
 
@@ -59,6 +60,14 @@ func (s *session) lookForClient() error {
 		s.server.halfClose()
 	}
 	return nil
+}
+
+// overtakeQUIT ends the wait for a data port, and then takes its turn.
+func (s *session) overtakeQUIT(ftp.Command) (done bool, err error) {
+	if s.wait != nil {
+		s.wait.cancel()
+	}
+	return false, nil
 }
 
 // quits tells whether QUIT waits in the queue.

@@ -56,14 +56,13 @@ func (s *session) replyFEAT(ex *exchange) error {
 	return nil
 }
 
-// dropFeature is for rewrite.EditFEAT: a feature whose verb is refused does
-// not exist here.
+// dropFeature is for rewrite.EditFEAT: a feature that is hidden does not exist
+// here, and of MODE only S does.
 func dropFeature(name, params string) (string, bool) {
-	switch name = strings.ToUpper(name); name {
-	case "AUTH", "PBSZ", "PROT", "CCC", "ADAT", "MIC", "CONF", "ENC",
-		"SPSV", "LPSV", "CPSV", "LPRT", "SSCN", "ESTP", "ESTA":
+	switch name = strings.ToUpper(name); {
+	case verbs[name].has(hiddenInFEAT):
 		return "", false
-	case "MODE":
+	case name == "MODE":
 		return params, strings.EqualFold(strings.TrimSpace(params), "S")
 	}
 	return params, true

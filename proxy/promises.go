@@ -125,7 +125,7 @@ func (s *session) markPromises() {
 // is so with what clients say during a transfer, and with clients that do not wait for
 // replies: their commands prove nothing. fill is when the command was read.
 func (s *session) movedOn(verb string, fill int, setup bool) {
-	if len(s.promises.client) == 0 || s.promises.pipelines || crosses(verb) {
+	if len(s.promises.client) == 0 || s.promises.pipelines || verbs[verb].has(crosses) {
 		return
 	}
 	s.forgetMet()
@@ -144,18 +144,9 @@ func (s *session) movedOn(verb string, fill int, setup bool) {
 	})
 }
 
-// crosses tells the verbs that clients say without waiting for a reply (RFC 959 §4.1.3).
-func crosses(verb string) bool {
-	switch verb {
-	case "ABOR", "STAT", "NOOP", "QUIT":
-		return true
-	}
-	return false
-}
-
 // hearEarly notes a client that says something before it was answered.
 func (s *session) hearEarly(verb string) {
-	if !crosses(verb) {
+	if !verbs[verb].has(crosses) {
 		s.promises.pipelines = true
 	}
 }

@@ -59,10 +59,6 @@ func (s *session) hear(c ftp.Command) {
 	}
 }
 
-// Verbs whose argument is secret, also where nothing stands between them: a client
-// that forgets the blank of PASS has still said its password.
-var secretVerbs = []string{"PASS", "ACCT", "ADAT", "AUTH"}
-
 // secretSites are the subcommands of SITE that change a password: PSWD, and what
 // other servers call it.
 var secretSites = []string{"PSWD", "PASSWD", "PASSWORD", "PASS", "CPWD", "CHPASS", "CHPWD", "GPASS"}
@@ -75,10 +71,10 @@ func secretsIn(c ftp.Command) (all []string) {
 	switch _, glued := unglue(c.Verb); {
 	case glued != "":
 		return []string{glued, argument(c)}
-	case c.Verb == "PASS", c.Verb == "ACCT", c.Verb == "ADAT":
-		return []string{argument(c)}
 	case c.Verb == "AUTH":
 		return secretWords(argument(c), mechanisms)
+	case verbs[c.Verb].has(secret):
+		return []string{argument(c)}
 	case c.Verb == "SITE":
 		arg := argument(c)
 		for _, site := range secretSites {
@@ -100,14 +96,15 @@ func secretWords(arg string, known []string) []string {
 	return slices.DeleteFunc(all, func(w string) bool { return slices.Contains(known, strings.ToUpper(w)) })
 }
 
-// unglue cuts a verb that has its secret behind it without a blank.
-func unglue(verb string) (name, secret string) {
+// unglue cuts a verb that has its secret behind it without a blank: a client that
+// forgets the blank of PASS has still said its password.
+func unglue(verb string) (name, glued string) {
 	if _, known := verbs[verb]; known {
 		return verb, ""
 	}
-	for _, v := range secretVerbs {
-		if strings.HasPrefix(verb, v) {
-			return v, verb[len(v):]
+	for n := range verb {
+		if verbs[verb[:n]].has(secret) {
+			return verb[:n], verb[n:]
 		}
 	}
 	return verb, ""

@@ -9,6 +9,8 @@ import (
 
 // A verb is a row of the table below.
 type verb struct {
+	// class is empty where all that ftproxy knows of the verb are its flags: it is
+	// relayed like one that is not in the table, and may move data.
 	class class
 	// from is the stage before which the verb is refused, so that nobody
 	// who is not logged in takes a data port.
@@ -20,9 +22,43 @@ type verb struct {
 	reply func(*session, *exchange) error
 	// noted sees the code of a final reply that is relayed.
 	noted func(*session, *exchange, int)
+	// overtake acts on the command when it is read while another one is under way.
+	// It reports whether the command is done with; if not, the command also waits
+	// for its turn. nil: it only waits.
+	overtake func(*session, ftp.Command) (done bool, err error)
 	// direction is that of a transfer verb's data.
 	direction direction
+	flags     flags
 }
+
+// flags are what else is known of a verb.
+type flags uint8
+
+const (
+	// beforeAUTH: a client may say the verb in the clear and then AUTH. Others may
+	// leave something with the server that somebody on the path has said, and that
+	// would count behind AUTH, which is to begin anew (RFC 4217 §4). Of these OPTS,
+	// CLNT, CSID and LANG do so, but choose no more than the letters and the language
+	// of replies, so a client that says them first is let.
+	beforeAUTH flags = 1 << iota
+	// secret: the argument is never logged, also where no blank stands before it.
+	secret
+	// paired: after a 3xx nothing may come between this command and the client's
+	// next one (RFC 959 §4.1.3, H33).
+	paired
+	// crosses: clients say the verb without waiting for a reply (RFC 959 §4.1.3), so
+	// it does not prove that they have read one.
+	crosses
+	// writes: the command may change the server's files. Of SITE only some
+	// subcommands do, and of MDTM some servers' form with a time, which has no flag.
+	writes
+	// hiddenInFEAT: the server's feature of this name does not exist here. Either the
+	// verb is refused, or ftproxy adds a feature of its own (session.features).
+	hiddenInFEAT
+)
+
+// has tells whether the verb has a flag.
+func (v verb) has(f flags) bool { return v.flags&f != 0 }
 
 // class is what the metrics count a verb under.
 type class string
@@ -53,17 +89,17 @@ func (d direction) String() string {
 	return "download"
 }
 
-// verbs is everything ftproxy understands. Other verbs, and their replies, are
-// relayed as they are.
+// verbs is everything ftproxy understands: all that it knows of a verb is in its
+// row. Other verbs, and their replies, are relayed as they are.
 var verbs map[string]verb
 
 func init() { // The table names methods that use the table.
 	verbs = map[string]verb{
 		"USER": {class: classLogin, do: (*session).doUSER, noted: (*session).notedLogin},
-		"PASS": {class: classLogin, noted: (*session).notedLogin},
-		"ACCT": {class: classLogin, noted: (*session).notedLogin},
+		"PASS": {class: classLogin, noted: (*session).notedLogin, flags: secret},
+		"ACCT": {class: classLogin, noted: (*session).notedLogin, flags: secret},
 		"REIN": {class: classLogin, do: (*session).doREIN, noted: (*session).notedREIN},
-		"QUIT": {class: classLogin},
+		"QUIT": {class: classLogin, overtake: (*session).overtakeQUIT, flags: beforeAUTH | crosses},
 
 		"PASV": {class: classSetup, from: loggedIn, do: (*session).doPASV, reply: (*session).replyPassive},
 		"EPSV": {class: classSetup, from: loggedIn, do: (*session).doEPSV, reply: (*session).replyPassive},
@@ -74,44 +110,54 @@ func init() { // The table names methods that use the table.
 		"LIST": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
 		"NLST": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
 		"MLSD": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
-		"STOR": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload},
-		"STOU": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload},
-		"APPE": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload},
+		"STOR": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
+		"STOU": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
+		"APPE": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
 
-		"ABOR": {class: classControl, do: (*session).doABOR, noted: (*session).notedABOR},
-		"STAT": {class: classControl},
-		"NOOP": {class: classControl},
-		"FEAT": {class: classControl, reply: (*session).replyFEAT},
+		"ABOR": {class: classControl, do: (*session).doABOR, noted: (*session).notedABOR,
+			overtake: (*session).overtakeABOR, flags: beforeAUTH | crosses},
+		"STAT": {class: classControl, overtake: (*session).overtakeSTAT, flags: beforeAUTH | crosses},
+		"NOOP": {class: classControl, flags: beforeAUTH | crosses},
+		"FEAT": {class: classControl, reply: (*session).replyFEAT, flags: beforeAUTH},
 		"MODE": {class: classControl, do: (*session).doMODE},
-		"SYST": {class: classControl}, "HELP": {class: classControl}, "OPTS": {class: classControl},
+		"SYST": {class: classControl, flags: beforeAUTH},
+		"HELP": {class: classControl, flags: beforeAUTH},
+		"OPTS": {class: classControl, flags: beforeAUTH},
 		"TYPE": {class: classControl}, "STRU": {class: classControl}, "ALLO": {class: classControl},
-		"SITE": {class: classOther},
+		"SITE": {class: classOther, flags: writes}, // secretSites has its secrets.
 
-		"REST": {class: classFile}, "RNFR": {class: classFile}, "RNTO": {class: classFile}, "DELE": {class: classFile},
+		"REST": {class: classFile, flags: paired},
+		"RNFR": {class: classFile, flags: paired | writes}, "RNTO": {class: classFile, flags: writes},
+		"DELE": {class: classFile, flags: writes}, "MFMT": {class: classFile, flags: writes},
+		"MKD": {class: classFile, flags: writes}, "RMD": {class: classFile, flags: writes},
 		"CWD": {class: classFile}, "CDUP": {class: classFile}, "PWD": {class: classFile},
-		"MKD": {class: classFile}, "RMD": {class: classFile}, "SIZE": {class: classFile},
-		"MDTM": {class: classFile}, "MLST": {class: classFile}, "MFMT": {class: classFile},
+		"SIZE": {class: classFile}, "MDTM": {class: classFile}, "MLST": {class: classFile},
 
 		// These are between the client and ftproxy, which says its own to the
 		// server: behind a server's it would be blind to addresses (H69).
-		"AUTH": {class: classSecurity, do: (*session).doAUTH},
-		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyLevel},
-		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyLevel},
-		"CCC":  {class: classSecurity, do: (*session).doCCC},
+		"AUTH": {class: classSecurity, do: (*session).doAUTH, flags: beforeAUTH | secret | hiddenInFEAT},
+		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyLevel, flags: beforeAUTH | hiddenInFEAT},
+		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyLevel, flags: beforeAUTH | hiddenInFEAT},
+		"CCC":  {class: classSecurity, do: (*session).doCCC, flags: beforeAUTH | hiddenInFEAT},
 		// Commands within a protected channel cannot be rewritten (H80).
-		"ADAT": {class: classSecurity, do: refused(502, "Not available through a proxy.")},
-		"MIC":  {class: classSecurity, do: refused(502, "Not available through a proxy.")},
-		"CONF": {class: classSecurity, do: refused(502, "Not available through a proxy.")},
-		"ENC":  {class: classSecurity, do: refused(502, "Not available through a proxy.")},
+		"ADAT": {class: classSecurity, do: refused(502, "Not available through a proxy."), flags: beforeAUTH | secret | hiddenInFEAT},
+		"MIC":  {class: classSecurity, do: refused(502, "Not available through a proxy."), flags: beforeAUTH | hiddenInFEAT},
+		"CONF": {class: classSecurity, do: refused(502, "Not available through a proxy."), flags: beforeAUTH | hiddenInFEAT},
+		"ENC":  {class: classSecurity, do: refused(502, "Not available through a proxy."), flags: beforeAUTH | hiddenInFEAT},
 
 		// These set up data connections in ways that a relay cannot follow (H42).
-		"SPSV": {class: classSetup, do: refused(502, "Use EPSV or PASV.")},
-		"LPSV": {class: classSetup, do: refused(502, "Use EPSV or PASV.")},
-		"CPSV": {class: classSetup, do: refused(502, "Use EPSV or PASV.")},
-		"LPRT": {class: classSetup, do: refused(502, "Use EPRT or PORT.")},
-		"SSCN": {class: classSetup, do: refused(502, "Not available through a proxy.")},
-		"ESTP": {class: classSetup, do: refused(502, "Not available through a proxy.")},
-		"ESTA": {class: classSetup, do: refused(502, "Not available through a proxy.")},
+		"SPSV": {class: classSetup, do: refused(502, "Use EPSV or PASV."), flags: hiddenInFEAT},
+		"LPSV": {class: classSetup, do: refused(502, "Use EPSV or PASV."), flags: hiddenInFEAT},
+		"CPSV": {class: classSetup, do: refused(502, "Use EPSV or PASV."), flags: hiddenInFEAT},
+		"LPRT": {class: classSetup, do: refused(502, "Use EPRT or PORT."), flags: hiddenInFEAT},
+		"SSCN": {class: classSetup, do: refused(502, "Not available through a proxy."), flags: hiddenInFEAT},
+		"ESTP": {class: classSetup, do: refused(502, "Not available through a proxy."), flags: hiddenInFEAT},
+		"ESTA": {class: classSetup, do: refused(502, "Not available through a proxy."), flags: hiddenInFEAT},
+
+		// Only their flags are known.
+		"CLNT": {flags: beforeAUTH}, "CSID": {flags: beforeAUTH}, "LANG": {flags: beforeAUTH},
+		"XMKD": {flags: writes}, "XRMD": {flags: writes}, // RFC 775
+		"MFCT": {flags: writes}, "MFF": {flags: writes}, "COMB": {flags: writes},
 	}
 }
 
@@ -122,7 +168,7 @@ func refused(code int, text string) func(*session, *queued) error {
 
 // classOf names a verb's class for the metrics, whatever the client sent.
 func classOf(name string) string {
-	if v, known := verbs[name]; known {
+	if v := verbs[name]; v.class != "" {
 		return string(v.class)
 	}
 	return string(classOther)
@@ -146,9 +192,9 @@ func (s *session) do(q *queued) error {
 	if q.Fault != nil {
 		return refuse(q.Fault.Code, q.Fault.Text, nil)
 	}
-	v, known := verbs[q.Verb]
+	v := verbs[q.Verb]
 	switch {
-	case s.fe.tls != nil && !s.security.client && !beforeAUTH[q.Verb]:
+	case s.fe.tls != nil && !s.security.client && !v.has(beforeAUTH):
 		if s.fe.tls.required() {
 			return refuse(530, "Use AUTH TLS first.", nil)
 		}
@@ -156,7 +202,7 @@ func (s *session) do(q *queued) error {
 	}
 	s.fill = q.fill
 	switch {
-	case known && s.stage < v.from:
+	case s.stage < v.from:
 		return refuse(530, "Please log in with USER and PASS.", nil)
 	case v.do != nil:
 		return v.do(s, q)
@@ -164,26 +210,14 @@ func (s *session) do(q *queued) error {
 	return s.forward(q)
 }
 
-// overtake acts on a command that does not wait for the one under way: ABOR
-// during a transfer or while a data port is waited for, QUIT in the latter
-// case, STAT without argument during a transfer (RFC 959 §4.1.3, H31). It
-// reports whether the command is done with; QUIT still takes its turn.
+// overtake acts on a command that does not wait for the one under way (RFC 959
+// §4.1.3, H31). It reports whether the command is done with.
 func (s *session) overtake(c ftp.Command) (done bool, err error) {
-	switch {
-	case c.Fault != nil:
+	row := verbs[c.Verb]
+	if row.overtake == nil || c.Fault != nil {
 		return false, nil
-	case s.wait != nil && (c.Verb == "ABOR" || c.Verb == "QUIT"):
-		s.wait.cancel()
-		return false, nil
-	case s.transfer == nil:
-		return false, nil
-	case c.Verb == "ABOR" && !s.transfer.aborted:
-		return true, s.abortTransfer(c)
-	case c.Verb == "STAT" && strings.TrimSpace(string(c.Arg)) == "" && len(s.queue) == 0:
-		s.sayProgress()
-		return true, nil
 	}
-	return false, nil
+	return row.overtake(s, c)
 }
 
 // doMODE lets stream mode through. In block and compressed mode the data
