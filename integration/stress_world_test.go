@@ -65,7 +65,6 @@ func (row stressRow) start(t *testing.T) *stressRig {
 	r.to = c.listen[0]
 	r.serve(t, c)
 	if row.haproxy {
-		r.relayed = true
 		r.to = startHAProxy(t, p, r.to, haproxyConfig{send: "send-proxy-v2"}).addr
 	}
 	return r
