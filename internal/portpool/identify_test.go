@@ -354,9 +354,63 @@ func TestLateConnectionAtAnotherAddress(t *testing.T) {
 					t.Errorf("closed %d times, %d late; want one", c.closes(), t.events.get("late"))
 				}
 				open.Close()
+				if r.Header != nil { // A relay may try again.
+					t.mustFreeAt(there, Short)
+					t.mustFreeAt(here, Short+second)
+					return
+				}
 				t.must(here).Close()
 				t.mustFreeAt(there, Short)
 			})
 		})
 	}
+}
+
+// A relay that finds its connection reset before it has seen that it was connected tries
+// again, whatever its client does. So a connection that nobody took frees nothing.
+func TestResetBehindAProxy(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*Lease)
+		free time.Duration
+	}{
+		{"moved on", (*Lease).MovedOn, Short},
+		{"closed, moved on", func(l *Lease) { l.Close(); l.MovedOn() }, Short},
+		{"told", (*Lease).Told, Long},
+		{"closed, told", func(l *Lease) { l.Close(); l.Told() }, Long},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				peers := make(chan netip.Addr, 1)
+				r := headed(one, alice, 1, peers)
+				l := t.promised(r)
+				peers <- alice.Addr()
+				c := t.arriveAt(l, proxy, l.Addr())
+				if t.mustState(l, held); !l.Unmet() {
+					t.Error("nothing is to be said of the lease")
+				}
+				l.Silent() // It is not.
+				t.mustState(l, held)
+				if tt.end(l); c.closes() != 1 {
+					t.Errorf("the connection was closed %d times, want once", c.closes())
+				}
+				t.mustFreeAt(r, tt.free)
+				t.mustRest()
+			})
+		})
+	}
+	t.Run("taken", func(t *testing.T) {
+		onFakes(t, func(t *bench) {
+			peers := make(chan netip.Addr, 1)
+			r := headed(one, alice, 1, peers)
+			l := t.promised(r)
+			peers <- alice.Addr()
+			t.arriveAt(l, proxy, l.Addr())
+			t.mustFull(r)
+			if _, err := l.Accept(context.Background()); err != nil || l.Unmet() {
+				t.Fatalf("%v, unmet %v", err, l.Unmet())
+			}
+			t.must(r).Close()
+		})
+	})
 }

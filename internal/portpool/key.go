@@ -18,12 +18,15 @@ func (p *Pool) lend(pt *port, r *Request) *Lease {
 	return l
 }
 
-// deliver hands the peer's connection to the lease, and frees its key.
+// deliver hands the peer's connection to the lease, and frees its key. What came through
+// a relay may be reset before the relay has seen that it was connected; then the relay
+// tries again (HAProxy, up to three times). So such a key stays held until the
+// connection is taken.
 func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
 	l.conn, l.state = conn, delivered
 	p.untaken[l] = struct{}{}
 	p.settle(l)
-	if l.request.Hold {
+	if l.request.Hold || l.relayed() {
 		l.key = held
 		p.closeIdle(l, now)
 		return
@@ -60,6 +63,12 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 		delete(p.untaken, l)
 		tcp.Reset(l.conn)
 		l.conn = nil
+		if l.relayed() {
+			l.key = withheld
+			p.owe(l)
+			p.Events.Returned(l.request, false)
+			return
+		}
 		fallthrough
 	case taken:
 		if l.key == held {
@@ -96,11 +105,11 @@ func (p *Pool) coolFor(l *Lease, d time.Duration, now time.Time) {
 
 // late takes note of a connection that came for a key that is cooling or
 // withheld: the one that was missing. Its reset tells the peer as a reply would, and
-// retries may follow; none does if the peer has moved on, unless somebody else, in
-// a foreign network, has the address.
+// retries may follow; none does if the peer has moved on, unless a relay does so for
+// it, or somebody else, in a foreign network, has the address.
 func (p *Pool) late(l *Lease, now time.Time) {
 	switch {
-	case l.moved && len(l.request.Others) == 0:
+	case l.moved && len(l.request.Others) == 0 && !l.relayed():
 		p.free(l, now)
 	case l.key == withheld:
 		p.coolFor(l, Long, now)

@@ -56,6 +56,14 @@ type Lease struct {
 // pending tells whether a connection may be delivered, or may be soon.
 func (l *Lease) pending() bool { return l.state == pending }
 
+// relayed tells whether the peer's connection comes through somebody who may try
+// again when the peer has moved on.
+func (l *Lease) relayed() bool { return l.request.Header != nil && !l.request.Hold }
+
+// used tells whether a connection came for the lease, so that nothing is to be said of
+// its peer any more.
+func (l *Lease) used() bool { return l.state == taken || l.state == delivered && !l.relayed() }
+
 // Addr is the address that listens for the peer: Request.Local and the port.
 func (l *Lease) Addr() netip.AddrPort { return l.port.addr }
 
@@ -96,6 +104,11 @@ func (l *Lease) Accept(ctx context.Context) (net.Conn, error) {
 		conn := l.conn
 		l.conn, l.state = nil, taken
 		delete(l.pool.untaken, l)
+		if l.relayed() {
+			now := time.Now()
+			l.pool.release(l, true, now)
+			l.pool.finish(now)
+		}
 		return conn, nil
 	case taken:
 		return nil, ErrClosed
@@ -155,7 +168,12 @@ func (l *Lease) Withdraw() {
 // has had the time that it was promised and let it pass without a word: if others
 // of the peer need the key, Request.Evict is called.
 func (l *Lease) Silent() {
-	l.unmet(func(now time.Time) {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	if l.state == delivered {
+		return
+	}
+	l.unmetLocked(func(now time.Time) {
 		if l.key == withheld && !l.silent {
 			l.silent = true
 			l.pool.setMayLeave(l, l.request.Evict != nil)
@@ -174,7 +192,7 @@ func (l *Lease) unmet(then func(now time.Time)) {
 
 // unmetLocked is unmet with the pool locked.
 func (l *Lease) unmetLocked(then func(now time.Time)) {
-	if l.state != delivered && l.state != taken {
+	if !l.used() {
 		l.change(then)
 	}
 }
@@ -209,7 +227,7 @@ func (l *Lease) change(then func(now time.Time)) {
 func (l *Lease) Unmet() bool {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
-	return l.key == promised || l.key == cooling || l.key == withheld
+	return l.key == promised || l.key == cooling || l.key == withheld || l.key == held && !l.used()
 }
 
 // Approached tells whether a connection of the peer is here whose owner is not

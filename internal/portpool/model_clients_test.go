@@ -134,7 +134,7 @@ func (c *client) connect(p *promise) {
 func (c *client) try(a *attempt) {
 	a.from, a.to = c.from, netip.AddrPortFrom(c.to, a.promise.lease.Addr().Port())
 	if c.session.proxied {
-		a.from = proxy.Addr()
+		a.from, a.redials = proxy.Addr(), 3
 	}
 	a.failed = func() { c.retry(a) }
 	c.attempt = a

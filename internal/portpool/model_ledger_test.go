@@ -33,7 +33,8 @@ type promise struct {
 	done            bool // its key is free
 	safe            bool // it may be, by the rule
 	over            bool // its session waits no more
-	met             bool // a connection was delivered
+	here            bool // a connection was delivered
+	met             bool // and nobody tries again
 	conn            net.Conn
 	// When its session said so, and when a connection for it was reset after its end.
 	told, moved, reset, lastReset time.Time
@@ -48,7 +49,10 @@ func (p *promise) String() string {
 }
 
 // waits tells whether a connection would be delivered.
-func (p *promise) waits() bool { return !p.over && !p.met }
+func (p *promise) waits() bool { return !p.over && !p.here }
+
+// owed tells whether a connection may still come, or come again.
+func (p *promise) owed() bool { return !p.over && !p.met }
 
 // newPromise enters a lease that has just been lent.
 func (w *world) newPromise(l *Lease, s *session) *promise {
@@ -82,7 +86,7 @@ func (p *promise) accept(got func(*modelConn)) {
 func (p *promise) receive(conn net.Conn) *modelConn {
 	c := conn.(*modelConn)
 	c.taken = true
-	p.met, p.conn = true, c
+	p.here, p.met, p.conn = true, true, c
 	p.tally.served++
 	p.note("%v is served", c)
 	if c.promise != p {
@@ -98,13 +102,14 @@ func (p *promise) peek() {
 	}
 	p.lease.pool.mu.Lock()
 	conn, state := p.lease.conn, p.lease.state
+	p.met = p.lease.used()
 	p.lease.pool.mu.Unlock()
-	p.met = state == delivered || state == taken
+	p.here = state == delivered || state == taken
 	if conn == nil {
 		return
 	}
 	c := conn.(*modelConn)
-	c.taken = true // It is assumed that nobody tries again who got so far.
+	c.taken = p.met // It is assumed that nobody but a relay tries again who got so far.
 	if c.promise != p {
 		p.fault("a connection is delivered to the lease that it was opened for", "%v came to %v, which did not take it", c, p)
 	}
@@ -159,7 +164,7 @@ func (p *promise) beSilent() {
 // drop closes a connection that came and that nobody took.
 func (p *promise) drop() {
 	p.lease.pool.mu.Lock()
-	p.met = p.met || p.lease.state == delivered || p.lease.state == taken
+	p.met = p.met || p.lease.used()
 	p.lease.pool.mu.Unlock()
 	p.lease.Close()
 }
@@ -205,7 +210,7 @@ func (p *promise) endsAt(withResets bool) (at time.Time, ok bool) {
 	if !withResets || p.reset.IsZero() {
 		return at, ok
 	}
-	if sooner(p.reset.Add(Long)); short == Short && !p.moved.IsZero() && !p.lastReset.Before(p.moved) {
+	if sooner(p.reset.Add(Long)); short == Short && !p.lease.relayed() && !p.moved.IsZero() && !p.lastReset.Before(p.moved) {
 		sooner(p.lastReset)
 	}
 	return at, ok

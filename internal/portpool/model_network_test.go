@@ -29,6 +29,7 @@ type attempt struct {
 	proxied  netip.Addr // who brings it, behind a proxy; invalid: the client
 	foreign  bool       // it is somebody else's: it may last for Long after the promise
 	relay    bool       // somebody between dials, up to lag late
+	redials  int        // how often that one tries again, a second after a failure
 	failed   func()     // is told that it was refused or reset
 	up       func()
 
@@ -90,7 +91,7 @@ func (a *attempt) close() {
 	}
 	a.over = true
 	a.note("%v is closed by its peer", a)
-	if !a.relay {
+	if !a.relay && a.redials == 0 {
 		a.hangUp()
 		return
 	}
@@ -109,10 +110,11 @@ func (a *attempt) hangUp() {
 	if !a.established {
 		return
 	}
+	conn := a.conn
 	for _, d := range finTimes {
 		a.after(d, func() {
 			if !a.lost(15) {
-				a.after(a.delay(), func() { a.conn.finish() })
+				a.after(a.delay(), conn.finish)
 			}
 		})
 	}
@@ -124,6 +126,14 @@ func (a *attempt) fail(why string) {
 		return
 	}
 	a.gone = true
+	if a.redials > 0 && (a.deadline.IsZero() || time.Now().Before(a.deadline)) {
+		a.note("%v failed: %s; the relay tries again", a, why)
+		a.redials--
+		a.established, a.gone, a.conn = false, false, nil
+		a.tally.redials++
+		a.after(time.Second, a.dial)
+		return
+	}
 	if a.over {
 		return
 	}
@@ -230,7 +240,7 @@ func (c *modelConn) answer() {
 	}
 	c.after(c.delay(), func() {
 		a := c.attempt
-		if a.gone && !a.established {
+		if a.conn != c || a.gone && !a.established {
 			a.after(a.delay(), func() { c.dropped = true }) // A socket that is closed answers with RST.
 			return
 		}

@@ -123,7 +123,7 @@ func (s *session) takeUp(c command) {
 // owing is the promises that no connection has met.
 func (s *session) owing() []*promise {
 	all := slices.Clone(s.unmet)
-	if s.current != nil && s.current.waits() {
+	if s.current != nil && s.current.owed() {
 		all = append(all, s.current)
 	}
 	return all
@@ -149,8 +149,8 @@ func (s *session) drop() {
 	}
 	if p := s.current; p != nil {
 		s.current = nil
-		waited := p.waits()
-		if p.close(); waited && !p.met {
+		owed := p.owed()
+		if p.close(); owed && !p.met {
 			s.unmet = append(s.unmet, p)
 			s.tellSoon = append(s.tellSoon, p)
 		}

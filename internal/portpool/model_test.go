@@ -46,8 +46,8 @@ func TestModel(t *testing.T) {
 
 // A tally counts what was simulated.
 type tally struct {
-	runs, sessions, promises, attempts, served, reset, retries, waits, full, evicted, withheld int
-	simulated                                                                                  time.Duration
+	runs, sessions, promises, attempts, served, reset, retries, redials, waits, full, evicted, withheld int
+	simulated                                                                                           time.Duration
 }
 
 func (a *tally) add(b tally) {
@@ -58,6 +58,7 @@ func (a *tally) add(b tally) {
 	a.served += b.served
 	a.reset += b.reset
 	a.retries += b.retries
+	a.redials += b.redials
 	a.waits += b.waits
 	a.full += b.full
 	a.evicted += b.evicted
@@ -66,8 +67,8 @@ func (a *tally) add(b tally) {
 }
 
 func (a tally) String() string {
-	return fmt.Sprintf("%d runs of %v: %d sessions, %d promises, %d connections (%d of them retries), %d served, %d reset, %d requests, %d full, %d evicted, %d withheld",
-		a.runs, a.simulated.Round(time.Minute), a.sessions, a.promises, a.attempts, a.retries, a.served, a.reset, a.waits, a.full, a.evicted, a.withheld)
+	return fmt.Sprintf("%d runs of %v: %d sessions, %d promises, %d connections (%d of them retries, and %d by relays), %d served, %d reset, %d requests, %d full, %d evicted, %d withheld",
+		a.runs, a.simulated.Round(time.Minute), a.sessions, a.promises, a.attempts, a.retries, a.redials, a.served, a.reset, a.waits, a.full, a.evicted, a.withheld)
 }
 
 // A world is one simulation. Its events happen one after the other on one

@@ -14,7 +14,8 @@
 //
 //	reserved   from Pool.Lease until Lease.Promise; given up before that, it is free
 //	promised   from Lease.Promise on, when the peer is told the address
-//	held       met by a connection, with Request.Hold: until Lease.Close
+//	held       met by a connection: with Request.Hold until Lease.Close, with
+//	           Request.Header until Lease.Accept returns it
 //	cooling    after a promise that no connection met: [Short] once the peer has
 //	           moved on (Lease.MovedOn), [Long] once it was told that nobody
 //	           waits (Lease.Told, or the reset of its connection)
@@ -22,10 +23,13 @@
 //	           nothing: no timer ends it
 //
 // The first connection of the peer that was opened after the promise is the
-// lease's, and frees the key at once (with Hold, when the lease is closed). A
-// connection that comes for a key that is cooling or withheld is reset; it was
-// the missing one, and frees the key if the peer had moved on. A lease that its owner closes for no reason that the peer
-// knows is withheld, so the safe end is the one that needs no call.
+// lease's, and frees the key, unless that is held. A connection that comes for a
+// key that is cooling or withheld is reset; it was the missing one, and frees the
+// key if the peer had moved on. With Request.Header a relay brings connections,
+// which may try again after a reset, whatever the peer does: so a reset frees
+// nothing there, neither of a late connection nor of one that nobody took. A lease
+// that its owner closes for no reason that the peer knows is withheld, so the safe
+// end is the one that needs no call.
 //
 // docs/decisions/0004-whose-a-connection-is.md has the argument.
 //
