@@ -132,15 +132,19 @@ func (s *session) movedOn(verb string, fill int, setup bool) {
 	if len(s.promises.client) == 0 {
 		return
 	}
+	proves := func(p promise) bool { return p.mark >= 0 && fill > p.mark && (p.told || setup) }
+	if !slices.ContainsFunc(s.promises.client, proves) {
+		return
+	}
 	if waiting, _ := tcp.Unacknowledged(s.client.conn); waiting > 0 { // What cannot tell has no such delay.
 		return
 	}
 	s.promises.client = slices.DeleteFunc(s.promises.client, func(p promise) bool {
-		if p.mark < 0 || fill <= p.mark || !p.told && !setup {
-			return false
+		if proves(p) {
+			p.lease.MovedOn()
+			return true
 		}
-		p.lease.MovedOn()
-		return true
+		return false
 	})
 }
 

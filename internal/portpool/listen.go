@@ -63,10 +63,10 @@ func (p *Pool) closeIdle(l *Lease, now time.Time) {
 	}
 	pt.open, o.closed = nil, true
 	close(o.quit)
-	for _, conn := range queued(o.ln) {
-		p.arrive(o, conn, p.Born(conn), now)
+	if p.missesAny(pt) {
+		p.drain(o, now)
 	}
-	o.ln.Close()
+	o.ln.Close() // The kernel resets what is in its queue.
 	for g := range o.headed {
 		p.sendAway(g)
 	}
@@ -75,6 +75,12 @@ func (p *Pool) closeIdle(l *Lease, now time.Time) {
 			p.sendAway(g)
 		}
 	}
+}
+
+// missesAny tells whether what lies in the queue of a port may be what was missing for a
+// key there.
+func (p *Pool) missesAny(pt *port) bool {
+	return !p.sharing(pt.addr, func(at *port) bool { return len(at.leases) == 0 })
 }
 
 // drain accepts what is in a listener's queue.

@@ -30,7 +30,7 @@ func Born(conn net.Conn) time.Time {
 	now, age := Ticks(), time.Duration(0)
 	_ = ask(conn, func(fd int) error {
 		for range 10 { // The two must be read together.
-			asked := Ticks()
+			asked := now
 			info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 			if now = Ticks(); err != nil {
 				return err
