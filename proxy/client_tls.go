@@ -9,13 +9,12 @@ import (
 	"net"
 	"strings"
 
-	"ftproxy/config"
 	"ftproxy/internal/tcp"
 )
 
 // FTPS towards the client (RFC 4217): AUTH, PBSZ, PROT.
 
-// security is what a session knows of TLS on its two control connections.
+// security is what a session knows of TLS on its client's control connection.
 type security struct {
 	// upgrading gives what came of the client's handshake. Nothing is read from
 	// the client or written to it meanwhile.
@@ -27,10 +26,6 @@ type security struct {
 	certified *x509.Certificate // by this certificate of the client's, if it has one
 	buffer    bool              // PBSZ was said
 	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
-
-	server      *tls.Config // towards this server; nil: in the clear
-	serverSized bool        // the server was told PBSZ
-	serverLevel byte        // of its data connections; 0: it was told nothing
 }
 
 // upgraded is a control connection whose handshake is over, or why it failed.
@@ -104,7 +99,7 @@ func (s *session) onUpgraded(u upgraded) error {
 		s.client.broken = true
 		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", peerError{u.err})}
 	}
-	s.client.upgrade(u.conn, &s.pumps)
+	s.client.upgrade(u.conn)
 	s.security.client = true
 	s.epsvAll, s.midway = false, false
 	cs := u.conn.ConnectionState()
@@ -175,7 +170,7 @@ func (s *session) doPROT(q *queued) error {
 		s.dropData() // It was agreed on at the other level.
 	}
 	s.security.level = level[0]
-	if s.stage == loggedIn && s.security.serverLevel != s.serverWants() {
+	if s.stage == loggedIn && s.server.level != s.serverWants() {
 		return s.sendLevel(&exchange{owed: true}) // Then the client is answered.
 	}
 	return s.answerPROT()
@@ -226,17 +221,4 @@ func (s *session) features() []string {
 		own = append(own, "PBSZ", "PROT")
 	}
 	return own
-}
-
-// serverWants is the level that the server's data connections must have now.
-func (s *session) serverWants() byte {
-	switch back := s.fe.backend.tls; {
-	case back == nil:
-		return s.security.serverLevel
-	case back.data == config.DataPrivate:
-		return 'P'
-	case back.data == config.DataSameAsClient && s.protects():
-		return 'P'
-	}
-	return 'C'
 }

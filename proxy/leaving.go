@@ -94,7 +94,7 @@ func (s *session) end(err error) {
 	}
 	s.endPromises()
 	flushed := s.client.flush()
-	s.abandon()
+	s.stopConnecting()
 	s.releasePorts()
 	s.freeSlot()
 	switch {
@@ -102,10 +102,6 @@ func (s *session) end(err error) {
 		s.server.reset()
 	case s.server != nil:
 		s.server.close()
-	case s.connecting != nil:
-		if c := <-s.connecting; c.conn != nil {
-			tcp.Reset(c.conn)
-		}
 	}
 	if flushed == nil && e.reason != endClientGone {
 		s.lingerClient()
@@ -113,7 +109,10 @@ func (s *session) end(err error) {
 	s.leftPromises()
 	s.client.close()
 	s.timers.stop()
-	s.pumps.Wait()
+	s.client.wait()
+	if s.server != nil {
+		s.server.wait()
+	}
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
@@ -126,7 +125,7 @@ func (s *session) end(err error) {
 // (TIME_WAIT), and health checks and scanners, which connect and leave, would use up
 // our ports towards the server. A reset keeps none, and the server loses nothing.
 func (s *session) early(e *ending) bool {
-	if s.stage == loggedIn || s.serverGone {
+	if s.stage == loggedIn || s.server.gone() {
 		return false
 	}
 	switch e.reason {

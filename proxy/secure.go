@@ -70,13 +70,13 @@ func (s *session) clientProtection() *protection {
 // resumes the control connection's session: the servers that insist on that are
 // vsftpd (require_ssl_reuse), ProFTPD and FileZilla Server (H73).
 func (s *session) serverProtection() *protection {
-	if s.security.server == nil || s.security.serverLevel != 'P' {
+	if s.server.tls == nil || s.server.level != 'P' {
 		return nil
 	}
-	c := s.security.server
+	c := s.server.tls
 	return &protection{
 		limit:     s.rt.timeouts.TLSHandshake,
-		strictEOF: s.fe.backend.tls.strictEOF,
+		strictEOF: s.backend.tls.strictEOF,
 		shake:     func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(tcp.Prompt(conn)), c) },
 	}
 }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"ftproxy/internal/ftp"
-	"ftproxy/internal/tcp"
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
@@ -21,27 +19,22 @@ import (
 // then logged in after a 230; REIN brings it back to greeted. It ends when its
 // loop returns.
 type session struct {
-	p   *Process
-	rt  *Runtime
-	fe  *frontend
-	id  uint64
-	log sessionLog
+	p       *Process
+	rt      *Runtime
+	fe      *frontend
+	backend *backend
+	id      uint64
+	log     sessionLog
 
 	secrets atomic.Pointer[secrets] // that the client has said
-
-	pumps sync.WaitGroup
 
 	client     *peer[ftp.Command]
 	clientAddr netip.AddrPort
 	local      netip.AddrPort // where the client reached us, or a proxy before us
 	from       origin
 
-	connecting chan *connection // the server's connection, once
-	abandon    func()           // the attempt to make it
-	server     *peer[ftp.ReplyLine]
-	serverAddr netip.AddrPort
-	inside     tcp.Local // our address towards the server, with any port
-	serverGone bool      // its stream ended; what it owed is settled first
+	dialling *dialling // nil: no attempt to connect to a server is under way
+	server   *server   // nil: not connected yet
 
 	stage    stage
 	asked    masked // the name that USER gave; user once the server has let it in
@@ -52,10 +45,6 @@ type session struct {
 
 	queue   []*queued   // commands read ahead
 	pending []*exchange // commands that the server has not finally answered
-	more    bool        // another line of the server's is already buffered
-	unasked int         // replies that nobody asked for
-	within  bool        // within a reply that nobody asked for
-	extent  extent      // of that one, or of a 421
 
 	security  security
 	bandwidth bandwidth // of its transfers
@@ -85,19 +74,19 @@ const (
 // newSession takes over conn.
 func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
 	s := &session{
-		p: p, rt: rt, fe: fe,
+		p: p, rt: rt, fe: fe, backend: fe.backend,
 		id:         p.lastSession.Add(1),
 		clientAddr: from.client,
 		local:      from.local,
 		from:       from,
-		connecting: make(chan *connection, 1),
 		began:      time.Now(),
 	}
-	s.log = sessionLog{s}
+	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: &s.secrets}
 	s.security.level = 'C'
-	s.bandwidth = p.bandwidthOf(fe, s.log)
+	s.bandwidth = p.bandwidthOf(fe, s.backend)
 	s.timers.init()
-	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, &p.cuts, &s.pumps)
+	s.client = &peer[ftp.Command]{conn: conn, reader: ftp.NewCommandReader(conn)}
+	s.client.start(rt.timeouts.ClientWrite, &p.cuts)
 	return s
 }
 
@@ -105,16 +94,13 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
 	s.from.log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
-	ctx, abandon := context.WithCancel(s.p.cut)
-	s.abandon = abandon
 	if s.fe.tls.implicit() {
 		if err := s.secureFirst(); err != nil {
-			s.connecting = nil
 			s.end(err)
 			return
 		}
 	}
-	s.p.workers.Go(func() { s.connect(ctx) })
+	s.connect()
 	s.end(s.loop())
 }
 
@@ -136,8 +122,8 @@ func (s *session) loop() error {
 			err = s.onClient(err)
 		case err = <-s.serverIn():
 			err = s.onServer(err)
-		case c := <-s.connecting:
-			err = s.onConnected(c)
+		case d := <-s.dialled():
+			err = s.onConnected(d)
 		case u := <-s.upgraded():
 			err = s.onUpgraded(u)
 		case l := <-s.leased():
@@ -166,7 +152,7 @@ const maxBatch = 16 << 10
 // flush writes what the client is owed, unless more of the same reply is
 // already at hand.
 func (s *session) flush() error {
-	if s.more && len(s.client.out) < maxBatch || s.security.upgrading != nil {
+	if s.server.hasMore() && len(s.client.out) < maxBatch || s.security.upgrading != nil {
 		return nil
 	}
 	if err := s.client.flush(); err != nil {
@@ -198,7 +184,7 @@ func (s *session) say(code int, text string) {
 // busy tells whether a command is under way: the next has to wait. So it does
 // for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.more
+	return s.stage == connecting || s.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.server.hasMore()
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -210,12 +196,12 @@ func (s *session) advance() error {
 			s.freeSlot()
 		}
 		switch {
-		case len(s.queue) > 0 && (!s.serverGone || s.queue[0].sent):
+		case len(s.queue) > 0 && (!s.server.gone() || s.queue[0].sent):
 			if err := s.dispatch(s.next()); err != nil {
 				return err
 			}
 			continue
-		case s.serverGone:
+		case s.server.gone():
 			return &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: errServerGone}
 		case s.client.ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
