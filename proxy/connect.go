@@ -66,7 +66,7 @@ func (s *session) onConnected(d dialled) error {
 	} else {
 		s.client.out = s.server.greeting.AppendLines(s.client.out)
 	}
-	s.server.greeting.Lines = nil
+	s.server.greeting = nil
 	s.timers.set(timerLogin, s.rt.timeouts.Login)
 	return nil
 }

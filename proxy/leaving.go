@@ -21,9 +21,9 @@ func (s *session) onClientEnd(err error) error {
 		return gone
 	}
 	switch {
-	case s.stage == connecting && len(s.queue) == 0:
+	case s.stage == connecting && len(s.client.queue) == 0:
 		return gone
-	case s.transfer == nil || s.quits() || s.transfer.data.senderDone():
+	case s.transfer == nil || s.client.quits() || s.transfer.data.senderDone():
 		return nil
 	}
 	return gone
@@ -44,7 +44,7 @@ const leaveAfter = 5 * time.Second
 // mayLeave starts timer leave where the client may be gone while the server owes an
 // answer: its stream has ended, or is not read because commands wait.
 func (s *session) mayLeave() {
-	if s.transfer == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.queue) > 0) {
+	if s.transfer == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.client.queue) > 0) {
 		s.timers.setIfUnset(timerLeave, leaveAfter)
 	}
 }
@@ -56,7 +56,7 @@ func (s *session) lookForClient() error {
 	case s.transfer != nil || len(s.pending) == 0 && s.stage != connecting:
 	case tcp.Over(s.client.conn):
 		return &ending{reason: endClientGone, cause: errClientGone}
-	case s.server != nil && s.client.ended && len(s.queue) == 0 && !s.server.halfClosed:
+	case s.server != nil && s.client.ended && len(s.client.queue) == 0 && !s.server.halfClosed:
 		s.server.halfClose()
 	}
 	return nil
@@ -68,16 +68,6 @@ func (s *session) overtakeQUIT(ftp.Command) (done bool, err error) {
 		s.wait.cancel()
 	}
 	return false, nil
-}
-
-// quits tells whether QUIT waits in the queue.
-func (s *session) quits() bool {
-	for _, q := range s.queue {
-		if q.Verb == "QUIT" {
-			return true
-		}
-	}
-	return false
 }
 
 // end releases all that the session owns. Nothing of it is left when it

@@ -22,12 +22,12 @@ type server struct {
 	peer[ftp.ReplyLine]
 	backend  *backend
 	addr     netip.AddrPort
-	local    tcp.Local // our end, with any port: data connections come from there, too
-	greeting ftp.Reply // until the client has it
+	local    tcp.Local  // our end, with any port: data connections come from there, too
+	greeting *ftp.Reply // until the client has it
 
-	tls   *tls.Config // of this connection and of data connections; nil: in the clear
-	sized bool        // it was told PBSZ
-	level byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
+	tlsConfig *tls.Config // of this connection and of data connections; nil: in the clear
+	sized     bool        // it was told PBSZ
+	level     byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
 
 	lost    bool   // its stream ended; what it owed is settled first
 	more    bool   // another line is already buffered
@@ -174,7 +174,7 @@ func (d dialer) readGreeting(ctx context.Context, sv *server) error {
 				return context.Cause(ctx)
 			}
 			_ = conn.SetReadDeadline(time.Time{})
-			sv.greeting = greeting
+			sv.greeting = &greeting
 			return nil
 		default:
 			return fmt.Errorf("%w: %w", errGreeting, peerText(greeting.Text()))

@@ -104,7 +104,7 @@ func (d dialer) shake(ctx context.Context, sv *server, c *tls.Config) error {
 		}
 		return fmt.Errorf("TLS handshake: %w%s", peerError{err}, advice(err))
 	}
-	sv.conn, sv.tls = secured, c
+	sv.conn, sv.tlsConfig = secured, c
 	sv.reader.Switch(secured)
 	return nil
 }
@@ -224,7 +224,7 @@ func (s *session) serverWants() byte {
 		return s.server.level
 	case back.data == config.DataPrivate:
 		return 'P'
-	case back.data == config.DataSameAsClient && s.protects():
+	case back.data == config.DataSameAsClient && s.client.protects():
 		return 'P'
 	}
 	return 'C'

@@ -12,8 +12,9 @@ import (
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
-// every field and does all control writes; the pumps of its two peers and its
-// transfer only report to it through channels.
+// every field and does all control writes; the pumps of its two peers, its transfer
+// and its dialling only report to it through channels. What a worker needs is copied
+// to it.
 //
 // A session is born connecting (no server yet: commands wait), then greeted,
 // then logged in after a 230; REIN brings it back to greeted. It ends when its
@@ -22,13 +23,13 @@ type session struct {
 	p       *Process
 	rt      *Runtime
 	fe      *frontend
-	backend *backend
+	backend *backend // whose servers it may use
 	id      uint64
 	log     sessionLog
 
-	secrets atomic.Pointer[secrets] // that the client has said
+	secrets *atomic.Pointer[secrets] // that the client has said; workers log, too
 
-	client     *peer[ftp.Command]
+	client     client
 	clientAddr netip.AddrPort
 	local      netip.AddrPort // where the client reached us, or a proxy before us
 	from       origin
@@ -43,13 +44,10 @@ type session struct {
 	midway   bool // between RNFR and RNTO, or REST and its transfer
 	draining bool
 
-	queue   []*queued   // commands read ahead
 	pending []*exchange // commands that the server has not finally answered
 
-	security  security
 	bandwidth bandwidth // of its transfers
 	promises  promises
-	fill      int // of the command under way: how often the client had been read
 
 	wait     *portWait // for a data port
 	portless time.Time // when it was last refused one at once
@@ -80,12 +78,13 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 		local:      from.local,
 		from:       from,
 		began:      time.Now(),
+		secrets:    new(atomic.Pointer[secrets]),
 	}
-	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: &s.secrets}
-	s.security.level = 'C'
+	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: s.secrets}
+	s.client.security.level = 'C'
 	s.bandwidth = p.bandwidthOf(fe, s.backend)
 	s.timers.init()
-	s.client = &peer[ftp.Command]{conn: conn, reader: ftp.NewCommandReader(conn)}
+	s.client.conn, s.client.reader = conn, ftp.NewCommandReader(conn)
 	s.client.start(rt.timeouts.ClientWrite, &p.cuts)
 	return s
 }
@@ -152,7 +151,7 @@ const maxBatch = 16 << 10
 // flush writes what the client is owed, unless more of the same reply is
 // already at hand.
 func (s *session) flush() error {
-	if s.server.hasMore() && len(s.client.out) < maxBatch || s.security.upgrading != nil {
+	if s.server.hasMore() && len(s.client.out) < maxBatch || s.client.security.upgrading != nil {
 		return nil
 	}
 	if err := s.client.flush(); err != nil {
@@ -184,7 +183,7 @@ func (s *session) say(code int, text string) {
 // busy tells whether a command is under way: the next has to wait. So it does
 // for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.server.hasMore()
+	return s.stage == connecting || s.client.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.server.hasMore()
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -196,8 +195,8 @@ func (s *session) advance() error {
 			s.freeSlot()
 		}
 		switch {
-		case len(s.queue) > 0 && (!s.server.gone() || s.queue[0].sent):
-			if err := s.dispatch(s.next()); err != nil {
+		case len(s.client.queue) > 0 && (!s.server.gone() || s.client.queue[0].sent):
+			if err := s.dispatch(s.client.next()); err != nil {
 				return err
 			}
 			continue
@@ -232,11 +231,11 @@ func (s *session) ask() {
 	if s.server != nil {
 		s.server.request()
 	}
-	if len(s.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.queue) >= maxQueued || s.security.upgrading != nil {
+	if len(s.client.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.client.queue) >= maxQueued || s.client.security.upgrading != nil {
 		return
 	}
 	size := 0
-	for _, q := range s.queue {
+	for _, q := range s.client.queue {
 		size += len(q.Arg)
 	}
 	if size < maxQueuedBytes {
@@ -268,14 +267,14 @@ func (s *session) onClient(err error) error {
 	if len(c.Telnet) > 0 {
 		s.client.out = append(s.client.out, c.Telnet...)
 	}
-	if !s.busy() && len(s.queue) == 0 {
+	if !s.busy() && len(s.client.queue) == 0 {
 		return s.dispatch(&queued{Command: c, fill: fill})
 	}
 	s.hearEarly(c.Verb)
 	if overtaken, err := s.overtake(c); overtaken {
 		return err
 	}
-	s.enqueue(c, fill)
+	s.client.enqueue(c, fill)
 	return nil
 }
 
