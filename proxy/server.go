@@ -15,12 +15,11 @@ import (
 	"ftproxy/internal/tcp"
 )
 
-// A server is the control connection to one server of a backend, and what is known
-// of that server. A dialer makes it; then it belongs to the session's loop. A session
+// A server is the control connection to one server of the session's backend, and what
+// is known of that server. A dialer makes it; then it belongs to the session's loop. A session
 // has none (nil) until it is connected.
 type server struct {
 	peer[ftp.ReplyLine]
-	backend  *backend
 	addr     netip.AddrPort
 	local    tcp.Local  // our end, with any port: data connections come from there, too
 	greeting *ftp.Reply // until the client has it
@@ -120,10 +119,9 @@ func (d dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string
 	}
 	tcp.TuneControl(conn)
 	sv := &server{
-		peer:    peer[ftp.ReplyLine]{conn: conn, reader: ftp.NewReplyReader(conn)},
-		backend: d.backend,
-		addr:    tcp.AddrPort(conn.RemoteAddr()),
-		local:   tcp.AnyPort(tcp.AddrPort(conn.LocalAddr()).Addr()),
+		peer:  peer[ftp.ReplyLine]{conn: conn, reader: ftp.NewReplyReader(conn)},
+		addr:  tcp.AddrPort(conn.RemoteAddr()),
+		local: tcp.AnyPort(tcp.AddrPort(conn.LocalAddr()).Addr()),
 	}
 	sv.local.Transparent = local.Transparent
 	if err := d.converse(ctx, sv, host); err != nil {
