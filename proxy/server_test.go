@@ -42,7 +42,7 @@ func TestDialer(t *testing.T) {
 			at := l.Addr().(*net.TCPAddr).AddrPort()
 			d := dialer{
 				network: tcp.Network{}, metrics: metrics.New("test"), backend: &backend{name: "b"}, header: []byte(tt.header),
-				timeouts: &config.Timeouts{Connect: time.Minute, Greeting: time.Minute},
+				timeouts: &config.Timeouts{Connect: 5 * time.Second, Greeting: 5 * time.Second},
 			}
 			sv, err := d.dial(t.Context(), config.Server{Host: "127.0.0.1", Port: at.Port()})
 			if !errors.Is(err, tt.want) {
