@@ -47,9 +47,9 @@ func (s *session) overtakeABOR(c ftp.Command) (done bool, err error) {
 // before the commands that wait; its reply keeps its place behind theirs.
 func (s *session) abortTransfer(c ftp.Command) error {
 	var place *queued
-	if len(s.queue) > 0 {
+	if len(s.client.queue) > 0 {
 		place = &queued{Command: c.Clone()}
-		s.queue = append(s.queue, place)
+		s.client.queue = append(s.client.queue, place)
 	}
 	return s.interrupt(c, place)
 }
@@ -57,7 +57,7 @@ func (s *session) abortTransfer(c ftp.Command) error {
 // abortIfQueued does the same for an ABOR that was read before the transfer
 // began, as when PASV, RETR and ABOR come in one segment.
 func (s *session) abortIfQueued() error {
-	for _, q := range s.queue {
+	for _, q := range s.client.queue {
 		if q.Verb == "ABOR" && q.Fault == nil && !q.sent {
 			return s.interrupt(q.Command, q)
 		}
@@ -149,7 +149,7 @@ func (s *session) settleUnanswered() {
 // overtakeSTAT answers STAT without argument during a transfer.
 func (s *session) overtakeSTAT(c ftp.Command) (done bool, err error) {
 	t := s.transfer
-	if t == nil || strings.TrimSpace(string(c.Arg)) != "" || len(s.queue) > 0 {
+	if t == nil || strings.TrimSpace(string(c.Arg)) != "" || len(s.client.queue) > 0 {
 		return false, nil
 	}
 	s.say(211, fmt.Sprintf("%s in progress, %d bytes transferred so far.", t.verb, t.data.bytes()))

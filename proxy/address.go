@@ -77,7 +77,7 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Owner:  s.id,
 		Evict:  s.promises.evictor(),
 	}
-	if s.fe.tls.reuses() && s.protects() || s.fe.dataProxyProtocol {
+	if s.fe.tls.reuses() && s.client.protects() || s.fe.dataProxyProtocol {
 		st.refused = make(chan error, 1)
 		s.identifyData(r, st.refused)
 	}
@@ -86,13 +86,13 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 
 // insidePort is the request for a port that the server will connect to.
 func (s *session) insidePort() *portpool.Request {
-	server := s.serverAddr.Addr()
+	server := s.server.addr.Addr()
 	return &portpool.Request{
-		Local:       s.inside.Addr(),
-		Transparent: s.inside.Transparent,
-		Ports:       s.fe.backend.dataPorts,
+		Local:       s.server.local.Addr(),
+		Transparent: s.server.local.Transparent,
+		Ports:       s.backend.dataPorts,
 		Peer:        netip.PrefixFrom(server, server.BitLen()),
-		Others:      s.fe.backend.trusted,
+		Others:      s.backend.trusted,
 		Owner:       s.id,
 		Hold:        true, // Servers dial from port 20: one 4-tuple for each of our ports.
 	}
@@ -108,8 +108,8 @@ func (s *session) clientLeg(st *setup) leg {
 
 // serverLeg is the side of a server that listens at addr.
 func (s *session) serverLeg(addr netip.AddrPort) leg {
-	l := dialLeg{network: s.p.network, local: s.inside, remote: addr}
-	if s.fe.backend.sendProxyData {
+	l := dialLeg{network: s.p.network, local: s.server.local, remote: addr}
+	if s.backend.sendProxyData {
 		l.header, l.limit = s.ownHeader(), s.rt.timeouts.Connect
 	}
 	return l

@@ -12,14 +12,13 @@ import (
 // that it shares with others. They are kept by the kernel (internal/pace).
 type bandwidth struct {
 	set      *pace.Set
-	log      sessionLog
 	frontend string
 	backend  string
 	session  [upload + 1]*pace.Share // by direction; nil: no limit
 }
 
-func (p *Process) bandwidthOf(fe *frontend, log sessionLog) bandwidth {
-	b := bandwidth{set: &p.paces, log: log, frontend: fe.name, backend: fe.backend.name}
+func (p *Process) bandwidthOf(fe *frontend, be *backend) bandwidth {
+	b := bandwidth{set: &p.paces, frontend: fe.name, backend: be.name}
 	if fe.bandwidth > 0 {
 		for _, d := range []direction{download, upload} {
 			b.session[d] = p.paces.NewShare(int64(fe.bandwidth))
@@ -29,11 +28,11 @@ func (p *Process) bandwidthOf(fe *frontend, log sessionLog) bandwidth {
 }
 
 // join puts a transfer under its limits. leave takes it out again.
-func (b *bandwidth) join(ctx context.Context, c *splice.Copy, d direction) (leave func()) {
+func (b *bandwidth) join(ctx context.Context, c *splice.Copy, d direction, log sessionLog) (leave func()) {
 	leave, err := b.set.Join(ctx, c, b.session[d],
 		b.set.Share(frontendShare(b.frontend, d)), b.set.Share(backendShare(b.backend, d)))
 	if err != nil && ctx.Err() == nil { // The copy itself tells of an abort.
-		b.log.Warn().Err(err).Msg("transfer without its bandwidth limit")
+		log.Warn().Err(err).Msg("transfer without its bandwidth limit")
 	}
 	return leave
 }

@@ -44,7 +44,7 @@ func (e *extent) endless(l ftp.ReplyLine) bool {
 
 // tooLong ends the session of a server that sends too much.
 func (s *session) tooLong(reason, text string, cause error) error {
-	s.log.often(endlessReply, s.fe.backend.name, s.serverAddr.Addr()).Err(cause).Msg(endlessReply.message)
+	s.log.often(endlessReply, s.backend.name, s.server.addr.Addr()).Err(cause).Msg(endlessReply.message)
 	return &ending{reason: reason, text: text, cause: cause}
 }
 

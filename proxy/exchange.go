@@ -36,7 +36,7 @@ func (s *session) forward(q *queued) error {
 
 // send sends a command to the server. Its reply is due from now on.
 func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
-	if s.serverGone { // A write would succeed, and nobody would answer.
+	if s.server.gone() { // A write would succeed, and nobody would answer.
 		return nil, s.serverFailed(errServerGone)
 	}
 	if s.server.halfClosed { // What follows up on a command of a client that has left.
@@ -63,17 +63,17 @@ func (s *session) onServer(err error) error {
 	if !ok {
 		return nil
 	}
-	s.more = false
+	s.server.more = false
 	s.timers.clear(timerLeave)
 	if g.err != nil {
 		return s.onServerEnd(g.err)
 	}
 	l := g.msg
-	s.more = l.More
+	s.server.more = l.More
 	if l.Code == 421 && !s.holdsReply() {
 		return s.relay421(l)
 	}
-	if len(s.pending) == 0 || s.within {
+	if len(s.pending) == 0 || s.server.within {
 		return s.onUnasked(l)
 	}
 	ex := s.pending[0]
@@ -126,7 +126,7 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 	if ex.row.noted != nil {
 		was := s.stage
 		ex.row.noted(s, ex, l.Code)
-		if was != loggedIn && s.stage == loggedIn && s.security.serverLevel != s.serverWants() {
+		if was != loggedIn && s.stage == loggedIn && s.server.level != s.serverWants() {
 			return s.sendLevel(&exchange{}) // Here nothing of the client's can be in its way (H33).
 		}
 	}
@@ -211,18 +211,18 @@ func (s *session) pop(code int) {
 // onUnasked drops a reply to no command. It must not become the answer to the
 // next one, so a server that goes on is ended with (H15).
 func (s *session) onUnasked(l ftp.ReplyLine) error {
-	s.within = !l.Last
-	if s.extent.endless(l) {
+	s.server.within = !l.Last
+	if s.server.extent.endless(l) {
 		return s.tooLong(endUnasked, textOutOfStep, fmt.Errorf("%w: one that nobody asked for, over %d bytes or %d lines",
 			ftp.ErrLineTooLong, maxUnaskedBytes, maxUnaskedLines))
 	}
 	if !l.First {
 		return nil
 	}
-	s.unasked++
-	s.p.metrics.UnaskedReply(s.fe.backend.name)
-	s.log.often(unasked, s.fe.backend.name, s.serverAddr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unasked.message)
-	if s.unasked >= maxUnasked {
+	s.server.unasked++
+	s.p.metrics.UnaskedReply(s.backend.name)
+	s.log.often(unasked, s.backend.name, s.server.addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unasked.message)
+	if s.server.unasked >= maxUnasked {
 		return &ending{reason: endUnasked, text: textOutOfStep}
 	}
 	return nil
@@ -231,7 +231,7 @@ func (s *session) onUnasked(l ftp.ReplyLine) error {
 // relay421 passes a 421 on, asked for or not, and ends the session with it
 // (RFC 959 §5.4, H16).
 func (s *session) relay421(l ftp.ReplyLine) error {
-	tooLong := s.extent.endless(l)
+	tooLong := s.server.extent.endless(l)
 	if !tooLong {
 		s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
 		if !l.Last {
@@ -252,7 +252,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 // that waits for its data is still delivered with all of it; otherwise what
 // was under way has failed.
 func (s *session) onServerEnd(err error) error {
-	s.serverGone = true
+	s.server.lost = true
 	if s.holdsReply() {
 		return nil
 	}
@@ -261,7 +261,7 @@ func (s *session) onServerEnd(err error) error {
 
 // serverFailed is the ending after the server's connection failed.
 func (s *session) serverFailed(err error) error {
-	s.serverGone = true
+	s.server.lost = true
 	e := &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: err}
 	if errors.Is(err, ftp.ErrReplySyntax) || errors.Is(err, ftp.ErrLineTooLong) {
 		e.reason, e.text = endServerBad, "Service not available, the server does not speak FTP."

@@ -33,7 +33,7 @@ type identifier struct {
 // client's was refused goes to refused.
 func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 	i := &identifier{p: s.p, fe: s.fe, header: s.rt.timeouts.ProxyHeader, handshake: s.rt.timeouts.TLSHandshake}
-	if s.fe.tls.reuses() && s.protects() {
+	if s.fe.tls.reuses() && s.client.protects() {
 		i.front = s.fe.tls
 		r.Prove = i.prove
 		r.Refused = func(err error) {

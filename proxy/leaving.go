@@ -21,9 +21,9 @@ func (s *session) onClientEnd(err error) error {
 		return gone
 	}
 	switch {
-	case s.stage == connecting && len(s.queue) == 0:
+	case s.stage == connecting && len(s.client.queue) == 0:
 		return gone
-	case s.transfer == nil || s.quits() || s.transfer.data.senderDone():
+	case s.transfer == nil || s.client.quits() || s.transfer.data.senderDone():
 		return nil
 	}
 	return gone
@@ -44,7 +44,7 @@ const leaveAfter = 5 * time.Second
 // mayLeave starts timer leave where the client may be gone while the server owes an
 // answer: its stream has ended, or is not read because commands wait.
 func (s *session) mayLeave() {
-	if s.transfer == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.queue) > 0) {
+	if s.transfer == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.client.queue) > 0) {
 		s.timers.setIfUnset(timerLeave, leaveAfter)
 	}
 }
@@ -56,7 +56,7 @@ func (s *session) lookForClient() error {
 	case s.transfer != nil || len(s.pending) == 0 && s.stage != connecting:
 	case tcp.Over(s.client.conn):
 		return &ending{reason: endClientGone, cause: errClientGone}
-	case s.server != nil && s.client.ended && len(s.queue) == 0 && !s.server.halfClosed:
+	case s.server != nil && s.client.ended && len(s.client.queue) == 0 && !s.server.halfClosed:
 		s.server.halfClose()
 	}
 	return nil
@@ -68,16 +68,6 @@ func (s *session) overtakeQUIT(ftp.Command) (done bool, err error) {
 		s.wait.cancel()
 	}
 	return false, nil
-}
-
-// quits tells whether QUIT waits in the queue.
-func (s *session) quits() bool {
-	for _, q := range s.queue {
-		if q.Verb == "QUIT" {
-			return true
-		}
-	}
-	return false
 }
 
 // end releases all that the session owns. Nothing of it is left when it
@@ -94,7 +84,7 @@ func (s *session) end(err error) {
 	}
 	s.endPromises()
 	flushed := s.client.flush()
-	s.abandon()
+	s.stopConnecting()
 	s.releasePorts()
 	s.freeSlot()
 	switch {
@@ -102,10 +92,6 @@ func (s *session) end(err error) {
 		s.server.reset()
 	case s.server != nil:
 		s.server.close()
-	case s.connecting != nil:
-		if c := <-s.connecting; c.conn != nil {
-			tcp.Reset(c.conn)
-		}
 	}
 	if flushed == nil && e.reason != endClientGone {
 		s.lingerClient()
@@ -113,7 +99,10 @@ func (s *session) end(err error) {
 	s.leftPromises()
 	s.client.close()
 	s.timers.stop()
-	s.pumps.Wait()
+	s.client.wait()
+	if s.server != nil {
+		s.server.wait()
+	}
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
@@ -126,7 +115,7 @@ func (s *session) end(err error) {
 // (TIME_WAIT), and health checks and scanners, which connect and leave, would use up
 // our ports towards the server. A reset keeps none, and the server loses nothing.
 func (s *session) early(e *ending) bool {
-	if s.stage == loggedIn || s.serverGone {
+	if s.stage == loggedIn || s.server.gone() {
 		return false
 	}
 	switch e.reason {

@@ -124,13 +124,16 @@ func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err err
 
 // ownHeader is the PROXY header that tells a server who the client is and where it
 // reached us, or the proxy before us. Its unique id is the session's, or the one that
-// the proxy before us gave.
+// the proxy before us gave. It is nil where the backend's servers are not told.
 func (s *session) ownHeader() []byte {
+	if s.backend.sendProxy == 0 {
+		return nil
+	}
 	h := proxyheader.Header{Source: s.clientAddr, Destination: s.local, Authority: s.from.authority, UniqueID: s.from.uniqueID}
 	if h.UniqueID == "" {
-		h.UniqueID = s.name()
+		h.UniqueID = s.log.name()
 	}
-	text, err := h.Format(s.fe.backend.sendProxy)
+	text, err := h.Format(s.backend.sendProxy)
 	if err != nil { // Two addresses always have words.
 		return nil
 	}

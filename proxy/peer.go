@@ -35,6 +35,7 @@ type peer[T any] struct {
 	// halfClosed: our FIN went out.
 	halfClosed bool
 	cuts       *cuts
+	pumps      sync.WaitGroup // before and after an upgrade
 }
 
 // cutWrite is how long the last words of a session that is cut may take.
@@ -42,6 +43,8 @@ const cutWrite = time.Second
 
 // A reader cuts a stream into messages (internal/ftp).
 type reader[T any] interface {
+	// Read waits for a message. Nobody calls it while there is a pump.
+	Read() (T, error)
 	// Next returns a message that is there already. Its error stays.
 	Next() (msg T, ok bool, err error)
 	// Fill waits for more of the stream.
@@ -58,19 +61,22 @@ type got[T any] struct {
 	err error
 }
 
-// newPeer takes over conn and starts its pump, which tells done when it ends.
-func newPeer[T any](conn net.Conn, r reader[T], limit time.Duration, cuts *cuts, done *sync.WaitGroup) *peer[T] {
-	p := &peer[T]{conn: conn, reader: r, limit: limit, cuts: cuts}
-	cuts.add(conn)
-	p.startPump(done)
-	return p
+// start starts the pump of a peer that has a connection and its reader. limit bounds
+// each write from now on.
+func (p *peer[T]) start(limit time.Duration, cuts *cuts) {
+	p.limit, p.cuts = limit, cuts
+	cuts.add(p.conn)
+	p.startPump()
 }
 
-func (p *peer[T]) startPump(done *sync.WaitGroup) {
+func (p *peer[T]) startPump() {
 	p.ask, p.in = make(chan struct{}, 1), make(chan error, 1)
-	done.Add(1)
-	go pump(p.ask, p.reader.Fill, p.in, done)
+	p.pumps.Add(1)
+	go pump(p.ask, p.reader.Fill, p.in, &p.pumps)
 }
+
+// wait waits for the end of the pump, after close or reset.
+func (p *peer[T]) wait() { p.pumps.Wait() }
 
 // quiet stops reading, and tells whether nothing has come that was not returned.
 // After it only upgrade makes the peer readable again.
@@ -87,13 +93,13 @@ func (p *peer[T]) quiet() bool {
 }
 
 // upgrade goes on over conn, which is made of the connection so far.
-func (p *peer[T]) upgrade(conn net.Conn, done *sync.WaitGroup) {
+func (p *peer[T]) upgrade(conn net.Conn) {
 	close(p.ask)
 	p.cuts.remove(p.conn)
 	p.conn, p.asked, p.until = conn, false, time.Time{}
 	p.cuts.add(conn)
 	p.reader.Switch(conn)
-	p.startPump(done)
+	p.startPump()
 }
 
 // pump fills the buffer once for each ask, so nobody reads while the session

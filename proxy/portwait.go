@@ -49,7 +49,8 @@ func (s *session) leasePorts(st *setup) error {
 	out := make(chan leased, 1)
 	s.wait = &portWait{setup: st, cancel: cancel, leased: out}
 	pause := portlessPause - time.Since(s.portless)
-	s.p.workers.Go(func() { lease(ctx, pause, s.p.ports, public, inside, out) })
+	pool := s.p.ports
+	s.p.workers.Go(func() { lease(ctx, pause, pool, public, inside, out) })
 	return nil
 }
 

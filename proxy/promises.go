@@ -193,7 +193,7 @@ func (s *session) silence() {
 // onEvicted ends the session for others of its client's address, who wait for the
 // port that it was promised and never used.
 func (s *session) onEvicted() error {
-	if s.wait != nil || len(s.queue) > 0 { // What waits may tell more, or be the one that asks.
+	if s.wait != nil || len(s.client.queue) > 0 { // What waits may tell more, or be the one that asks.
 		s.promises.asked = true
 		return nil
 	}

@@ -260,7 +260,7 @@ func (s *session) abandonTransfer(e *ending) {
 		r := <-t.data.results
 		t.result = r
 	}
-	if errors.Is(why, errClientGone) && !s.serverGone && t.final == nil {
+	if errors.Is(why, errClientGone) && !s.server.gone() && t.final == nil {
 		// A client that is gone is ABOR and logout (H59). It is only a
 		// courtesy: the connections end right behind.
 		if s.synch() == nil {

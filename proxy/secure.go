@@ -41,7 +41,7 @@ func (s *session) protections() map[side]*protection {
 
 // clientProtection is that of the client's data connections as they are now.
 func (s *session) clientProtection() *protection {
-	if !s.protects() {
+	if !s.client.protects() {
 		return nil
 	}
 	front, keys := s.fe.tls, s.p.tickets.all()
@@ -52,7 +52,7 @@ func (s *session) clientProtection() *protection {
 		c, owner = front.dataConfig(keys)
 		return tls.Server(splice.Batch(tcp.Prompt(conn)), c)
 	}
-	reuses, id, certified := front.requireReuse, s.id, s.security.certified
+	reuses, id, certified := front.requireReuse, s.id, s.client.security.certified
 	p.check = func(conn *tls.Conn) error {
 		cs := conn.ConnectionState()
 		switch {
@@ -70,13 +70,13 @@ func (s *session) clientProtection() *protection {
 // resumes the control connection's session: the servers that insist on that are
 // vsftpd (require_ssl_reuse), ProFTPD and FileZilla Server (H73).
 func (s *session) serverProtection() *protection {
-	if s.security.server == nil || s.security.serverLevel != 'P' {
+	if s.server.tlsConfig == nil || s.server.level != 'P' {
 		return nil
 	}
-	c := s.security.server
+	c := s.server.tlsConfig
 	return &protection{
 		limit:     s.rt.timeouts.TLSHandshake,
-		strictEOF: s.fe.backend.tls.strictEOF,
+		strictEOF: s.backend.tls.strictEOF,
 		shake:     func(conn net.Conn) *tls.Conn { return tls.Client(splice.Batch(tcp.Prompt(conn)), c) },
 	}
 }

@@ -141,8 +141,9 @@ func TestOwnHeader(t *testing.T) {
 			proxyheader.Header{Source: client, Destination: local, UniqueID: "given", Authority: "ftp.example.net"}},
 	} {
 		s := &session{
-			p: &Process{sessionPrefix: "p"}, id: 0x1f, from: tt.from, clientAddr: tt.from.client, local: tt.from.local,
-			fe: &frontend{backend: &backend{sendProxy: tt.version}},
+			from: tt.from, clientAddr: tt.from.client, local: tt.from.local,
+			backend: &backend{sendProxy: tt.version},
+			log:     sessionLog{p: &Process{sessionPrefix: "p"}, id: 0x1f},
 		}
 		if got, err := proxyheader.Read(bytes.NewReader(s.ownHeader())); err != nil || got != tt.want {
 			t.Errorf("%+v: %+v, %v; want %+v", tt.from, got, err, tt.want)

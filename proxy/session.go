@@ -5,43 +5,37 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"ftproxy/internal/ftp"
-	"ftproxy/internal/tcp"
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
-// every field and does all control writes; the pumps of its two peers and its
-// transfer only report to it through channels.
+// every field and does all control writes; the pumps of its two peers, its transfer
+// and its dialling only report to it through channels. What a worker needs is copied
+// to it.
 //
 // A session is born connecting (no server yet: commands wait), then greeted,
 // then logged in after a 230; REIN brings it back to greeted. It ends when its
 // loop returns.
 type session struct {
-	p   *Process
-	rt  *Runtime
-	fe  *frontend
-	id  uint64
-	log sessionLog
+	p       *Process
+	rt      *Runtime
+	fe      *frontend
+	backend *backend // whose servers it may use
+	id      uint64
+	log     sessionLog
 
-	secrets atomic.Pointer[secrets] // that the client has said
+	secrets *atomic.Pointer[secrets] // that the client has said; workers log, too
 
-	pumps sync.WaitGroup
-
-	client     *peer[ftp.Command]
+	client     client
 	clientAddr netip.AddrPort
 	local      netip.AddrPort // where the client reached us, or a proxy before us
 	from       origin
 
-	connecting chan *connection // the server's connection, once
-	abandon    func()           // the attempt to make it
-	server     *peer[ftp.ReplyLine]
-	serverAddr netip.AddrPort
-	inside     tcp.Local // our address towards the server, with any port
-	serverGone bool      // its stream ended; what it owed is settled first
+	dialling *dialling // nil: no attempt to connect to a server is under way
+	server   *server   // nil: not connected yet
 
 	stage    stage
 	asked    masked // the name that USER gave; user once the server has let it in
@@ -50,17 +44,10 @@ type session struct {
 	midway   bool // between RNFR and RNTO, or REST and its transfer
 	draining bool
 
-	queue   []*queued   // commands read ahead
 	pending []*exchange // commands that the server has not finally answered
-	more    bool        // another line of the server's is already buffered
-	unasked int         // replies that nobody asked for
-	within  bool        // within a reply that nobody asked for
-	extent  extent      // of that one, or of a 421
 
-	security  security
 	bandwidth bandwidth // of its transfers
 	promises  promises
-	fill      int // of the command under way: how often the client had been read
 
 	wait     *portWait // for a data port
 	portless time.Time // when it was last refused one at once
@@ -85,19 +72,20 @@ const (
 // newSession takes over conn.
 func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
 	s := &session{
-		p: p, rt: rt, fe: fe,
+		p: p, rt: rt, fe: fe, backend: fe.backend,
 		id:         p.lastSession.Add(1),
 		clientAddr: from.client,
 		local:      from.local,
 		from:       from,
-		connecting: make(chan *connection, 1),
 		began:      time.Now(),
+		secrets:    new(atomic.Pointer[secrets]),
 	}
-	s.log = sessionLog{s}
-	s.security.level = 'C'
-	s.bandwidth = p.bandwidthOf(fe, s.log)
+	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: s.secrets}
+	s.client.security.level = 'C'
+	s.bandwidth = p.bandwidthOf(fe, s.backend)
 	s.timers.init()
-	s.client = newPeer(conn, ftp.NewCommandReader(conn), rt.timeouts.ClientWrite, &p.cuts, &s.pumps)
+	s.client.conn, s.client.reader = conn, ftp.NewCommandReader(conn)
+	s.client.start(rt.timeouts.ClientWrite, &p.cuts)
 	return s
 }
 
@@ -105,16 +93,13 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
 	s.from.log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
-	ctx, abandon := context.WithCancel(s.p.cut)
-	s.abandon = abandon
 	if s.fe.tls.implicit() {
 		if err := s.secureFirst(); err != nil {
-			s.connecting = nil
 			s.end(err)
 			return
 		}
 	}
-	s.p.workers.Go(func() { s.connect(ctx) })
+	s.connect()
 	s.end(s.loop())
 }
 
@@ -136,8 +121,8 @@ func (s *session) loop() error {
 			err = s.onClient(err)
 		case err = <-s.serverIn():
 			err = s.onServer(err)
-		case c := <-s.connecting:
-			err = s.onConnected(c)
+		case d := <-s.dialled():
+			err = s.onConnected(d)
 		case u := <-s.upgraded():
 			err = s.onUpgraded(u)
 		case l := <-s.leased():
@@ -166,7 +151,7 @@ const maxBatch = 16 << 10
 // flush writes what the client is owed, unless more of the same reply is
 // already at hand.
 func (s *session) flush() error {
-	if s.more && len(s.client.out) < maxBatch || s.security.upgrading != nil {
+	if s.server.hasMore() && len(s.client.out) < maxBatch || s.client.security.upgrading != nil {
 		return nil
 	}
 	if err := s.client.flush(); err != nil {
@@ -198,7 +183,7 @@ func (s *session) say(code int, text string) {
 // busy tells whether a command is under way: the next has to wait. So it does
 // for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.more
+	return s.stage == connecting || s.client.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.server.hasMore()
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -210,12 +195,12 @@ func (s *session) advance() error {
 			s.freeSlot()
 		}
 		switch {
-		case len(s.queue) > 0 && (!s.serverGone || s.queue[0].sent):
-			if err := s.dispatch(s.next()); err != nil {
+		case len(s.client.queue) > 0 && (!s.server.gone() || s.client.queue[0].sent):
+			if err := s.dispatch(s.client.next()); err != nil {
 				return err
 			}
 			continue
-		case s.serverGone:
+		case s.server.gone():
 			return &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: errServerGone}
 		case s.client.ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
@@ -246,11 +231,11 @@ func (s *session) ask() {
 	if s.server != nil {
 		s.server.request()
 	}
-	if len(s.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.queue) >= maxQueued || s.security.upgrading != nil {
+	if len(s.client.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.client.queue) >= maxQueued || s.client.security.upgrading != nil {
 		return
 	}
 	size := 0
-	for _, q := range s.queue {
+	for _, q := range s.client.queue {
 		size += len(q.Arg)
 	}
 	if size < maxQueuedBytes {
@@ -282,14 +267,14 @@ func (s *session) onClient(err error) error {
 	if len(c.Telnet) > 0 {
 		s.client.out = append(s.client.out, c.Telnet...)
 	}
-	if !s.busy() && len(s.queue) == 0 {
+	if !s.busy() && len(s.client.queue) == 0 {
 		return s.dispatch(&queued{Command: c, fill: fill})
 	}
 	s.hearEarly(c.Verb)
 	if overtaken, err := s.overtake(c); overtaken {
 		return err
 	}
-	s.enqueue(c, fill)
+	s.client.enqueue(c, fill)
 	return nil
 }
 

@@ -124,7 +124,7 @@ func (s *session) setUp(verb string, target netip.AddrPort) error {
 		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.message)
 		return refuse(425, textNoConnect, err)
 	}
-	s.movedOn(verb, s.fill, true)
+	s.movedOn(verb, s.client.saidAt, true)
 	return s.leasePorts(&setup{client: verb, target: target, attempts: attempts})
 }
 

@@ -35,7 +35,8 @@ type transfer struct {
 	protection     map[side]*protection // nil: none on either side
 	mistaken       <-chan error         // why a connection that may be the client's was refused
 	timeouts       *config.Timeouts
-	bandwidth      *bandwidth
+	bandwidth      bandwidth
+	log            sessionLog
 	spawn          func(func())
 
 	ctx    context.Context
@@ -96,7 +97,7 @@ var errDataConnect = errors.New("no data connection in time")
 // the setup.
 func (s *session) startTransfer(st *setup, server leg, m modes) *transfer {
 	t := &transfer{
-		client: s.clientLeg(st), server: server, modes: m, mistaken: st.refused, timeouts: &s.rt.timeouts, bandwidth: &s.bandwidth,
+		client: s.clientLeg(st), server: server, modes: m, mistaken: st.refused, timeouts: &s.rt.timeouts, bandwidth: s.bandwidth, log: s.log,
 		protection: s.protections(),
 		spawn:      s.p.workers.Go,
 		accepted:   make(chan struct{}),
@@ -226,7 +227,7 @@ func (t *transfer) carry() result {
 	sender := t.protection[sides[splice.Source]]
 	c := splice.New(destination, source, splice.Options{Stall: t.timeouts.DataStall, Go: t.spawn, StrictEOF: sender != nil && sender.strictEOF})
 	t.copying.Store(c)
-	leave := t.bandwidth.join(t.ctx, c, t.direction)
+	leave := t.bandwidth.join(t.ctx, c, t.direction, t.log)
 	got := c.Run(t.ctx)
 	leave()
 	r.bytes, r.err, r.stray = got.Bytes, got.Err, c.Stray()

@@ -194,13 +194,13 @@ func (s *session) do(q *queued) error {
 	}
 	v := verbs[q.Verb]
 	switch {
-	case s.fe.tls != nil && !s.security.client && !v.has(beforeAUTH):
+	case s.fe.tls != nil && !s.client.security.on && !v.has(beforeAUTH):
 		if s.fe.tls.required() {
 			return refuse(530, "Use AUTH TLS first.", nil)
 		}
-		s.security.late = true
+		s.client.security.late = true
 	}
-	s.fill = q.fill
+	s.client.saidAt = q.fill
 	switch {
 	case s.stage < v.from:
 		return refuse(530, "Please log in with USER and PASS.", nil)

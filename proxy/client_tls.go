@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
-	"ftproxy/config"
 	"ftproxy/internal/tcp"
 )
 
 // FTPS towards the client (RFC 4217): AUTH, PBSZ, PROT.
 
-// security is what a session knows of TLS on its two control connections.
+// security is what a session knows of TLS on its client's control connection.
 type security struct {
 	// upgrading gives what came of the client's handshake. Nothing is read from
 	// the client or written to it meanwhile.
@@ -23,14 +23,10 @@ type security struct {
 	stop      context.CancelFunc
 
 	late      bool              // it is too late for AUTH: in the clear the server has heard a verb that is not beforeAUTH
-	client    bool              // the client's control connection is protected
+	on        bool              // the control connection is protected
 	certified *x509.Certificate // by this certificate of the client's, if it has one
-	buffer    bool              // PBSZ was said
+	sized     bool              // PBSZ was said
 	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
-
-	server      *tls.Config // towards this server; nil: in the clear
-	serverSized bool        // the server was told PBSZ
-	serverLevel byte        // of its data connections; 0: it was told nothing
 }
 
 // upgraded is a control connection whose handshake is over, or why it failed.
@@ -53,14 +49,14 @@ func (s *session) doAUTH(q *queued) error {
 	switch mechanism := strings.ToUpper(string(q.Arg)); {
 	case s.fe.tls == nil:
 		return refuse(502, "AUTH is not available here.", nil)
-	case s.security.client:
+	case s.client.security.on:
 		return refuse(503, "The control connection is protected already.", nil)
-	case s.security.late:
+	case s.client.security.late:
 		return refuse(503, "AUTH comes before USER and all else.", nil)
 	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL" && mechanism != "TLS-P":
 		return refuse(504, "Use AUTH TLS.", nil)
 	}
-	if len(s.queue) > 0 || !s.client.quiet() {
+	if len(s.client.queue) > 0 || !s.client.quiet() {
 		return &ending{reason: endTLS, text: "Commands behind AUTH.", cause: errBehindAUTH}
 	}
 	s.say(234, "AUTH command successful.")
@@ -68,19 +64,20 @@ func (s *session) doAUTH(q *queued) error {
 		return s.clientFailed(err)
 	}
 	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
-		s.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
+		s.client.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
 	}
 	ctx, stop := context.WithCancel(s.p.cut)
 	out := make(chan upgraded, 1)
-	s.security.upgrading, s.security.stop = out, stop
+	s.client.security.upgrading, s.client.security.stop = out, stop
 	conn, config := s.client.conn, s.controlTLS()
-	s.p.workers.Go(func() { out <- s.handshake(ctx, conn, config) })
+	limit := s.rt.timeouts.TLSHandshake
+	s.p.workers.Go(func() { out <- secureClient(ctx, conn, config, limit) })
 	return nil
 }
 
-// handshake makes a client's control connection a protected one.
-func (s *session) handshake(ctx context.Context, conn net.Conn, c *tls.Config) upgraded {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
+// secureClient makes a client's control connection a protected one.
+func secureClient(ctx context.Context, conn net.Conn, c *tls.Config, limit time.Duration) upgraded {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoHandshake)
 	defer cancel()
 	secure := tls.Server(tcp.Prompt(conn), c)
 	if err := secure.HandshakeContext(ctx); err != nil {
@@ -95,28 +92,28 @@ func (s *session) handshake(ctx context.Context, conn net.Conn, c *tls.Config) u
 
 // onUpgraded goes on under TLS. All that was agreed on before counts no more.
 func (s *session) onUpgraded(u upgraded) error {
-	if s.security.stop != nil {
-		s.security.stop()
+	if s.client.security.stop != nil {
+		s.client.security.stop()
 	}
-	s.security.upgrading, s.security.stop = nil, nil
+	s.client.security.upgrading, s.client.security.stop = nil, nil
 	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
 	if u.err != nil {
 		s.client.broken = true
 		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", peerError{u.err})}
 	}
-	s.client.upgrade(u.conn, &s.pumps)
-	s.security.client = true
+	s.client.upgrade(u.conn)
+	s.client.security.on = true
 	s.epsvAll, s.midway = false, false
 	cs := u.conn.ConnectionState()
 	if len(cs.PeerCertificates) > 0 {
-		s.security.certified = cs.PeerCertificates[0]
+		s.client.security.certified = cs.PeerCertificates[0]
 	}
 	e := s.log.Info().Str("tls", word(tls.VersionName(cs.Version))).Str("cipher", word(tls.CipherSuiteName(cs.CipherSuite))).Bool("resumed", cs.DidResume)
 	if cs.ServerName != "" {
 		e = e.Text("sni", cs.ServerName)
 	}
-	if s.security.certified != nil {
-		e = e.Text("client_certificate", s.security.certified.Subject.String())
+	if s.client.security.certified != nil {
+		e = e.Text("client_certificate", s.client.security.certified.Subject.String())
 	}
 	e.Msg("client protected")
 	return nil
@@ -124,33 +121,33 @@ func (s *session) onUpgraded(u upgraded) error {
 
 // secureFirst is implicit TLS: the handshake comes before everything.
 func (s *session) secureFirst() error {
-	s.security.level = 'P' // Clients of implicit TLS seldom say PROT.
-	return s.onUpgraded(s.handshake(s.p.cut, s.client.conn, s.controlTLS()))
+	s.client.security.level = 'P' // Clients of implicit TLS seldom say PROT.
+	return s.onUpgraded(secureClient(s.p.cut, s.client.conn, s.controlTLS(), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.
-func (s *session) upgraded() <-chan upgraded { return s.security.upgrading }
+func (s *session) upgraded() <-chan upgraded { return s.client.security.upgrading }
 
 // stopUpgrade ends a handshake that is under way. The connection is of no use then.
 func (s *session) stopUpgrade() {
-	if s.security.upgrading == nil {
+	if s.client.security.upgrading == nil {
 		return
 	}
-	s.security.stop()
-	<-s.security.upgrading
-	s.security.upgrading = nil
+	s.client.security.stop()
+	<-s.client.security.upgrading
+	s.client.security.upgrading = nil
 	s.client.broken = true
 }
 
 // doPBSZ takes the only size that TLS has (RFC 4217 §8).
 func (s *session) doPBSZ(q *queued) error {
 	switch {
-	case !s.security.client:
+	case !s.client.security.on:
 		return refuse(503, "AUTH comes first.", nil)
 	case strings.Trim(string(q.Arg), "0123456789") != "" || len(q.Arg) == 0 || len(q.Arg) > 10:
 		return refuse(501, "Syntax: PBSZ 0.", nil)
 	}
-	s.security.buffer = true
+	s.client.security.sized = true
 	s.say(200, "PBSZ=0")
 	return nil
 }
@@ -160,9 +157,9 @@ func (s *session) doPBSZ(q *queued) error {
 func (s *session) doPROT(q *queued) error {
 	level := strings.ToUpper(string(q.Arg))
 	switch {
-	case !s.security.client:
+	case !s.client.security.on:
 		return refuse(503, "AUTH comes first.", nil)
-	case !s.security.buffer:
+	case !s.client.security.sized:
 		return refuse(503, "PBSZ comes first.", nil)
 	case level == "S", level == "E":
 		return refuse(536, "Use PROT P.", nil)
@@ -171,25 +168,25 @@ func (s *session) doPROT(q *queued) error {
 	case level == "C" && s.fe.tls.requireData:
 		return refuse(534, "Data connections must be protected.", nil)
 	}
-	if s.security.level != level[0] {
+	if s.client.security.level != level[0] {
 		s.dropData() // It was agreed on at the other level.
 	}
-	s.security.level = level[0]
-	if s.stage == loggedIn && s.security.serverLevel != s.serverWants() {
+	s.client.security.level = level[0]
+	if s.stage == loggedIn && s.server.level != s.serverWants() {
 		return s.sendLevel(&exchange{owed: true}) // Then the client is answered.
 	}
 	return s.answerPROT()
 }
 
 func (s *session) answerPROT() error {
-	s.say(200, "Protection level set to "+string(s.security.level)+".")
+	s.say(200, "Protection level set to "+string(s.client.security.level)+".")
 	return nil
 }
 
 // doCCC keeps the control connection protected: who could read it could follow
 // the data connections (RFC 4217 §15.3, H76).
 func (s *session) doCCC(*queued) error {
-	if !s.security.client {
+	if !s.client.security.on {
 		return refuse(533, "The control connection is not protected.", nil)
 	}
 	return refuse(534, "The control connection stays protected.", nil)
@@ -197,20 +194,17 @@ func (s *session) doCCC(*queued) error {
 
 // doREIN is refused under TLS, which it would have to end (RFC 4217 §13, H36).
 func (s *session) doREIN(q *queued) error {
-	if s.security.client {
+	if s.client.security.on {
 		return refuse(502, "Not available under TLS.", nil)
 	}
-	s.movedOn(q.Verb, s.fill, true)
+	s.movedOn(q.Verb, s.client.saidAt, true)
 	return s.forward(q)
 }
-
-// protects tells whether the client's data connections are protected.
-func (s *session) protects() bool { return s.security.client && s.security.level == 'P' }
 
 // mayTransfer refuses a transfer in the clear where the frontend wants protection;
 // RFC 4217 §10 has that said at the transfer, not at PASV (H70).
 func (s *session) mayTransfer() error {
-	if s.fe.tls != nil && s.fe.tls.requireData && !s.protects() {
+	if s.fe.tls != nil && s.fe.tls.requireData && !s.client.protects() {
 		return refuse(521, "Data connections must be protected, use PROT P.", nil)
 	}
 	return nil
@@ -226,17 +220,4 @@ func (s *session) features() []string {
 		own = append(own, "PBSZ", "PROT")
 	}
 	return own
-}
-
-// serverWants is the level that the server's data connections must have now.
-func (s *session) serverWants() byte {
-	switch back := s.fe.backend.tls; {
-	case back == nil:
-		return s.security.serverLevel
-	case back.data == config.DataPrivate:
-		return 'P'
-	case back.data == config.DataSameAsClient && s.protects():
-		return 'P'
-	}
-	return 'C'
 }

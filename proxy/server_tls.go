@@ -6,9 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
-	"time"
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
@@ -62,63 +60,53 @@ func (c *ticketCache) Put(_ string, state *tls.ClientSessionState) {
 
 // serverTLS is the configuration of a session's connections to a server, control
 // and data: one server name and one cache, or nothing would be resumed.
-func (b *backTLS) serverTLS(server config.Server) *tls.Config {
+func (b *backTLS) serverTLS(host string) *tls.Config {
 	c := b.config.Clone()
 	if c.ServerName == "" {
-		c.ServerName = server.Host
+		c.ServerName = host
 	}
 	c.ClientSessionCache = new(ticketCache)
 	return c
 }
 
-// converse brings a new control connection to where the client's commands can
-// follow: the greeting is read, and the connection protected where it is to be.
-func (s *session) converse(ctx context.Context, conn net.Conn, server config.Server) connection {
-	if err := s.introduce(conn); err != nil {
-		return connection{err: err}
-	}
-	back := s.fe.backend.tls
-	if back == nil {
-		return s.readGreeting(ctx, conn)
-	}
-	config := back.serverTLS(server)
-	var c connection
-	if back.implicit {
-		secured, err := s.shakeServer(ctx, conn, config)
-		if err != nil {
-			return connection{err: err}
+// converseTLS is converse for a backend whose servers are reached over TLS.
+func (d dialer) converseTLS(ctx context.Context, sv *server, config *tls.Config) error {
+	if d.backend.tls.implicit {
+		if err := d.shake(ctx, sv, config); err != nil {
+			return err
 		}
-		c = s.readGreeting(ctx, secured)
-	} else if c = s.readGreeting(ctx, conn); c.err == nil {
-		c.level = 'C'
-		c.err = s.authenticate(ctx, &c, config)
 	}
-	if c.err == nil {
-		c.tls = config
-		c.err = s.setLevel(ctx, &c, back.data)
+	if err := d.readGreeting(ctx, sv); err != nil {
+		return err
 	}
-	if c.err != nil {
-		return connection{err: c.err}
+	if !d.backend.tls.implicit {
+		sv.level = 'C'
+		if err := d.authenticate(ctx, sv, config); err != nil {
+			return err
+		}
 	}
-	return c
+	return d.setLevel(ctx, sv)
 }
 
-// shakeServer makes the handshake with a server.
-func (s *session) shakeServer(ctx context.Context, conn net.Conn, c *tls.Config) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.rt.timeouts.TLSHandshake, errNoHandshake)
+// shake makes the handshake with a server.
+func (d dialer) shake(ctx context.Context, sv *server, c *tls.Config) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.timeouts.TLSHandshake, errNoHandshake)
 	defer cancel()
+	conn := sv.conn
 	secured := tls.Client(conn, c)
 	tcp.ResetOnClose(conn, true) // A handshake that is given up closes the connection: see early.
 	err := secured.HandshakeContext(ctx)
 	tcp.ResetOnClose(conn, false)
-	s.p.metrics.ServerTLSHandshake(s.fe.backend.name, err == nil)
+	d.metrics.ServerTLSHandshake(d.backend.name, err == nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("TLS handshake: %w%s", peerError{err}, advice(err))
+		return fmt.Errorf("TLS handshake: %w%s", peerError{err}, advice(err))
 	}
-	return secured, nil
+	sv.conn, sv.tlsConfig = secured, c
+	sv.reader.Switch(secured)
+	return nil
 }
 
 // advice is what an administrator may do about a handshake that failed, where the
@@ -142,40 +130,35 @@ func advice(err error) string {
 
 // authenticate says AUTH TLS to a server that has greeted. What lies behind its 234
 // was sent in the clear, by whoever it was (H68).
-func (s *session) authenticate(ctx context.Context, c *connection, config *tls.Config) error {
-	reply, err := s.askServer(ctx, c, "AUTH TLS")
+func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config) error {
+	reply, err := d.ask(ctx, sv, "AUTH TLS")
 	switch {
 	case err != nil:
 		return err
 	case reply.Code != 234:
 		return fmt.Errorf("%w: AUTH TLS: %w", errServerTLS, peerText(reply.Text()))
-	case c.replies.Buffered() > 0:
+	case sv.reader.Buffered() > 0:
 		return errBehind234
 	}
-	secured, err := s.shakeServer(ctx, c.conn, config)
-	if err != nil {
-		return err
-	}
-	c.conn, c.replies = secured, ftp.NewReplyReader(secured)
-	return nil
+	return d.shake(ctx, sv, config)
 }
 
 // setLevel says PBSZ and PROT where the level is known and not what the server
 // begins with. Servers that want the login first are told again before the first
 // data connection.
-func (s *session) setLevel(ctx context.Context, c *connection, data config.TLSData) error {
+func (d dialer) setLevel(ctx context.Context, sv *server) error {
 	want := byte('P')
-	switch data {
+	switch d.backend.tls.data {
 	case config.DataSameAsClient:
 		return nil
 	case config.DataClear:
 		want = 'C'
 	}
-	if c.level == want {
+	if sv.level == want {
 		return nil
 	}
 	for _, command := range []string{"PBSZ 0", "PROT " + string(want)} {
-		reply, err := s.askServer(ctx, c, command)
+		reply, err := d.ask(ctx, sv, command)
 		switch {
 		case err != nil:
 			return err
@@ -184,29 +167,10 @@ func (s *session) setLevel(ctx context.Context, c *connection, data config.TLSDa
 		case ftp.Class(reply.Code) != 2:
 			return fmt.Errorf("%w: %s: %w", errServerTLS, command, peerText(reply.Text()))
 		}
-		c.sized = true
+		sv.sized = true
 	}
-	c.level = want
+	sv.level = want
 	return nil
-}
-
-// askServer says a command of our own before the client's, and waits for its reply.
-func (s *session) askServer(ctx context.Context, c *connection, command string) (ftp.Reply, error) {
-	_ = c.conn.SetDeadline(time.Now().Add(s.rt.timeouts.Greeting))
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	_, err := c.conn.Write([]byte(command + "\r\n"))
-	var reply ftp.Reply
-	if err == nil {
-		reply, err = gatherReply(c.replies)
-	}
-	if !stop() {
-		return reply, context.Cause(ctx)
-	}
-	_ = c.conn.SetDeadline(time.Time{})
-	if err != nil {
-		return reply, fmt.Errorf("%s: %w", command, err)
-	}
-	return reply, nil
 }
 
 // sendLevel tells the server what its data connections must be: as soon as it has let
@@ -214,7 +178,7 @@ func (s *session) askServer(ctx context.Context, c *connection, command string) 
 // changes, which is answered then; and otherwise before a setup.
 func (s *session) sendLevel(ex *exchange) error {
 	c := ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}
-	if s.security.serverSized {
+	if s.server.sized {
 		c = ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}
 	}
 	if _, err := s.send(c, ex); err != nil {
@@ -229,7 +193,7 @@ func (s *session) sendLevel(ex *exchange) error {
 // replyLevel goes on once the server has agreed.
 func (s *session) replyLevel(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
-		s.log.often(protectionRefused, s.fe.backend.name, s.serverAddr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.message)
+		s.log.often(protectionRefused, s.backend.name, s.server.addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.message)
 		switch {
 		case ex.setup != nil:
 			ex.setup.ports.close()
@@ -239,8 +203,8 @@ func (s *session) replyLevel(ex *exchange) error {
 		}
 		return nil
 	}
-	if s.security.serverSized = true; ex.verb == "PROT" {
-		s.security.serverLevel = s.serverWants()
+	if s.server.sized = true; ex.verb == "PROT" {
+		s.server.level = s.serverWants()
 	}
 	switch {
 	case ex.verb == "PBSZ":
@@ -251,4 +215,17 @@ func (s *session) replyLevel(ex *exchange) error {
 		return s.answerPROT()
 	}
 	return nil
+}
+
+// serverWants is the level that the server's data connections must have now.
+func (s *session) serverWants() byte {
+	switch back := s.backend.tls; {
+	case back == nil:
+		return s.server.level
+	case back.data == config.DataPrivate:
+		return 'P'
+	case back.data == config.DataSameAsClient && s.client.protects():
+		return 'P'
+	}
+	return 'C'
 }

@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"ftproxy/config"
+	"ftproxy/internal/ftp"
+	"ftproxy/internal/metrics"
+	"ftproxy/internal/tcp"
+)
+
+// A dialer needs no session.
+func TestDialer(t *testing.T) {
+	for _, tt := range []struct {
+		name, header, says string
+		want               error
+	}{
+		{name: "greets", says: "220-Hello\r\n220 there\r\n"},
+		{name: "asks for patience", says: "120 Soon.\r\n220 Hello\r\n"},
+		{name: "gets a header", header: "PROXY UNKNOWN\r\n", says: "220 Hello\r\n"},
+		{name: "refuses", says: "421 Full.\r\n", want: errGreeting},
+		{name: "speaks no FTP", says: "SSH-2.0-server\r\n", want: ftp.ErrReplySyntax},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			heard := make(chan string, 1)
+			go greetOnce(l, len(tt.header), tt.says, heard)
+			defer func() {
+				_ = l.Close()
+				if got := <-heard; got != tt.header {
+					t.Errorf("the server heard %q; want %q", got, tt.header)
+				}
+			}()
+			at := l.Addr().(*net.TCPAddr).AddrPort()
+			d := dialer{
+				network: tcp.Network{}, metrics: metrics.New("test"), backend: &backend{name: "b"}, header: []byte(tt.header),
+				timeouts: &config.Timeouts{Connect: 5 * time.Second, Greeting: 5 * time.Second},
+			}
+			sv, err := d.dial(t.Context(), config.Server{Host: "127.0.0.1", Port: at.Port()})
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("dial: %v; want %v", err, tt.want)
+			}
+			if err != nil {
+				return
+			}
+			defer sv.conn.Close()
+			if sv.addr != at || sv.local != tcp.AnyPort(netip.MustParseAddr("127.0.0.1")) || sv.greeting.Code != 220 {
+				t.Errorf("the server is at %v, we at %v, its greeting %+v", sv.addr, sv.local, sv.greeting)
+			}
+		})
+	}
+}
+
+// greetOnce reads n bytes from one connection, says a text and waits for its end.
+func greetOnce(l net.Listener, n int, says string, heard chan<- string) {
+	conn, err := l.Accept()
+	if err != nil {
+		heard <- err.Error()
+		return
+	}
+	defer conn.Close()
+	header := make([]byte, n)
+	_, _ = io.ReadFull(conn, header)
+	_, _ = conn.Write([]byte(says))
+	heard <- string(header)
+	_, _ = conn.Read(make([]byte, 1))
+}
