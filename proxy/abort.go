@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/transfer"
 )
 
 // ABOR during a transfer has two final replies, one for the transfer and one
@@ -25,7 +26,7 @@ func (s *session) doABOR(q *queued) error {
 
 // notedABOR takes ABOR's reply: what the client was told before is void.
 func (s *session) notedABOR(*exchange, int) {
-	if s.data == nil {
+	if s.data.next == nil {
 		s.tellUnmet()
 	}
 }
@@ -34,10 +35,10 @@ func (s *session) notedABOR(*exchange, int) {
 // the running transfer.
 func (s *session) overtakeABOR(c ftp.Command) (done bool, err error) {
 	switch {
-	case s.wait != nil:
-		s.wait.cancel()
+	case s.data.wait != nil:
+		s.data.wait.cancel()
 		return false, nil
-	case s.transfer == nil || s.transfer.aborted:
+	case s.data.delivery == nil || s.data.delivery.aborted:
 		return false, nil
 	}
 	return true, s.abortTransfer(c)
@@ -68,11 +69,11 @@ func (s *session) abortIfQueued() error {
 // interrupt aborts the running transfer on both sides and tells the server. The
 // reply goes to place, or to the client at once where that is nil.
 func (s *session) interrupt(c ftp.Command, place *queued) error {
-	t := s.transfer
-	t.aborted = true
-	t.data.abort(errAborted)
-	if t.result == nil {
-		if err := s.onTransferResult(<-t.data.results); err != nil {
+	d := s.data.delivery
+	d.aborted = true
+	d.transfer.Abort(transfer.ErrAborted)
+	if d.result == nil {
+		if err := s.onTransferResult(<-d.transfer.Result()); err != nil {
 			return err
 		}
 	}
@@ -148,10 +149,10 @@ func (s *session) settleUnanswered() {
 
 // overtakeSTAT answers STAT without argument during a transfer.
 func (s *session) overtakeSTAT(c ftp.Command) (done bool, err error) {
-	t := s.transfer
-	if t == nil || strings.TrimSpace(string(c.Arg)) != "" || len(s.client.queue) > 0 {
+	d := s.data.delivery
+	if d == nil || strings.TrimSpace(string(c.Arg)) != "" || len(s.client.queue) > 0 {
 		return false, nil
 	}
-	s.say(211, fmt.Sprintf("%s in progress, %d bytes transferred so far.", t.verb, t.data.bytes()))
+	s.say(211, fmt.Sprintf("%s in progress, %d bytes transferred so far.", d.verb, d.transfer.Bytes()))
 	return true, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/transfer"
 )
 
 // What is limited is slower than the machine: the time that a transfer takes has
@@ -16,13 +17,13 @@ func TestBandwidth(t *testing.T) {
 	const least = (size - 700<<10) * time.Second / (limit + limit/20)
 	tests := []struct {
 		name      string
-		direction direction
+		direction transfer.Direction
 		change    func(*config.Config)
 	}{
-		{"session", download, func(c *config.Config) { c.Frontends[0].SessionBandwidth = limit }},
-		{"frontend", upload, func(c *config.Config) { c.Frontends[0].Bandwidth = limit }},
-		{"backend", download, func(c *config.Config) { c.Backends[0].Bandwidth = limit }},
-		{"least of all", upload, func(c *config.Config) {
+		{"session", transfer.Download, func(c *config.Config) { c.Frontends[0].SessionBandwidth = limit }},
+		{"frontend", transfer.Upload, func(c *config.Config) { c.Frontends[0].Bandwidth = limit }},
+		{"backend", transfer.Download, func(c *config.Config) { c.Backends[0].Bandwidth = limit }},
+		{"least of all", transfer.Upload, func(c *config.Config) {
 			c.Frontends[0].SessionBandwidth, c.Frontends[0].Bandwidth, c.Backends[0].Bandwidth = 50*limit, 40*limit, limit
 		}},
 	}
@@ -31,12 +32,12 @@ func TestBandwidth(t *testing.T) {
 			t.Parallel()
 			th := play(t, tt.change)
 			command := "RETR f"
-			if tt.direction == upload {
+			if tt.direction == transfer.Upload {
 				command = "STOR f"
 			}
 			client, server := th.open("passive", command)
 			from, to := server, client
-			if tt.direction == upload {
+			if tt.direction == transfer.Upload {
 				from, to = client, server
 			}
 			began := time.Now()

@@ -103,7 +103,7 @@ func (s *session) onUpgraded(u upgraded) error {
 	}
 	s.client.upgrade(u.conn)
 	s.client.security.on = true
-	s.epsvAll, s.midway = false, false
+	s.data.epsvAll, s.midway = false, false
 	cs := u.conn.ConnectionState()
 	if len(cs.PeerCertificates) > 0 {
 		s.client.security.certified = cs.PeerCertificates[0]

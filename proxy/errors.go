@@ -1,8 +1,9 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
+
+	"ftproxy/internal/transfer"
 )
 
 // A refusal is answered to the client and the session goes on. Its text tells
@@ -62,14 +63,8 @@ func (e *ending) Error() string {
 
 func (e *ending) Unwrap() error { return e.cause }
 
-// Why transfers are aborted by the session that owns them.
+// Why a session ends, and its transfer with it.
 var (
-	errAborted     = errors.New("aborted by the client's ABOR")
-	errClientGone  = errors.New("the client's control connection is gone")
-	errServerGone  = errors.New("the server's control connection is gone")
-	errServerError = errors.New("the server's final reply is an error")
-	errRefused     = errors.New("the server refuses the transfer")
-	errSuperseded  = errors.New("data connection not used")
-	errDropped     = errors.New("the server has closed the data connection of a transfer that it refused")
-	errSessionEnd  = errors.New("the session ended")
+	errClientGone = transfer.ErrClientGone
+	errServerGone = transfer.ErrServerGone
 )

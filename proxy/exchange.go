@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/transfer"
 )
 
 // An exchange is a command that the server has and has not finally answered
@@ -22,10 +23,10 @@ type exchange struct {
 	size        int
 	preliminary int // 1xx replies so far
 
-	setup      *setup   // of PASV, EPSV, PORT and EPRT
-	transfer   *running // of a transfer
-	interrupts bool     // an ABOR sent while a transfer was pending
-	place      *queued  // of an ABOR that overtook the queue: where its reply goes
+	setup      *setup    // of PASV, EPSV, PORT and EPRT
+	delivery   *delivery // of a transfer
+	interrupts bool      // an ABOR sent while a transfer was pending
+	place      *queued   // of an ABOR that overtook the queue: where its reply goes
 }
 
 // forward sends a command to the server and relays what it answers.
@@ -43,8 +44,8 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 		return nil, &ending{reason: endClientGone, cause: errClientGone}
 	}
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
-	if s.data != nil && (ex.row.class == classTransfer || ex.row.class == "") {
-		s.data.await()
+	if s.data.next != nil && (ex.row.class == classTransfer || ex.row.class == "") {
+		s.data.next.Await()
 		s.expectServer()
 	}
 	s.midway = false
@@ -96,7 +97,7 @@ func (s *session) onServer(err error) error {
 	}
 	s.pop(l.Code)
 	switch {
-	case ex.transfer != nil:
+	case ex.delivery != nil:
 		return s.onTransferFinal(ex)
 	case ex.row.reply != nil:
 		return ex.row.reply(s, ex)
@@ -110,7 +111,7 @@ func (s *session) onServer(err error) error {
 // gathers tells whether the final reply is read whole before anything is done
 // with it.
 func (ex *exchange) gathers() bool {
-	return ex.transfer != nil || ex.row.reply != nil || ex.place != nil || !ex.owed
+	return ex.delivery != nil || ex.row.reply != nil || ex.place != nil || !ex.owed
 }
 
 // relayFinal passes a line of a final reply on.
@@ -119,8 +120,8 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 		return err
 	}
 	s.pop(l.Code)
-	if s.data != nil && ex.row.class == "" {
-		s.data.refuse()
+	if s.data.next != nil && ex.row.class == "" {
+		s.data.next.Refuse()
 	}
 	s.midway = ftp.Class(l.Code) == 3 && ex.row.has(paired)
 	if ex.row.noted != nil {
@@ -143,7 +144,7 @@ func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
 		return err
 	}
 	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
-	if ex.transfer == nil {
+	if ex.delivery == nil {
 		s.timers.set(timerReply, s.rt.timeouts.Reply)
 	}
 	return nil
@@ -155,36 +156,36 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 	if err := s.delay(ex, l); err != nil {
 		return err
 	}
-	if ex.row.class == "" && ex.transfer == nil && s.data != nil && s.mayTransfer() != nil {
+	if ex.row.class == "" && ex.delivery == nil && s.data.next != nil && s.mayTransfer() != nil {
 		s.dropData() // As for a verb that is known, which is refused.
 	}
-	if ex.row.class == "" && ex.transfer == nil && s.data != nil {
+	if ex.row.class == "" && ex.delivery == nil && s.data.next != nil {
 		// A verb that we do not know moves data, too: as LIST does, since
 		// no known verb that is not in the table uploads.
-		s.begin(ex, download, "")
-		s.accepted(ex.transfer, true)
+		s.begin(ex, transfer.Download, "")
+		s.accepted(ex.delivery, true)
 		s.timers.clear(timerReply)
 		if err := s.relay(ex, l); err != nil {
 			return err
 		}
 		return s.abortIfQueued()
 	}
-	if t := ex.transfer; t != nil && l.First {
-		t.preliminary++
+	if d := ex.delivery; d != nil && l.First {
+		d.preliminary++
 	}
-	if t := ex.transfer; t != nil && t.preliminary > 1 && s.hasFailed(t) {
-		return s.onLastWord(t, l)
+	if d := ex.delivery; d != nil && d.preliminary > 1 && s.hasFailed(d) {
+		return s.onLastWord(d, l)
 	}
 	switch {
-	case ex.transfer == nil: // relay sets timer reply.
-	case l.First && !ex.transfer.accepted && !ex.transfer.answered:
-		s.accepted(ex.transfer, true)
+	case ex.delivery == nil: // relay sets timer reply.
+	case l.First && !ex.delivery.accepted && !ex.delivery.answered:
+		s.accepted(ex.delivery, true)
 		s.timers.clear(timerReply)
 	}
 	switch {
 	case !ex.owed || ex.place != nil:
 		return s.grow(ex, l, maxReply)
-	case ex.transfer != nil && s.namesInside(l.Text):
+	case ex.delivery != nil && s.namesInside(l.Text):
 		if l.Last {
 			s.say(l.Code, textOpening)
 		}
@@ -238,8 +239,8 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 			return nil
 		}
 	}
-	if s.transfer != nil {
-		s.transfer.answered = true
+	if s.data.delivery != nil {
+		s.data.delivery.answered = true
 	}
 	if tooLong { // Our own 421 ends it: all of it is one reply.
 		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: 421 over %d bytes or %d lines",

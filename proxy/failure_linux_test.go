@@ -23,6 +23,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 )
 
 // A row sets the timers that it is about to failTimer and all others of the
@@ -82,11 +83,11 @@ const ours426 = "426 Connection closed; transfer aborted."
 // its own 4xx is the final reply, a success would be a lie, silence ends with
 // timer linger.
 var failures = []struct {
-	direction direction
-	who       side
+	direction transfer.Direction
+	who       transfer.Side
 	how       []failure
 }{
-	{download, clientSide, []failure{
+	{transfer.Download, transfer.ClientSide, []failure{
 		{name: "reset", fail: resetsData, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426},
 		{name: "reset, server says 226", fail: resetsData, server: sawReset, says: "226 done", hears: ours426, result: "client", code: 426},
 		// A 5xx would blame the file: "550 f: Broken pipe".
@@ -110,7 +111,7 @@ var failures = []struct {
 		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
 		{name: "control closed, stalled", fail: closesControl, goesOn: true, client: sawReset, server: sawReset, reason: endClientGone, result: "client", code: 426},
 	}},
-	{download, serverSide, []failure{
+	{transfer.Download, transfer.ServerSide, []failure{
 		{name: "reset", fail: resetsData, client: sawReset, says: "426 broken", hears: "426 broken", result: "server", code: 426},
 		// It was the server that failed, so whatever it says of it is right.
 		{name: "reset, server says 550", fail: resetsData, client: sawReset, says: "550 f: input/output error", hears: "550 f: input/output error", result: "server", code: 550},
@@ -138,7 +139,7 @@ var failures = []struct {
 		{name: "control reset", fail: resetsControl, client: sawReset, server: sawReset, hears: "426 |421 ", reason: endServerGone, result: "server", code: 426},
 		{name: "control ends with 421", fail: says421, client: sawReset, server: sawReset, hears: "421 going down", reason: endServer421, result: "server", code: 421},
 	}},
-	{upload, clientSide, []failure{
+	{transfer.Upload, transfer.ClientSide, []failure{
 		// The reset must never become an end: half a file would be stored as a
 		// whole one (H56).
 		{name: "reset", fail: resetsData, server: sawReset, says: "426 broken", hears: "426 broken", result: "client", code: 426},
@@ -163,7 +164,7 @@ var failures = []struct {
 		// All that the client wanted to send is here: it is delivered (H59).
 		{name: "control closed behind the end", fail: endsThenClosesControl, server: sawEnd, says: "226 done", reason: endClientGone, result: "ok", code: 226},
 	}},
-	{upload, serverSide, []failure{
+	{transfer.Upload, transfer.ServerSide, []failure{
 		{name: "reset", fail: resetsData, goesOn: true, client: sawReset, says: "452 disk full", hears: "452 disk full", result: "server", code: 452},
 		{name: "reset of an idle upload", fail: resetsData, client: sawReset, says: "552 quota", hears: "552 quota", result: "server", code: 552},
 		{name: "reset, server says 226", fail: resetsData, client: sawReset, says: "226 done", hears: ours426, result: "server", code: 426},
@@ -337,10 +338,10 @@ func TestFailures(t *testing.T) {
 // A scene is a transfer in which part of the file has arrived.
 type scene struct {
 	*theatre
-	direction              direction
-	who                    side // that fails
+	direction              transfer.Direction
+	who                    transfer.Side // that fails
 	joint                  joint
-	joined                 modes            // of its data connection
+	joined                 transfer.Modes   // of its data connection
 	public, inside         config.PortRange // for the leases
 	kept                   int              // sockets of the proxy's that a transfer leaves open
 	began                  time.Time        // before the first byte was sent
@@ -351,7 +352,7 @@ type scene struct {
 	inexact                bool       // more was sent than is counted
 }
 
-func newScene(t *testing.T, d direction, who side, j joint, f *failure) *scene {
+func newScene(t *testing.T, d transfer.Direction, who transfer.Side, j joint, f *failure) *scene {
 	t.Helper()
 	s := &scene{direction: d, who: who, joint: j}
 	s.theatre = playJoint(t, j, func(c *config.Config) {
@@ -391,38 +392,38 @@ func newScene(t *testing.T, d direction, who side, j joint, f *failure) *scene {
 func (s *scene) open(sending func(*net.TCPConn)) {
 	s.t.Helper()
 	command := "RETR f"
-	if s.direction == upload {
+	if s.direction == transfer.Upload {
 		command = "STOR f"
 	}
 	s.clientData, s.serverData = s.theatre.openBehind(sending, s.direction, s.joint, command)
 }
 
-func (s *scene) of(who side) *net.TCPConn {
-	if who == clientSide {
+func (s *scene) of(who transfer.Side) *net.TCPConn {
+	if who == transfer.ClientSide {
 		return s.clientData
 	}
 	return s.serverData
 }
 
-func (s *scene) control(who side) *actor {
-	if who == clientSide {
+func (s *scene) control(who transfer.Side) *actor {
+	if who == transfer.ClientSide {
 		return s.theatre.client
 	}
 	return s.theatre.server
 }
 
-func (s *scene) sender() side {
-	if s.direction == upload {
-		return clientSide
+func (s *scene) sender() transfer.Side {
+	if s.direction == transfer.Upload {
+		return transfer.ClientSide
 	}
-	return serverSide
+	return transfer.ServerSide
 }
 
-func (s *scene) receiver() side {
-	if s.direction == upload {
-		return serverSide
+func (s *scene) receiver() transfer.Side {
+	if s.direction == transfer.Upload {
+		return transfer.ServerSide
 	}
-	return clientSide
+	return transfer.ClientSide
 }
 
 // send sends n bytes.
@@ -452,9 +453,9 @@ func (s *scene) run(f *failure) {
 		go sendOn(s.of(s.sender()), s.stopped)
 	}
 	// A receiver that stalls reads on only when the sender was stopped.
-	want := map[side]sight{clientSide: f.client, serverSide: f.server}
+	want := map[transfer.Side]sight{transfer.ClientSide: f.client, transfer.ServerSide: f.server}
 	received := int64(-1)
-	for _, who := range []side{s.sender(), s.receiver()} {
+	for _, who := range []transfer.Side{s.sender(), s.receiver()} {
 		if want[who] == itself {
 			continue
 		}
@@ -525,7 +526,7 @@ func (s *scene) speak(f *failure) {
 
 // see waits for the end of a data connection and tells how many bytes came
 // before it.
-func (s *scene) see(who side) (sight, int64) {
+func (s *scene) see(who transfer.Side) (sight, int64) {
 	s.t.Helper()
 	if who == s.sender() && s.stopped != nil {
 		select { // The error of a connection can be taken only once.
@@ -567,7 +568,7 @@ func (s *scene) wantRecord(f *failure) {
 	if f.reason == endClientGone { // An upload may be a part of a file, whatever the server says.
 		s.wantLog(`"client_gone":true`)
 	}
-	s.wantLog(fmt.Sprintf(`"client_mode":"%s","server_mode":"%s"`, s.joined.client, s.joined.server))
+	s.wantLog(fmt.Sprintf(`"client_mode":"%s","server_mode":"%s"`, s.joined.Client, s.joined.Server))
 	s.wantLog(fmt.Sprintf(`"direction":"%s"`, s.direction), fmt.Sprintf(`"result":"%s"`, f.result), fmt.Sprintf(`"code":%d`, f.code))
 	var bytes int64
 	for line := range strings.Lines(s.logs.String()) {

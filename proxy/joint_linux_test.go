@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 	"ftproxy/rewrite"
 )
 
@@ -138,7 +139,7 @@ func (th *theatre) agree(j joint) (client, server func() *net.TCPConn) {
 		port, err := rewrite.ParseEPSV(answer)
 		client = dial(netip.AddrPortFrom(loopback(true), port), err)
 	}
-	th.agreed = modes{verb, told}
+	th.agreed = transfer.Modes{Client: verb, Server: told}
 	return client, server
 }
 
@@ -146,22 +147,22 @@ func (th *theatre) agree(j joint) (client, server func() *net.TCPConn) {
 // client's end opens when the server has accepted it.
 func (th *theatre) open(mode, command string) (client, server *net.TCPConn) {
 	th.t.Helper()
-	return th.openBehind(func(*net.TCPConn) {}, download, straight(mode), command)
+	return th.openBehind(func(*net.TCPConn) {}, transfer.Download, straight(mode), command)
 }
 
 // openBehind does the same so that sending, which is given the sender's end,
 // is over before the proxy has both ends: what is sent then does not have to be
 // quicker than any timer of the transfer. Only where it connects to both itself,
 // in an upload, it has them at once; see hurried.
-func (th *theatre) openBehind(sending func(*net.TCPConn), d direction, j joint, command string) (client, server *net.TCPConn) {
+func (th *theatre) openBehind(sending func(*net.TCPConn), d transfer.Direction, j joint, command string) (client, server *net.TCPConn) {
 	th.t.Helper()
 	toClient, toServer := th.agree(j)
 	switch {
 	case j.client == "passive":
 		client, server = toClient(), toServer()
-		sending(map[direction]*net.TCPConn{download: server, upload: client}[d])
+		sending(map[transfer.Direction]*net.TCPConn{transfer.Download: server, transfer.Upload: client}[d])
 		th.begin(command)
-	case d == download:
+	case d == transfer.Download:
 		server = toServer()
 		sending(server)
 		th.begin(command)
@@ -176,8 +177,8 @@ func (th *theatre) openBehind(sending func(*net.TCPConn), d direction, j joint, 
 }
 
 // hurried tells that an uploading client has to be quicker than the timers.
-func (j joint) hurried(d direction) bool {
-	return d == upload && j.client == "active" && j.server == "passive"
+func (j joint) hurried(d transfer.Direction) bool {
+	return d == transfer.Upload && j.client == "active" && j.server == "passive"
 }
 
 // lack skips a test for what the machine does not have, but not in CI, where all of

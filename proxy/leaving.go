@@ -23,7 +23,7 @@ func (s *session) onClientEnd(err error) error {
 	switch {
 	case s.stage == connecting && len(s.client.queue) == 0:
 		return gone
-	case s.transfer == nil || s.client.quits() || s.transfer.data.senderDone():
+	case s.data.delivery == nil || s.client.quits() || s.data.delivery.transfer.SenderDone():
 		return nil
 	}
 	return gone
@@ -44,7 +44,7 @@ const leaveAfter = 5 * time.Second
 // mayLeave starts timer leave where the client may be gone while the server owes an
 // answer: its stream has ended, or is not read because commands wait.
 func (s *session) mayLeave() {
-	if s.transfer == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.client.queue) > 0) {
+	if s.data.delivery == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.client.queue) > 0) {
 		s.timers.setIfUnset(timerLeave, leaveAfter)
 	}
 }
@@ -53,7 +53,7 @@ func (s *session) mayLeave() {
 // gets no answer; one that has ended its stream does, but will say no more.
 func (s *session) lookForClient() error {
 	switch {
-	case s.transfer != nil || len(s.pending) == 0 && s.stage != connecting:
+	case s.data.delivery != nil || len(s.pending) == 0 && s.stage != connecting:
 	case tcp.Over(s.client.conn):
 		return &ending{reason: endClientGone, cause: errClientGone}
 	case s.server != nil && s.client.ended && len(s.client.queue) == 0 && !s.server.halfClosed:
@@ -64,8 +64,8 @@ func (s *session) lookForClient() error {
 
 // overtakeQUIT ends the wait for a data port, and then takes its turn.
 func (s *session) overtakeQUIT(ftp.Command) (done bool, err error) {
-	if s.wait != nil {
-		s.wait.cancel()
+	if s.data.wait != nil {
+		s.data.wait.cancel()
 	}
 	return false, nil
 }

@@ -36,7 +36,7 @@ func (s *session) notedREIN(_ *exchange, code int) {
 		return
 	}
 	s.dropData()
-	s.asked, s.epsvAll = "", false
+	s.asked, s.data.epsvAll = "", false
 	s.restartLogin()
 }
 

@@ -150,11 +150,3 @@ func (c proxiedConn) RemoteAddr() net.Addr { return c.client }
 
 // NetConn is the connection itself.
 func (c proxiedConn) NetConn() net.Conn { return c.Conn }
-
-// unnamed is the connection that a header came by, or conn.
-func unnamed(conn net.Conn) net.Conn {
-	if c, ok := conn.(proxiedConn); ok {
-		return c.Conn
-	}
-	return conn
-}

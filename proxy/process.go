@@ -18,6 +18,7 @@ import (
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 	"ftproxy/internal/workers"
 )
 
@@ -49,6 +50,7 @@ type Process struct {
 
 	descriptors descriptors
 	workers     workers.Pool
+	runner      transfer.Runner // of transfers, on the workers
 	runtime     atomic.Pointer[Runtime]
 
 	lingering     atomic.Int64 // sessions that only wait for their client's FIN
@@ -95,6 +97,7 @@ func New(o Options) *Process {
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
 	p.cut, p.cutNow = context.WithCancelCause(context.Background())
+	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.later, Cut: p.cut}
 	return p
 }
 

@@ -31,9 +31,9 @@ type frontend struct {
 	portOffset   int
 	bind         config.PassiveBind
 	dataPeer     config.DataPeer
-	sources      []config.PortRange // of connections to clients
-	bandwidth    config.Bandwidth   // of each session
-	foreign      []netip.Prefix     // whose data connections clients may use
+	sources      []portpool.Range // of connections to clients
+	bandwidth    config.Bandwidth // of each session
+	foreign      []netip.Prefix   // whose data connections clients may use
 
 	proxyProtocol, dataProxyProtocol bool           // connections begin with a PROXY header
 	trustedProxies                   []netip.Prefix // whose
@@ -94,7 +94,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			portOffset:   f.AdvertisedPortOffset,
 			bind:         f.PassiveBind,
 			dataPeer:     f.DataPeer,
-			sources:      f.ActiveSourcePorts,
+			sources:      portRanges(f.ActiveSourcePorts),
 			bandwidth:    f.SessionBandwidth,
 			foreign:      f.AllowForeignData,
 
@@ -128,6 +128,13 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 
 func portRange(r config.PortRange) portpool.Range {
 	return portpool.Range{First: r.First, Last: r.Last}
+}
+
+func portRanges(of []config.PortRange) (ranges []portpool.Range) {
+	for _, r := range of {
+		ranges = append(ranges, portRange(r))
+	}
+	return ranges
 }
 
 func (rt *Runtime) addHosts(p config.PublicAddress) {

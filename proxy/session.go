@@ -40,21 +40,12 @@ type session struct {
 	stage    stage
 	asked    masked // the name that USER gave; user once the server has let it in
 	user     masked
-	epsvAll  bool // EPSV ALL was said (RFC 2428 §4)
 	midway   bool // between RNFR and RNTO, or REST and its transfer
 	draining bool
 
 	pending []*exchange // commands that the server has not finally answered
 
-	bandwidth bandwidth // of its transfers
-	promises  promises
-
-	wait     *portWait // for a data port
-	portless time.Time // when it was last refused one at once
-	slot     bool      // among those that limits.transfers allows
-	data     *transfer // agreed on, not yet used
-	transfer *running  // in use
-	last     *transfer // done; it may wait for its client's FIN
+	data data
 
 	timers timers
 	began  time.Time
@@ -82,7 +73,7 @@ func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origi
 	}
 	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
-	s.bandwidth = p.bandwidthOf(fe, s.backend)
+	s.data.bandwidth = p.bandwidthOf(fe, s.backend)
 	s.timers.init()
 	s.client.conn, s.client.reader = conn, ftp.NewCommandReader(conn)
 	s.client.start(rt.timeouts.ClientWrite, &p.cuts)
@@ -129,7 +120,7 @@ func (s *session) loop() error {
 			err = s.onLeased(l)
 		case r := <-s.transferResult():
 			err = s.onTransferResult(r)
-		case <-s.promises.evict:
+		case <-s.data.promises.evict:
 			err = s.onEvicted()
 		case <-s.timers.c():
 			err = s.onTimer()
@@ -183,7 +174,7 @@ func (s *session) say(code int, text string) {
 // busy tells whether a command is under way: the next has to wait. So it does
 // for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.client.security.upgrading != nil || s.wait != nil || s.transfer != nil || len(s.pending) > 0 || s.server.hasMore()
+	return s.stage == connecting || s.client.security.upgrading != nil || s.data.wait != nil || s.data.delivery != nil || len(s.pending) > 0 || s.server.hasMore()
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -191,7 +182,7 @@ func (s *session) busy() bool {
 func (s *session) advance() error {
 	for !s.busy() {
 		s.serverMovedOn()
-		if s.data == nil {
+		if s.data.next == nil {
 			s.freeSlot()
 		}
 		switch {
@@ -206,7 +197,7 @@ func (s *session) advance() error {
 			return &ending{reason: endClientGone, cause: errClientGone}
 		case s.draining && !s.midway:
 			return &ending{reason: endShutdown, text: "Service is shutting down."}
-		case s.promises.asked:
+		case s.data.promises.asked:
 			if err := s.onEvicted(); err != nil {
 				return err
 			}
@@ -231,7 +222,7 @@ func (s *session) ask() {
 	if s.server != nil {
 		s.server.request()
 	}
-	if len(s.client.queue) > 0 && s.transfer == nil && s.wait == nil || len(s.client.queue) >= maxQueued || s.client.security.upgrading != nil {
+	if len(s.client.queue) > 0 && s.data.delivery == nil && s.data.wait == nil || len(s.client.queue) >= maxQueued || s.client.security.upgrading != nil {
 		return
 	}
 	size := 0

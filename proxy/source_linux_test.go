@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"errors"
-	"net"
 	"net/netip"
-	"syscall"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -13,40 +11,6 @@ import (
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/tcp"
 )
-
-// One source port has a connection to each port of each peer, and the kernel
-// says so where it cannot have another; then the leg takes the next.
-func TestSourcePort(t *testing.T) {
-	first, second := freePort(t), freePort(t)
-	leg := func(to net.Listener) dialLeg {
-		return dialLeg{network: tcp.Network{}, local: tcp.AnyPort(netip.MustParseAddr("127.0.0.1")), ports: []config.PortRange{first, second},
-			remote: tcp.AddrPort(to.Addr())}
-	}
-	open := func(l dialLeg, want config.PortRange) {
-		t.Helper()
-		conn, err := l.open(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		if got := tcp.AddrPort(conn.LocalAddr()).Port(); got != want.First {
-			t.Errorf("from port %d, want %v", got, want)
-		}
-	}
-	a, b := listenLoopback(t), listenLoopback(t)
-	open(leg(a), first)
-	open(leg(b), first)
-	open(leg(a), second)
-	open(leg(b), second)
-	if _, err := leg(a).open(t.Context()); !errors.Is(err, syscall.EADDRNOTAVAIL) {
-		t.Errorf("a third one: %v", err)
-	}
-	// Nobody is there: that is not for another port to try.
-	_ = b.Close()
-	if _, err := leg(b).open(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("to nobody: %v", err)
-	}
-}
 
 // What cannot be had is an error of Apply, one for each, and nothing is in force.
 func TestApplySources(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 	"ftproxy/rewrite"
 )
 
@@ -45,7 +46,7 @@ type theatre struct {
 
 	process *Process
 	sockets *witness
-	agreed  modes // of the last data connection
+	agreed  transfer.Modes // of the last data connection
 }
 
 // lockedBuffer is what the proxy logs to while the test reads.

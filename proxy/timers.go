@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"ftproxy/internal/transfer"
+)
 
 // timerID names one of a session's timers.
 type timerID int
@@ -100,17 +104,17 @@ func (s *session) expire(id timerID) error {
 	case timerVerdict:
 		s.deliverEarly()
 	case timerTail:
-		s.transfer.data.abort(errServerError)
+		s.data.delivery.transfer.Abort(transfer.ErrServerError)
 	case timerRefused:
-		if s.transfer.data.refused.Load() {
-			s.transfer.data.abort(errDataConnect)
+		if s.data.delivery.transfer.ServerUnreachable() {
+			s.data.delivery.transfer.Abort(transfer.ErrDataConnect)
 		}
 	case timerBarrier:
 		return s.barrier()
 	case timerLeave:
 		return s.lookForClient()
 	case timerUnused:
-		if !s.data.clientHere.Load() && !s.data.approached() { // A client that is here may take its time.
+		if !s.data.next.ClientHere() { // A client that is here may take its time.
 			s.log.Debug().Msg("data connection not used in time")
 			s.dropData()
 			s.silence()

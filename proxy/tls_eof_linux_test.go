@@ -10,12 +10,13 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/transfer"
 )
 
 // begun is a protected transfer that is under way, with both handshakes made.
-func (s *tlsStage) begun(d direction) (client, server *tls.Conn) {
+func (s *tlsStage) begun(d transfer.Direction) (client, server *tls.Conn) {
 	s.t.Helper()
-	command := map[direction]string{download: "RETR file", upload: "STOR file"}[d]
+	command := map[transfer.Direction]string{transfer.Download: "RETR file", transfer.Upload: "STOR file"}[d]
 	toClient, toServer := s.openBehind(func(*net.TCPConn) {}, d, s.joint, command)
 	client, server = tls.Client(toClient, s.asUser), tls.Server(toServer, s.asHost)
 	for _, c := range []*tls.Conn{client, server} {
@@ -48,7 +49,7 @@ func protected(t *testing.T, change func(*config.Config)) *tlsStage {
 // is believed, and logged; or with strict_eof aborted on the other side (H75).
 func TestNoCloseNotify(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 50_000)
-	for _, d := range []direction{download, upload} {
+	for _, d := range []transfer.Direction{transfer.Download, transfer.Upload} {
 		for _, strict := range []bool{false, true} {
 			t.Run(map[bool]string{false: "lenient ", true: "strict "}[strict]+d.String(), func(t *testing.T) {
 				t.Parallel()
@@ -57,7 +58,7 @@ func TestNoCloseNotify(t *testing.T) {
 				})
 				client, server := s.begun(d)
 				sender, receiver := client, server
-				if d == download {
+				if d == transfer.Download {
 					sender, receiver = server, client
 				}
 				if _, err := sender.Write(content); err != nil {
@@ -88,14 +89,14 @@ func TestNoCloseNotify(t *testing.T) {
 // TestProtectedAborts: a reset on one side of a protected transfer is a reset on the
 // other, and never a clean end.
 func TestProtectedAborts(t *testing.T) {
-	for _, d := range []direction{download, upload} {
+	for _, d := range []transfer.Direction{transfer.Download, transfer.Upload} {
 		for _, from := range []string{"client", "server"} {
 			t.Run(from+" "+d.String(), func(t *testing.T) {
 				t.Parallel()
 				s := protected(t, nil)
 				client, server := s.begun(d)
 				sender, receiver := client, server
-				if d == download {
+				if d == transfer.Download {
 					sender, receiver = server, client
 				}
 				if _, err := sender.Write([]byte("a part")); err != nil {
@@ -121,9 +122,9 @@ func TestProtectedAborts(t *testing.T) {
 // handshake with it is on its way has sent a file all the same, not an empty one.
 func TestCompleteBeforeTheHandshake(t *testing.T) {
 	s := protected(t, nil)
-	toClient, toServer := s.openBehind(func(*net.TCPConn) {}, download, s.joint, "RETR file")
+	toClient, toServer := s.openBehind(func(*net.TCPConn) {}, transfer.Download, s.joint, "RETR file")
 	s.server.say("226 done")
-	<-time.After(emptyGrace + emptyGrace/2)
+	<-time.After(transfer.EmptyGrace + transfer.EmptyGrace/2)
 	client, server := s.play(toClient, tls.Client(toClient, s.asUser), nil), s.play(toServer, tls.Server(toServer, s.asHost), []byte("all of it"))
 	<-client.done
 	<-server.done

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/transfer"
 )
 
 // TestTLSCombinations: clear and protected control connections on both sides, and
@@ -49,11 +50,11 @@ func TestTLSCombinations(t *testing.T) {
 							s.logIn()
 							payload := bytes.Repeat([]byte("0123456789abcdef"), 10_000)
 							for _, content := range [][]byte{payload, []byte("x"), {}} {
-								_, server := s.transfer(download, content)
+								_, server := s.transfer(transfer.Download, content)
 								if s.private.server && !server.resumed {
 									t.Error("the server's data connection is a TLS session of its own")
 								}
-								s.transfer(upload, content)
+								s.transfer(transfer.Upload, content)
 							}
 							fields := []string{}
 							for key, level := range map[string]string{"client": front.data, "server": back.data} {

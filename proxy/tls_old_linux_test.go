@@ -10,6 +10,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/transfer"
 )
 
 // TestOldServers: servers that know nothing better than TLS 1.0 or 1.1, or no cipher
@@ -31,7 +32,7 @@ func TestOldServers(t *testing.T) {
 					s.level("P")
 					s.client.hear("220")
 					s.logIn()
-					s.transfer(upload, []byte("to an old server"))
+					s.transfer(transfer.Upload, []byte("to an old server"))
 					s.wantLog(`"server_data_tls":"` + tls.VersionName(version) + `"`)
 					return
 				}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/transfer"
 )
 
 // TestHandshakeOrder: either peer may make the data connection's handshake before
@@ -78,7 +79,7 @@ func TestDataHandshakeTimeout(t *testing.T) {
 			s.client.hear("220")
 			s.authenticate("P")
 			s.logIn()
-			toClient, toServer := s.openBehind(func(*net.TCPConn) {}, upload, s.joint, "STOR file")
+			toClient, toServer := s.openBehind(func(*net.TCPConn) {}, transfer.Upload, s.joint, "STOR file")
 			dumb, spoken := toClient, tls.Server(toServer, s.asHost)
 			if silent == "server" {
 				dumb, spoken = toServer, tls.Client(toClient, s.asUser)

@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 )
 
 // TestTLSBehindProxies: TLS comes after the PROXY header, on control connections
@@ -63,7 +64,7 @@ func TestTLSBehindProxies(t *testing.T) {
 						toServer, toClient := acceptOne(t, l), dialLoopback(t, "127.0.0.1:"+at)
 						_, _ = io.WriteString(toClient, header)
 						s.begin("STOR file")
-						return s.deliver(upload, content, toClient, toServer)
+						return s.deliver(transfer.Upload, content, toClient, toServer)
 					}
 				}
 				for i := len(stages) - 1; i >= 0; i-- {

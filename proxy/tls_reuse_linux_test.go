@@ -12,6 +12,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 	"ftproxy/rewrite"
 )
 
@@ -52,11 +53,11 @@ func TestSessionReuse(t *testing.T) {
 				s := enact(t, j, reusing(version))
 				s.ready()
 				for range 3 {
-					client, _ := s.transfer(download, bytes.Repeat([]byte("d"), 100_000))
+					client, _ := s.transfer(transfer.Download, bytes.Repeat([]byte("d"), 100_000))
 					if !client.resumed {
 						t.Error("the client's data connection is a TLS session of its own")
 					}
-					s.transfer(upload, bytes.Repeat([]byte("u"), 100_000))
+					s.transfer(transfer.Upload, bytes.Repeat([]byte("u"), 100_000))
 				}
 			})
 		}
@@ -115,7 +116,7 @@ func TestThief(t *testing.T) {
 			}
 			toServer, toClient := acceptOne(t, inside), dialLoopback(t, at)
 			s.begin("RETR file")
-			s.deliver(download, []byte("secret"), toClient, toServer)
+			s.deliver(transfer.Download, []byte("secret"), toClient, toServer)
 		}
 		scrape := s.scrape()
 		if want := `ftproxy_data_reuse_refused_total{frontend="public"} 2`; !strings.Contains(scrape, want) {
@@ -161,7 +162,7 @@ func TestReuseRefused(t *testing.T) {
 				c.Timeouts.Linger = 10 * time.Millisecond
 			})
 			s.ready()
-			toClient, toServer := s.openBehind(func(*net.TCPConn) {}, download, s.joint, "RETR file")
+			toClient, toServer := s.openBehind(func(*net.TCPConn) {}, transfer.Download, s.joint, "RETR file")
 			client := s.play(toClient, tls.Client(toClient, s.user()), nil)
 			<-client.done
 			if len(client.got) > 0 {
@@ -200,7 +201,7 @@ func TestOnePortForAll(t *testing.T) {
 			s := all[i]
 			toServer, toClient := acceptOne(t, inside[i]), dialLoopback(t, at)
 			s.begin("RETR file")
-			s.deliver(download, []byte{'f', 'o', 'r', byte('0' + i)}, toClient, toServer)
+			s.deliver(transfer.Download, []byte{'f', 'o', 'r', byte('0' + i)}, toClient, toServer)
 		}
 	})
 }

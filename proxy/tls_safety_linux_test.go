@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/transfer"
 )
 
 // optional is a frontend where clients may say AUTH.
@@ -52,7 +53,7 @@ func TestAUTH(t *testing.T) {
 			s.logIn()
 			play(t, s, []line{{"AUTH TLS", "503"}, {"CCC", "534"}, {"SSCN ON", "502"}, {"CPSV", "502"}})
 			s.private.client = true
-			s.transfer(download, []byte("private"))
+			s.transfer(transfer.Download, []byte("private"))
 		})
 	}
 	t.Run("off", func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestAUTH(t *testing.T) {
 		s.server.say("230 in")
 		s.client.hear("230")
 		play(t, s, []line{{"AUTH TLS", "503"}, {"PBSZ 0", "503"}})
-		s.transfer(upload, []byte("clear"))
+		s.transfer(transfer.Upload, []byte("clear"))
 	})
 	// What the server remembers of before would count behind AUTH.
 	t.Run("after more than is harmless", func(t *testing.T) {
@@ -145,7 +146,7 @@ func TestRequired(t *testing.T) {
 	s.client.say("RETR file")
 	s.client.hear("521 Data connections must be protected")
 	s.prot("P")
-	s.transfer(download, []byte("private"))
+	s.transfer(transfer.Download, []byte("private"))
 }
 
 // TestRequiredOfUnknownVerbs: a verb that is not known moves no data in the clear
@@ -276,7 +277,7 @@ func TestServerRefusesTLS(t *testing.T) {
 		s.server.hear("PASV")
 		s.server.say("500 no")
 		s.client.hear("500 ")
-		s.transfer(download, []byte("private"))
+		s.transfer(transfer.Download, []byte("private"))
 	})
 	t.Run("certificate", func(t *testing.T) {
 		s := enact(t, straight("passive"), func(c *config.Config) {
@@ -306,18 +307,18 @@ func TestSameAsClient(t *testing.T) {
 	s.client.hear("220")
 	s.authenticate("C")
 	s.logIn()
-	s.transfer(download, []byte("clear"))
+	s.transfer(transfer.Download, []byte("clear"))
 	s.client.say("PROT P")
 	s.level("P")
 	s.client.hear("200 Protection level set to P.")
 	s.private.client = true
-	s.transfer(upload, []byte("private"))
+	s.transfer(transfer.Upload, []byte("private"))
 	s.client.say("PROT C")
 	s.server.hear("PROT C")
 	s.server.say("200 ok")
 	s.client.hear("200 Protection level set to C.")
 	s.private.client, s.private.server = false, false
-	s.transfer(upload, []byte("clear"))
+	s.transfer(transfer.Upload, []byte("clear"))
 	// A server that refuses is not used in the clear.
 	s.client.say("PROT P")
 	s.server.hear("PROT P")
@@ -399,7 +400,7 @@ func TestClientCertificate(t *testing.T) {
 		s.asUser.Certificates = []tls.Certificate{mine.Certificate}
 		s.authenticate("P")
 		s.logIn()
-		s.transfer(upload, []byte("mine"))
+		s.transfer(transfer.Upload, []byte("mine"))
 		if !strings.Contains(s.logs.String(), `"client_certificate":"CN=anna"`) {
 			t.Errorf("the log does not name the certificate:\n%s", s.logs)
 		}
@@ -408,7 +409,7 @@ func TestClientCertificate(t *testing.T) {
 		s := start(t, "optional")
 		s.authenticate("P")
 		s.logIn()
-		s.transfer(upload, []byte("nobody's"))
+		s.transfer(transfer.Upload, []byte("nobody's"))
 	})
 	t.Run("another one for data", func(t *testing.T) {
 		s := start(t, "optional")
@@ -416,7 +417,7 @@ func TestClientCertificate(t *testing.T) {
 		s.authenticate("P")
 		s.logIn()
 		s.asUser.Certificates = nil
-		toClient, toServer := s.openBehind(func(*net.TCPConn) {}, download, s.joint, "RETR file")
+		toClient, toServer := s.openBehind(func(*net.TCPConn) {}, transfer.Download, s.joint, "RETR file")
 		client := s.play(toClient, tls.Client(toClient, s.asUser), nil)
 		<-client.done
 		if len(client.got) > 0 {
@@ -437,5 +438,5 @@ func TestSilentUploader(t *testing.T) {
 	s.authenticate("P")
 	s.logIn()
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 3<<20/16)
-	s.transfer(upload, payload)
+	s.transfer(transfer.Upload, payload)
 }

@@ -16,6 +16,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 )
 
 // beside is another client's stage at the process of s.
@@ -42,7 +43,7 @@ func TestNeighbourAtFault(t *testing.T) {
 	}
 	toServer, toClient := acceptOne(t, inside), dialLoopback(t, at)
 	second.begin("RETR file")
-	second.deliver(download, []byte("for the second"), toClient, toServer)
+	second.deliver(transfer.Download, []byte("for the second"), toClient, toServer)
 }
 
 // TestHandshakeAfterALongWait: a client that is here may take its time before its
@@ -71,7 +72,7 @@ func TestHandshakeAfterALongWait(t *testing.T) {
 				}
 				s.server.say("150 go")
 				s.client.hear("150")
-				s.deliver(download, []byte("content"), toClient, toServer)
+				s.deliver(transfer.Download, []byte("content"), toClient, toServer)
 			})
 		}
 	}
@@ -163,7 +164,7 @@ func TestClearAndProtectedBehindOneProxy(t *testing.T) {
 			toServer, toClient := acceptOne(t, l), dialLoopback(t, at)
 			_, _ = io.WriteString(toClient, header(i))
 			s.begin("STOR file")
-			s.deliver(upload, bytes.Repeat([]byte{byte(i)}, 1000), toClient, toServer)
+			s.deliver(transfer.Upload, bytes.Repeat([]byte{byte(i)}, 1000), toClient, toServer)
 		}
 	}
 	transfers[secured]()
@@ -188,7 +189,7 @@ func TestStrangersInTheWay(t *testing.T) {
 					s.crowd(at, from, n)
 				}
 				s.begin("RETR file")
-				s.deliver(download, []byte("content"), toClient, toServer)
+				s.deliver(transfer.Download, []byte("content"), toClient, toServer)
 			})
 		}
 	}
@@ -204,7 +205,7 @@ func TestStrangersInTheWay(t *testing.T) {
 		}
 		toClient := dialLoopback(t, at)
 		s.begin("RETR file")
-		s.deliver(download, []byte("content"), toClient, toServer)
+		s.deliver(transfer.Download, []byte("content"), toClient, toServer)
 	})
 }
 

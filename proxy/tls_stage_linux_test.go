@@ -11,6 +11,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/transfer"
 )
 
 // A tlsStage is a theatre whose peers may speak TLS.
@@ -149,14 +150,14 @@ func (s *tlsStage) play(conn *net.TCPConn, secured *tls.Conn, send []byte) *data
 }
 
 // transfer carries a payload and expects all of it at the other end.
-func (s *tlsStage) transfer(d direction, payload []byte) (client, server *dataEnd) {
+func (s *tlsStage) transfer(d transfer.Direction, payload []byte) (client, server *dataEnd) {
 	s.t.Helper()
-	command := map[direction]string{download: "RETR file", upload: "STOR file"}[d]
+	command := map[transfer.Direction]string{transfer.Download: "RETR file", transfer.Upload: "STOR file"}[d]
 	toClient, toServer := s.openBehind(func(*net.TCPConn) {}, d, s.joint, command)
 	return s.deliver(d, payload, toClient, toServer)
 }
 
-func (s *tlsStage) deliver(d direction, payload []byte, toClient, toServer *net.TCPConn) (client, server *dataEnd) {
+func (s *tlsStage) deliver(d transfer.Direction, payload []byte, toClient, toServer *net.TCPConn) (client, server *dataEnd) {
 	s.t.Helper()
 	var user, host *tls.Conn
 	if s.private.client {
@@ -166,7 +167,7 @@ func (s *tlsStage) deliver(d direction, payload []byte, toClient, toServer *net.
 		host = tls.Server(toServer, s.asHost)
 	}
 	var receiver *dataEnd
-	if d == download {
+	if d == transfer.Download {
 		server, client = s.play(toServer, host, payload), s.play(toClient, user, nil)
 		receiver = client
 	} else {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/transfer"
 )
 
 // A verb is a row of the table below.
@@ -27,7 +28,7 @@ type verb struct {
 	// for its turn. nil: it only waits.
 	overtake func(*session, ftp.Command) (done bool, err error)
 	// direction is that of a transfer verb's data.
-	direction direction
+	direction transfer.Direction
 	flags     flags
 }
 
@@ -73,22 +74,6 @@ const (
 	classOther    class = "other"
 )
 
-// direction is where the payload of a transfer goes, as the client sees it.
-type direction int
-
-const (
-	noData direction = iota
-	download
-	upload
-)
-
-func (d direction) String() string {
-	if d == upload {
-		return "upload"
-	}
-	return "download"
-}
-
 // verbs is everything ftproxy understands: all that it knows of a verb is in its
 // row. Other verbs, and their replies, are relayed as they are.
 var verbs map[string]verb
@@ -106,13 +91,13 @@ func init() { // The table names methods that use the table.
 		"PORT": {class: classSetup, from: loggedIn, do: (*session).doPORT, reply: (*session).replyActive},
 		"EPRT": {class: classSetup, from: loggedIn, do: (*session).doEPRT, reply: (*session).replyActive},
 
-		"RETR": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
-		"LIST": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
-		"NLST": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
-		"MLSD": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: download},
-		"STOR": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
-		"STOU": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
-		"APPE": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: upload, flags: writes},
+		"RETR": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Download},
+		"LIST": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Download},
+		"NLST": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Download},
+		"MLSD": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Download},
+		"STOR": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Upload, flags: writes},
+		"STOU": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Upload, flags: writes},
+		"APPE": {class: classTransfer, from: loggedIn, do: (*session).doTransfer, direction: transfer.Upload, flags: writes},
 
 		"ABOR": {class: classControl, do: (*session).doABOR, noted: (*session).notedABOR,
 			overtake: (*session).overtakeABOR, flags: beforeAUTH | crosses},

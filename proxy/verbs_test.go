@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"ftproxy/internal/transfer"
 )
 
 // All that is known of a verb is in its row: no list, case or condition outside the
@@ -83,10 +85,10 @@ func collect(n ast.Node, names map[string]bool) {
 
 func TestVerbRows(t *testing.T) {
 	for name, v := range verbs {
-		if v.direction == upload && !v.has(writes) {
+		if v.direction == transfer.Upload && !v.has(writes) {
 			t.Errorf("%s uploads and does not write", name)
 		}
-		if (v.class == classTransfer) != (v.direction != noData) {
+		if (v.class == classTransfer) != (v.direction != transfer.NoData) {
 			t.Errorf("%s is of class %q and has direction %d", name, v.class, v.direction)
 		}
 		if v.overtake != nil && !v.has(crosses) {

@@ -64,27 +64,27 @@ func (p *promises) evictor() func() {
 // promiseClient is called when the reply that names the port is about to be written.
 func (s *session) promiseClient(l *portpool.Lease) {
 	l.Promise()
-	s.promises.client = append(s.promises.client, promise{lease: l, mark: -1})
+	s.data.promises.client = append(s.data.promises.client, promise{lease: l, mark: -1})
 }
 
 // promiseServer is called before the command that names the port is written.
 func (s *session) promiseServer(l *portpool.Lease) {
 	l.Promise()
-	if !slices.ContainsFunc(s.promises.server, func(p serverPromise) bool { return p.lease == l }) {
-		s.promises.server = append(s.promises.server, serverPromise{lease: l})
+	if !slices.ContainsFunc(s.data.promises.server, func(p serverPromise) bool { return p.lease == l }) {
+		s.data.promises.server = append(s.data.promises.server, serverPromise{lease: l})
 	}
 }
 
 // expectServer is called before a command is sent that may use a data connection.
 func (s *session) expectServer() {
-	if n := len(s.promises.server); n > 0 {
-		s.promises.server[n-1].asked = true
+	if n := len(s.data.promises.server); n > 0 {
+		s.data.promises.server[n-1].asked = true
 	}
 }
 
 // forgetMet forgets the promises whose connection has come.
 func (s *session) forgetMet() {
-	s.promises.client = slices.DeleteFunc(s.promises.client, func(p promise) bool { return !p.lease.Unmet() })
+	s.data.promises.client = slices.DeleteFunc(s.data.promises.client, func(p promise) bool { return !p.lease.Unmet() })
 }
 
 // tell says that a reply that is about to be written tells the client that nobody
@@ -101,15 +101,15 @@ func (p *promise) tell() {
 // next one does.
 func (s *session) tellUnmet() {
 	s.forgetMet()
-	for i := range s.promises.client {
-		s.promises.client[i].tell()
+	for i := range s.data.promises.client {
+		s.data.promises.client[i].tell()
 	}
 }
 
 // markPromises is called after replies were written to the client.
 func (s *session) markPromises() {
-	for i := range s.promises.client {
-		if p := &s.promises.client[i]; p.mark < 0 {
+	for i := range s.data.promises.client {
+		if p := &s.data.promises.client[i]; p.mark < 0 {
 			p.mark = s.client.filled()
 			if tcp.Unread(s.client.conn) > 0 {
 				p.mark++ // Nor does what the kernel has already.
@@ -125,21 +125,21 @@ func (s *session) markPromises() {
 // is so with what clients say during a transfer, and with clients that do not wait for
 // replies: their commands prove nothing. fill is when the command was read.
 func (s *session) movedOn(verb string, fill int, setup bool) {
-	if len(s.promises.client) == 0 || s.promises.pipelines || verbs[verb].has(crosses) {
+	if len(s.data.promises.client) == 0 || s.data.promises.pipelines || verbs[verb].has(crosses) {
 		return
 	}
 	s.forgetMet()
-	if len(s.promises.client) == 0 {
+	if len(s.data.promises.client) == 0 {
 		return
 	}
 	proves := func(p promise) bool { return p.mark >= 0 && fill > p.mark && (p.told || setup) }
-	if !slices.ContainsFunc(s.promises.client, proves) {
+	if !slices.ContainsFunc(s.data.promises.client, proves) {
 		return
 	}
 	if waiting, _ := tcp.Unacknowledged(s.client.conn); waiting > 0 { // What cannot tell has no such delay.
 		return
 	}
-	s.promises.client = slices.DeleteFunc(s.promises.client, func(p promise) bool {
+	s.data.promises.client = slices.DeleteFunc(s.data.promises.client, func(p promise) bool {
 		if proves(p) {
 			p.lease.MovedOn()
 			return true
@@ -151,7 +151,7 @@ func (s *session) movedOn(verb string, fill int, setup bool) {
 // hearEarly notes a client that says something before it was answered.
 func (s *session) hearEarly(verb string) {
 	if !verbs[verb].has(crosses) {
-		s.promises.pipelines = true
+		s.data.promises.pipelines = true
 	}
 }
 
@@ -159,16 +159,14 @@ func (s *session) hearEarly(verb string) {
 // answered all of them, so it does not connect any more to what it was told, except to
 // what was agreed on last.
 func (s *session) serverMovedOn() {
-	if len(s.promises.server) == 0 {
+	if len(s.data.promises.server) == 0 {
 		return
 	}
 	var next *portpool.Lease
-	if s.data != nil {
-		if leg, ok := s.data.server.(listenLeg); ok {
-			next = leg.lease
-		}
+	if s.data.next != nil {
+		next = s.data.next.ServerLease()
 	}
-	s.promises.server = slices.DeleteFunc(s.promises.server, func(p serverPromise) bool {
+	s.data.promises.server = slices.DeleteFunc(s.data.promises.server, func(p serverPromise) bool {
 		switch {
 		case p.lease == next:
 			return false
@@ -183,8 +181,8 @@ func (s *session) serverMovedOn() {
 
 // silence ends the promises that the client has let pass.
 func (s *session) silence() {
-	for i := range s.promises.client {
-		p := &s.promises.client[i]
+	for i := range s.data.promises.client {
+		p := &s.data.promises.client[i]
 		p.silent = !p.told
 		p.lease.Silent()
 	}
@@ -193,13 +191,13 @@ func (s *session) silence() {
 // onEvicted ends the session for others of its client's address, who wait for the
 // port that it was promised and never used.
 func (s *session) onEvicted() error {
-	if s.wait != nil || len(s.client.queue) > 0 { // What waits may tell more, or be the one that asks.
-		s.promises.asked = true
+	if s.data.wait != nil || len(s.client.queue) > 0 { // What waits may tell more, or be the one that asks.
+		s.data.promises.asked = true
 		return nil
 	}
-	s.promises.asked = false
+	s.data.promises.asked = false
 	s.forgetMet()
-	if !slices.ContainsFunc(s.promises.client, func(p promise) bool { return p.silent }) {
+	if !slices.ContainsFunc(s.data.promises.client, func(p promise) bool { return p.silent }) {
 		return nil // It has moved on meanwhile.
 	}
 	return &ending{reason: endPortUnused, text: "Data port not used, and others wait for it."}
@@ -209,7 +207,7 @@ func (s *session) onEvicted() error {
 // about to be written or has failed.
 func (s *session) endPromises() {
 	s.tellUnmet()
-	for _, p := range s.promises.server {
+	for _, p := range s.data.promises.server {
 		p.lease.Told()
 	}
 }
@@ -218,12 +216,12 @@ func (s *session) endPromises() {
 // connections have ended.
 func (s *session) leftPromises() {
 	if closedByPeer(s.client.failure) && !s.from.proxy.IsValid() {
-		for _, p := range s.promises.client {
+		for _, p := range s.data.promises.client {
 			p.lease.MovedOn()
 		}
 	}
 	if s.server != nil && closedByPeer(s.server.failure) {
-		for _, p := range s.promises.server {
+		for _, p := range s.data.promises.server {
 			p.lease.MovedOn()
 		}
 	}

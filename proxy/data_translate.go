@@ -7,6 +7,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/transfer"
 	"ftproxy/rewrite"
 )
 
@@ -126,18 +127,18 @@ func (s *session) replyActive(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
 		return s.setupRefused(ex, errSetup)
 	}
-	s.agreed(ex, listenLeg{ex.setup.ports.inside})
+	s.agreed(ex, transfer.ListenLeg{Lease: ex.setup.ports.inside})
 	return nil
 }
 
 // agreed makes the data connection the session's next, and tells the client.
-func (s *session) agreed(ex *exchange, server leg) {
+func (s *session) agreed(ex *exchange, server transfer.Leg) {
 	st := ex.setup
-	if s.last != nil { // One at most lingers.
-		s.last.unlinger()
-		s.last = nil
+	if s.data.last != nil { // One at most lingers.
+		s.data.last.Unlinger()
+		s.data.last = nil
 	}
-	s.data = s.startTransfer(st, server, modes{st.client, ex.verb})
+	s.data.next = s.startTransfer(st, server, ex.verb)
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
 	s.tellUnmet()
 	if st.passiveClient() {

@@ -35,7 +35,7 @@ const (
 
 // doPASV answers with an IPv4 address of ours, so it needs an IPv4 client.
 func (s *session) doPASV(*queued) error {
-	if s.epsvAll {
+	if s.data.epsvAll {
 		return refuse(503, textEPSVAll, nil)
 	}
 	if !s.clientAddr.Addr().Is4() {
@@ -58,7 +58,7 @@ func (s *session) doEPSV(q *queued) error {
 	case err != nil:
 		return refuse(501, "Syntax: EPSV, EPSV 1, EPSV 2 or EPSV ALL.", err)
 	case kind == rewrite.EPSVAll:
-		s.epsvAll = true
+		s.data.epsvAll = true
 		s.say(200, "EPSV ALL command successful.")
 		return nil
 	case kind == rewrite.EPSVIPv4 && !s.clientAddr.Addr().Is4(), kind == rewrite.EPSVIPv6 && s.clientAddr.Addr().Is4():
@@ -78,7 +78,7 @@ func (s *session) refuseProtocol(cause error) error {
 }
 
 func (s *session) doPORT(q *queued) error {
-	if !s.epsvAll && !s.clientAddr.Addr().Is4() {
+	if !s.data.epsvAll && !s.clientAddr.Addr().Is4() {
 		return refuse(501, "PORT is for IPv4, use EPRT.", nil)
 	}
 	target, err := rewrite.ParsePORT(string(q.Arg))
@@ -98,7 +98,7 @@ func (s *session) doEPRT(q *queued) error {
 // a service: ftproxy attacks nobody on behalf of another (RFC 2577 §3, H41).
 func (s *session) active(verb string, target netip.AddrPort, err error) error {
 	switch {
-	case s.epsvAll:
+	case s.data.epsvAll:
 		return refuse(503, textEPSVAll, nil)
 	case err != nil:
 		return refuse(501, "Syntax error in "+verb+" argument.", err)
@@ -126,41 +126,4 @@ func (s *session) setUp(verb string, target netip.AddrPort) error {
 	}
 	s.movedOn(verb, s.client.saidAt, true)
 	return s.leasePorts(&setup{client: verb, target: target, attempts: attempts})
-}
-
-// takeSlot makes one of the transfers that limits.transfers allows this session's,
-// until it has none: advance gives it back.
-func (s *session) takeSlot() bool {
-	if s.slot {
-		return true
-	}
-	limit := int64(s.rt.limits.Transfers)
-	for {
-		n := s.p.transfers.Load()
-		if limit > 0 && n >= limit {
-			return false
-		}
-		if s.p.transfers.CompareAndSwap(n, n+1) {
-			s.slot = true
-			return true
-		}
-	}
-}
-
-func (s *session) freeSlot() {
-	if s.slot {
-		s.slot = false
-		s.p.transfers.Add(-1)
-	}
-}
-
-// dropData ends a data connection that was agreed on and not used.
-func (s *session) dropData() {
-	if s.data == nil {
-		return
-	}
-	s.data.abort(errSuperseded)
-	<-s.data.results
-	s.data = nil
-	s.timers.clear(timerUnused)
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"ftproxy/internal/portpool"
-	"ftproxy/internal/splice"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 )
 
 // An identifier tells whose the data connections at a port are: by their PROXY
@@ -87,7 +87,7 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 	ctx, cancel := context.WithTimeoutCause(i.p.cut, i.handshake, errNoHandshake)
 	defer cancel()
 	c, owner := i.front.dataConfig(i.p.tickets.all())
-	secured := tls.Server(splice.Batch(tcp.Prompt(conn)), c)
+	secured := tls.Server(transfer.ReadyForTLS(conn), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

@@ -7,6 +7,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 )
 
 // advertised is the IPv4 address that the client is told in a 227.
@@ -75,7 +76,7 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Peer:   netip.PrefixFrom(client, bits).Masked(),
 		Others: s.fe.foreign,
 		Owner:  s.id,
-		Evict:  s.promises.evictor(),
+		Evict:  s.data.promises.evictor(),
 	}
 	if s.fe.tls.reuses() && s.client.protects() || s.fe.dataProxyProtocol {
 		st.refused = make(chan error, 1)
@@ -99,18 +100,18 @@ func (s *session) insidePort() *portpool.Request {
 }
 
 // clientLeg is the client's side of a data connection.
-func (s *session) clientLeg(st *setup) leg {
+func (s *session) clientLeg(st *setup) transfer.Leg {
 	if st.passiveClient() {
-		return listenLeg{st.ports.public}
+		return transfer.ListenLeg{Lease: st.ports.public}
 	}
-	return dialLeg{network: s.p.network, local: tcp.AnyPort(s.dialFrom(st.target.Addr())), ports: s.fe.sources, remote: st.target, late: true}
+	return transfer.DialLeg{Dialer: s.p.network, Local: tcp.AnyPort(s.dialFrom(st.target.Addr())), Ports: s.fe.sources, Remote: st.target, Late: true}
 }
 
 // serverLeg is the side of a server that listens at addr.
-func (s *session) serverLeg(addr netip.AddrPort) leg {
-	l := dialLeg{network: s.p.network, local: s.server.local, remote: addr}
+func (s *session) serverLeg(addr netip.AddrPort) transfer.Leg {
+	l := transfer.DialLeg{Dialer: s.p.network, Local: s.server.local, Remote: addr}
 	if s.backend.sendProxyData {
-		l.header, l.limit = s.ownHeader(), s.rt.timeouts.Connect
+		l.Header, l.Limit = s.ownHeader(), s.rt.timeouts.Connect
 	}
 	return l
 }

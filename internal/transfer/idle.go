@@ -1,4 +1,4 @@
-package proxy
+package transfer
 
 import (
 	"errors"
@@ -20,12 +20,12 @@ type idleWatch struct {
 }
 
 // watchIdle watches conn, with the watch that there is already, if there is one.
-func (t *transfer) watchIdle(conn net.Conn, watch *idleWatch) *idleWatch {
+func (t *Transfer) watchIdle(conn net.Conn, watch *idleWatch) *idleWatch {
 	if watch != nil && (watch.ended != nil || watch.err == nil) {
 		return watch
 	}
 	ended := make(chan error, 1)
-	t.spawn(func() { ended <- tcp.Peek(conn) })
+	t.options.Runner.Go(func() { ended <- tcp.Peek(conn) })
 	return &idleWatch{conn: conn, ended: ended}
 }
 
@@ -54,4 +54,22 @@ func (w *idleWatch) stop() error {
 		return nil
 	}
 	return w.err
+}
+
+// probe looks whether anything comes from the server, where nothing may. Its
+// kernel may have taken our connection and reset it when nobody accepted it
+// (H50); so neither that nor an EOF is more than an empty listing.
+func (t *Transfer) probe(conn net.Conn) chan bool {
+	if !t.mayBeEmpty() || t.options.ServerTLS != nil { // A handshake is more than nothing.
+		return nil
+	}
+	nothing := make(chan bool, 1)
+	_ = conn.SetReadDeadline(time.Now().Add(EmptyGrace))
+	t.options.Runner.Go(func() { awaitNothing(conn, nothing) })
+	return nothing
+}
+
+func awaitNothing(conn net.Conn, nothing chan<- bool) {
+	err := tcp.Peek(conn)
+	nothing <- err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }

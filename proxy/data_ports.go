@@ -47,8 +47,8 @@ func (s *session) leasePorts(st *setup) error {
 	}
 	ctx, cancel := context.WithTimeout(s.p.cut, s.rt.timeouts.PortWait)
 	out := make(chan leased, 1)
-	s.wait = &portWait{setup: st, cancel: cancel, leased: out}
-	pause := portlessPause - time.Since(s.portless)
+	s.data.wait = &portWait{setup: st, cancel: cancel, leased: out}
+	pause := portlessPause - time.Since(s.data.portless)
 	pool := s.p.ports
 	s.p.workers.Go(func() { lease(ctx, pause, pool, public, inside, out) })
 	return nil
@@ -83,21 +83,21 @@ func lease(ctx context.Context, pause time.Duration, pool *portpool.Pool, public
 }
 
 func (s *session) leased() <-chan leased {
-	if s.wait == nil {
+	if s.data.wait == nil {
 		return nil
 	}
-	return s.wait.leased
+	return s.data.wait.leased
 }
 
 // onLeased tells the server of the data connection.
 func (s *session) onLeased(l leased) error {
-	st := s.wait.setup
-	s.wait.cancel()
-	s.wait = nil
+	st := s.data.wait.setup
+	s.data.wait.cancel()
+	s.data.wait = nil
 	if l.err != nil {
 		s.tellUnmet()
 		if errors.Is(l.err, portpool.ErrManyWait) {
-			s.portless = time.Now()
+			s.data.portless = time.Now()
 		}
 		s.log.often(noPort, s.fe.name, s.clientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
 			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.message)
@@ -115,10 +115,10 @@ func (s *session) releasePorts() {
 			ex.setup.ports.close()
 		}
 	}
-	if s.wait == nil {
+	if s.data.wait == nil {
 		return
 	}
-	s.wait.cancel()
-	(<-s.wait.leased).close()
-	s.wait = nil
+	s.data.wait.cancel()
+	(<-s.data.wait.leased).close()
+	s.data.wait = nil
 }

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"time"
+
+	"ftproxy/internal/transfer"
+)
+
+// data is what a session has of data connections. Of one at a time it is
+//
+//	a setup     while it is being agreed on with the server (data_setup.go), which
+//	            may have to wait for ports (data_ports.go);
+//	a transfer  from then on: its legs open, move the data and close (internal/transfer);
+//	a delivery  while a command uses the transfer: the client is owed a final reply
+//	            that is true (data_verdict.go);
+//	a record    when that is given: what log and metrics are told (data_record.go).
+type data struct {
+	wait     *portWait          // for the ports of a setup
+	next     *transfer.Transfer // agreed on, not yet used
+	delivery *delivery          // of the transfer in use
+	last     *transfer.Transfer // delivered; it may wait for its receiver's FIN
+
+	bandwidth transfer.Bandwidth
+	promises  promises
+	epsvAll   bool      // EPSV ALL was said (RFC 2428 §4)
+	slot      bool      // among the transfers that limits.transfers allows
+	portless  time.Time // when it was last refused a port at once
+}
+
+// startTransfer begins the transfer of a setup whose server has agreed. It takes over
+// the server's leg and the ports of the setup.
+func (s *session) startTransfer(st *setup, server transfer.Leg, verb string) *transfer.Transfer {
+	timeouts := &s.rt.timeouts
+	return transfer.Start(transfer.Options{
+		Client: s.clientLeg(st), Server: server,
+		ClientTLS: s.clientProtection(), ServerTLS: s.serverProtection(),
+		Modes:     transfer.Modes{Client: st.client, Server: verb},
+		Mistaken:  st.refused,
+		Timeouts:  transfer.Timeouts{DataConnect: timeouts.DataConnect, DataStall: timeouts.DataStall, Linger: timeouts.Linger},
+		Bandwidth: s.data.bandwidth,
+		Runner:    &s.p.runner,
+	})
+}
+
+// takeSlot makes one of the transfers that limits.transfers allows this session's,
+// until it has none: advance gives it back.
+func (s *session) takeSlot() bool {
+	if s.data.slot {
+		return true
+	}
+	limit := int64(s.rt.limits.Transfers)
+	for {
+		n := s.p.transfers.Load()
+		if limit > 0 && n >= limit {
+			return false
+		}
+		if s.p.transfers.CompareAndSwap(n, n+1) {
+			s.data.slot = true
+			return true
+		}
+	}
+}
+
+func (s *session) freeSlot() {
+	if s.data.slot {
+		s.data.slot = false
+		s.p.transfers.Add(-1)
+	}
+}
+
+// dropData ends a data connection that was agreed on and not used.
+func (s *session) dropData() {
+	if s.data.next == nil {
+		return
+	}
+	s.data.next.Abort(transfer.ErrUnused)
+	<-s.data.next.Result()
+	s.data.next = nil
+	s.timers.clear(timerUnused)
+}
