@@ -27,7 +27,7 @@ func (s *session) doABOR(q *queued) error {
 // notedABOR takes ABOR's reply: what the client was told before is void.
 func (s *session) notedABOR(*exchange, int) {
 	if s.data.next == nil {
-		s.tellUnmet()
+		s.data.promises.ClientTold()
 	}
 }
 

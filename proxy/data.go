@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"ftproxy/internal/portpool"
 	"ftproxy/internal/transfer"
 )
 
@@ -21,7 +22,8 @@ type data struct {
 	last     *transfer.Transfer // delivered; it may wait for its receiver's FIN
 
 	bandwidth transfer.Bandwidth
-	promises  promises
+	promises  portpool.Promises
+	evicted   bool      // it was asked to leave, and is to look again when it has nothing to do
 	epsvAll   bool      // EPSV ALL was said (RFC 2428 §4)
 	slot      bool      // among the transfers that limits.transfers allows
 	portless  time.Time // when it was last refused a port at once

@@ -76,7 +76,7 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Peer:   netip.PrefixFrom(client, bits).Masked(),
 		Others: s.fe.foreign,
 		Owner:  s.id,
-		Evict:  s.data.promises.evictor(),
+		Evict:  s.data.promises.Evictor(),
 	}
 	if s.fe.tls.reuses() && s.client.protects() || s.fe.dataProxyProtocol {
 		st.refused = make(chan error, 1)

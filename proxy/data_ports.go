@@ -95,7 +95,7 @@ func (s *session) onLeased(l leased) error {
 	s.data.wait.cancel()
 	s.data.wait = nil
 	if l.err != nil {
-		s.tellUnmet()
+		s.data.promises.ClientTold()
 		if errors.Is(l.err, portpool.ErrManyWait) {
 			s.data.portless = time.Now()
 		}

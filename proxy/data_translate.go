@@ -65,7 +65,7 @@ func (s *session) sendSetup(st *setup) error {
 	}
 	c := ftp.Command{Verb: st.attempts[0]}
 	if st.ports.inside != nil {
-		s.promiseServer(st.ports.inside)
+		s.data.promises.Server(st.ports.inside)
 	}
 	switch c.Verb {
 	case "PORT":
@@ -140,9 +140,9 @@ func (s *session) agreed(ex *exchange, server transfer.Leg) {
 	}
 	s.data.next = s.startTransfer(st, server, ex.verb)
 	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
-	s.tellUnmet()
+	s.data.promises.ClientTold()
 	if st.passiveClient() {
-		s.promiseClient(st.ports.public)
+		s.data.promises.Client(st.ports.public)
 	}
 	s.client.out = append(s.client.out, s.setupReply(ex)...)
 }
@@ -181,7 +181,7 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 		return s.sendSetup(st)
 	}
 	st.ports.close()
-	s.tellUnmet()
+	s.data.promises.ClientTold()
 	// A code that means the verb is passed on only to a client that said a verb
 	// of that mode: one that hears 502 to its PASV tries PORT, which is no cure
 	// for a server that refuses PORT. Nor is a 2xx without an address an

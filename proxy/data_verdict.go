@@ -290,7 +290,7 @@ func (s *session) endTransfer(code int) {
 		s.timers.clear(timerReply)
 	}
 	if d.accepted || d.aborted || endsData(code) {
-		s.tellUnmet()
+		s.data.promises.ClientTold()
 	}
 	r := s.record(d, code)
 	s.tell(&r)

@@ -46,7 +46,7 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
 	if s.data.next != nil && (ex.row.class == classTransfer || ex.row.class == "") {
 		s.data.next.Await()
-		s.expectServer()
+		s.data.promises.ServerAsked()
 	}
 	s.midway = false
 	s.server.out = c.AppendLine(s.server.out[:0])

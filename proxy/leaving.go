@@ -82,7 +82,7 @@ func (s *session) end(err error) {
 	if e.text != "" {
 		s.say(421, e.text)
 	}
-	s.endPromises()
+	s.data.promises.End()
 	flushed := s.client.flush()
 	s.stopConnecting()
 	s.releasePorts()

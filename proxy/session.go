@@ -120,7 +120,7 @@ func (s *session) loop() error {
 			err = s.onLeased(l)
 		case r := <-s.transferResult():
 			err = s.onTransferResult(r)
-		case <-s.data.promises.evict:
+		case <-s.data.promises.Evicted():
 			err = s.onEvicted()
 		case <-s.timers.c():
 			err = s.onTimer()
@@ -197,7 +197,7 @@ func (s *session) advance() error {
 			return &ending{reason: endClientGone, cause: errClientGone}
 		case s.draining && !s.midway:
 			return &ending{reason: endShutdown, text: "Service is shutting down."}
-		case s.data.promises.asked:
+		case s.data.evicted:
 			if err := s.onEvicted(); err != nil {
 				return err
 			}

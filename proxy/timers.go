@@ -117,7 +117,7 @@ func (s *session) expire(id timerID) error {
 		if !s.data.next.ClientHere() { // A client that is here may take its time.
 			s.log.Debug().Msg("data connection not used in time")
 			s.dropData()
-			s.silence()
+			s.data.promises.ClientSilent()
 		}
 	}
 	return nil
