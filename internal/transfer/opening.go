@@ -120,8 +120,11 @@ func (o *opening) onOutcome(c outcome) (over bool) {
 		return false
 	}
 	o.result.ServerData = endsOf(c.conn)
-	if o.accepted == nil {
+	switch {
+	case o.accepted == nil:
 		o.probe = o.t.probe(c.conn)
+	case o.refused:
+		o.watch()
 	}
 	return false
 }
@@ -145,6 +148,11 @@ func (o *opening) onFailure(at Side, err error) (over bool) {
 // onKept takes the server's refusal of a transfer.
 func (o *opening) onKept() {
 	o.refused = true
+	o.watch()
+}
+
+// watch looks at the server's connection, if it is here.
+func (o *opening) watch() {
 	if conn := o.conns[ServerSide]; conn != nil && o.t.options.ServerTLS == nil {
 		o.idle = o.t.watchIdle(conn, o.idle)
 	}
