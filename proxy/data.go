@@ -7,14 +7,15 @@ import (
 	"ftproxy/internal/transfer"
 )
 
-// data is what a session has of data connections. Of one at a time it is
+// data is what a session has of data connections. A data connection has one name in each
+// stage of its life:
 //
-//	a setup     while it is being agreed on with the server (data_setup.go), which
-//	            may have to wait for ports (data_ports.go);
-//	a transfer  from then on: its legs open, move the data and close (internal/transfer);
-//	a delivery  while a command uses the transfer: the client is owed a final reply
-//	            that is true (data_verdict.go);
-//	a record    when that is given: what log and metrics are told (data_record.go).
+//	setup     is being agreed on with the server (data_setup.go), and may have to wait
+//	          for ports (data_ports.go);
+//	transfer  is agreed on: its legs open, move the data and close (internal/transfer);
+//	delivery  is a transfer that a command uses, until the client has a final reply that
+//	          is true (data_verdict.go);
+//	record    is what log and metrics are told then (data_record.go).
 type data struct {
 	wait     *portWait          // for the ports of a setup
 	next     *transfer.Transfer // agreed on, not yet used
