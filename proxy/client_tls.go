@@ -122,7 +122,11 @@ func (s *session) onUpgraded(u upgraded) error {
 // secureFirst is implicit TLS: the handshake comes before everything.
 func (s *session) secureFirst() error {
 	s.client.security.level = 'P' // Clients of implicit TLS seldom say PROT.
-	return s.onUpgraded(secureClient(s.p.cut, s.client.conn, s.controlTLS(), s.rt.timeouts.TLSHandshake))
+	ctx, stop := context.WithCancel(s.p.cut)
+	defer stop()
+	s.interruptBy(stop)
+	defer s.interruptBy(nil)
+	return s.onUpgraded(secureClient(ctx, s.client.conn, s.controlTLS(), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.

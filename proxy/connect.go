@@ -58,7 +58,7 @@ func (s *session) onConnected(d dialled) error {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: d.err}
 	}
 	s.server = d.server
-	s.server.start(s.rt.timeouts.ClientWrite, &s.p.cuts)
+	s.server.start(s.rt.timeouts.ClientWrite, s.entry)
 	s.log.server = s.server.addr
 	s.stage = greeted
 	if banner := s.fe.banner; banner != "" {

@@ -50,8 +50,12 @@ const (
 	endIdle       = "idle_timeout"   // timer idle
 	endReply      = "reply_timeout"  // timer reply or final_reply
 	endShutdown   = "shutdown"       // the process leaves service
+	endStopped    = "stopped"        // an administrator ended it
 	endInternal   = "internal_error" // a fault of ours
 )
+
+// textShutdown is what clients are told when the process leaves service.
+const textShutdown = "Service is shutting down."
 
 func (e *ending) Error() string {
 	if e.cause == nil {

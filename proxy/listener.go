@@ -229,12 +229,12 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 // welcome begins the session of a connection, or refuses it where a limit is
 // reached.
 func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin) {
-	if why := p.admit(rt, fe.name, from.client.Addr()); why != "" {
+	e, why := p.sessions.add(rt, fe, from)
+	if why != "" {
 		p.refuse(conn, fe, from, why)
 		return
 	}
-	s := newSession(p, rt, fe, conn, from)
-	go s.run()
+	go newSession(p, e, conn).run()
 }
 
 // refuse answers a client that gets no session, and takes over conn.
@@ -246,7 +246,7 @@ func (p *Process) refuse(conn net.Conn, fe *frontend, from origin, why string) {
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."
 	if why == "draining" {
-		text = "Service is shutting down."
+		text = textShutdown
 	}
 	_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
 	_ = conn.Close()

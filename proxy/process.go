@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"net"
 	"net/netip"
@@ -51,18 +49,13 @@ type Process struct {
 	workers     workers.Pool
 	runtime     atomic.Pointer[Runtime]
 
-	lingering     atomic.Int64 // sessions that only wait for their client's FIN
-	sessionPrefix string       // tells the sessions of one process from those of its predecessor
-	lastSession   atomic.Uint64
-	transfers     atomic.Int64   // being agreed on, agreed on or running: one for each session at most
-	sessions      sync.WaitGroup // sessions and their lingering transfers
+	sessions registry
 
 	serving   context.Context // until no new work is wanted
 	leave     context.CancelFunc
 	drain     <-chan struct{} // closed then
 	cut       context.Context
 	cutNow    context.CancelCauseFunc
-	cuts      cuts
 	accepting sync.WaitGroup
 
 	// applying is held while a configuration is put in force, which may take as
@@ -70,7 +63,6 @@ type Process struct {
 	applying  sync.Mutex
 	mu        sync.Mutex
 	listeners listenerSet
-	counts    sessionCounts
 	draining  bool
 	applied   time.Time            // when the runtime was put in force
 	serials   map[[2]string]string // of the certificates in force, by frontend and file
@@ -79,16 +71,13 @@ type Process struct {
 
 // New makes a process that listens nowhere yet: Apply gives it its rules.
 func New(o Options) *Process {
-	prefix := make([]byte, 3)
-	_, _ = rand.Read(prefix) // It never fails (crypto/rand).
 	p := &Process{
-		network:       o.Network,
-		log:           processLog{o.Log},
-		metrics:       o.Metrics,
-		sessionPrefix: hex.EncodeToString(prefix),
-		listeners:     make(listenerSet),
-		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
+		network:   o.Network,
+		log:       processLog{o.Log},
+		metrics:   o.Metrics,
+		listeners: make(listenerSet),
 	}
+	p.sessions.init()
 	p.descriptors.init(o.Descriptors)
 	p.repeats.log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
@@ -186,6 +175,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	if !p.draining {
 		p.draining = true
 		p.leave()
+		p.sessions.drain()
 		for _, l := range p.listeners {
 			_ = l.Close()
 		}
@@ -202,11 +192,11 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		if p.busy() {
+		if p.sessions.busy() {
 			cut = ctx.Err()
 		}
 		p.cutNow(ErrShutdown)
-		p.cuts.interrupt()
+		p.sessions.stopAll(&ending{reason: endShutdown, text: textShutdown, cause: ErrShutdown})
 		<-ended
 	}
 	p.cutNow(ErrShutdown)
@@ -215,13 +205,6 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	err := errors.Join(cut, p.ports.Close())
 	p.repeats.close()
 	return err
-}
-
-// busy tells whether anything would have to be cut.
-func (p *Process) busy() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.counts.total > int(p.lingering.Load())
 }
 
 // later runs a function beside the sessions. Shutdown waits for it; the caller belongs
@@ -238,53 +221,6 @@ func (p *Process) waitSessions(ended chan<- struct{}) {
 	p.accepting.Wait()
 	p.sessions.Wait()
 	close(ended)
-}
-
-// sessionCounts are the sessions that live now.
-type sessionCounts struct {
-	total      int
-	byClient   map[netip.Addr]int
-	byFrontend map[string]int
-	byRuntime  map[*Runtime]int
-}
-
-// admit counts a new session of client at a frontend, or says which limit
-// forbids it.
-func (p *Process) admit(rt *Runtime, frontend string, client netip.Addr) (refusal string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	limits := rt.limits
-	switch {
-	case p.draining:
-		return "draining"
-	case limits.Sessions > 0 && p.counts.total >= limits.Sessions:
-		return "sessions"
-	case limits.SessionsPerClient > 0 && p.counts.byClient[client] >= limits.SessionsPerClient:
-		return "sessions_per_client"
-	}
-	p.counts.total++
-	p.counts.byClient[client]++
-	p.counts.byFrontend[frontend]++
-	p.counts.byRuntime[rt]++
-	p.sessions.Add(1)
-	return ""
-}
-
-// dismiss takes back what admit counted.
-func (p *Process) dismiss(rt *Runtime, frontend string, client netip.Addr) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.counts.total--
-	if p.counts.byClient[client]--; p.counts.byClient[client] == 0 {
-		delete(p.counts.byClient, client)
-	}
-	if p.counts.byFrontend[frontend]--; p.counts.byFrontend[frontend] == 0 {
-		delete(p.counts.byFrontend, frontend)
-	}
-	if p.counts.byRuntime[rt]--; p.counts.byRuntime[rt] == 0 {
-		delete(p.counts.byRuntime, rt)
-	}
-	p.sessions.Done()
 }
 
 // serverStates is what sessions learned about servers, so that the next

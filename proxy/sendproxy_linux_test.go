@@ -141,9 +141,9 @@ func TestOwnHeader(t *testing.T) {
 			proxyheader.Header{Source: client, Destination: local, UniqueID: "given", Authority: "ftp.example.net"}},
 	} {
 		s := &session{
-			from: tt.from, clientAddr: tt.from.client, local: tt.from.local,
+			entry:   newEntry(0x1f, nil, &frontend{backend: &backend{}}, tt.from),
 			backend: &backend{sendProxy: tt.version},
-			log:     sessionLog{p: &Process{sessionPrefix: "p"}, id: 0x1f},
+			log:     sessionLog{p: &Process{sessions: registry{prefix: "p"}}, id: 0x1f},
 		}
 		if got, err := proxyheader.Read(bytes.NewReader(s.ownHeader())); err != nil || got != tt.want {
 			t.Errorf("%+v: %+v, %v; want %+v", tt.from, got, err, tt.want)

@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -20,19 +18,14 @@ import (
 // then logged in after a 230; REIN brings it back to greeted. It ends when its
 // loop returns.
 type session struct {
+	*entry
 	p       *Process
-	rt      *Runtime
-	fe      *frontend
 	backend *backend // whose servers it may use
-	id      uint64
 	log     sessionLog
 
 	secrets *atomic.Pointer[secrets] // that the client has said; workers log, too
 
-	client     client
-	clientAddr netip.AddrPort
-	local      netip.AddrPort // where the client reached us, or a proxy before us
-	from       origin
+	client client
 
 	dialling *dialling // nil: no attempt to connect to a server is under way
 	server   *server   // nil: not connected yet
@@ -57,7 +50,6 @@ type session struct {
 	last     *transfer // done; it may wait for its client's FIN
 
 	timers timers
-	began  time.Time
 }
 
 // stage is how far a session has come.
@@ -67,25 +59,22 @@ const (
 	connecting stage = iota
 	greeted
 	loggedIn
+	lingering // all is over but its client's FIN
 )
 
+func (s stage) String() string {
+	return [...]string{"connecting", "greeted", "logged_in", "lingering"}[s]
+}
+
 // newSession takes over conn.
-func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
-	s := &session{
-		p: p, rt: rt, fe: fe, backend: fe.backend,
-		id:         p.lastSession.Add(1),
-		clientAddr: from.client,
-		local:      from.local,
-		from:       from,
-		began:      time.Now(),
-		secrets:    new(atomic.Pointer[secrets]),
-	}
-	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: s.secrets}
+func newSession(p *Process, e *entry, conn net.Conn) *session {
+	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[secrets])}
+	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
-	s.bandwidth = p.bandwidthOf(fe, s.backend)
+	s.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.init()
 	s.client.conn, s.client.reader = conn, ftp.NewCommandReader(conn)
-	s.client.start(rt.timeouts.ClientWrite, &p.cuts)
+	s.client.start(s.rt.timeouts.ClientWrite, e)
 	return s
 }
 
@@ -105,7 +94,6 @@ func (s *session) run() {
 
 // loop returns why the session ends, always an *ending.
 func (s *session) loop() error {
-	var stop <-chan struct{} = s.p.drain // and when that has come, the cut
 	for {
 		if err := s.advance(); err != nil {
 			return err
@@ -114,6 +102,7 @@ func (s *session) loop() error {
 			return err
 		}
 		s.ask()
+		s.show()
 
 		var err error
 		select {
@@ -133,11 +122,9 @@ func (s *session) loop() error {
 			err = s.onEvicted()
 		case <-s.timers.c():
 			err = s.onTimer()
-		case <-stop:
-			if s.draining {
-				err = &ending{reason: endShutdown, text: "Service is shutting down.", cause: context.Cause(s.p.cut)}
-			}
-			stop, s.draining = s.p.cut.Done(), true
+		case <-s.news:
+			s.draining = s.leaving.Load()
+			err = s.hardStopped()
 		}
 		if err = s.answerRefusal(err); err != nil {
 			return err
@@ -205,7 +192,7 @@ func (s *session) advance() error {
 		case s.client.ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
 		case s.draining && !s.midway:
-			return &ending{reason: endShutdown, text: "Service is shutting down."}
+			return &ending{reason: endShutdown, text: textShutdown}
 		case s.promises.asked:
 			if err := s.onEvicted(); err != nil {
 				return err
@@ -262,6 +249,7 @@ func (s *session) onClient(err error) error {
 	c, fill := g.msg, s.client.fills
 	s.movedOn(c.Verb, fill, false)
 	s.hear(c)
+	s.showCommand(c)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"net/netip"
 	"sync/atomic"
 )
@@ -34,7 +33,7 @@ func (l sessionLog) often(k *repeated, about string, peer netip.Addr) logLine {
 func (l sessionLog) show(text []byte) masked { return l.secrets.Load().show(string(text)) }
 
 // name is what tells a session from all others.
-func (l sessionLog) name() string { return fmt.Sprintf("%s-%x", l.p.sessionPrefix, l.id) }
+func (l sessionLog) name() string { return l.p.sessions.name(l.id) }
 
 func (l sessionLog) begin(e logLine) logLine {
 	if !e.event.Enabled() {

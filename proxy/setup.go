@@ -131,26 +131,14 @@ func (s *session) setUp(verb string, target netip.AddrPort) error {
 // takeSlot makes one of the transfers that limits.transfers allows this session's,
 // until it has none: advance gives it back.
 func (s *session) takeSlot() bool {
-	if s.slot {
-		return true
-	}
-	limit := int64(s.rt.limits.Transfers)
-	for {
-		n := s.p.transfers.Load()
-		if limit > 0 && n >= limit {
-			return false
-		}
-		if s.p.transfers.CompareAndSwap(n, n+1) {
-			s.slot = true
-			return true
-		}
-	}
+	s.slot = s.slot || s.p.sessions.takeTransfer(s.rt.limits.Transfers)
+	return s.slot
 }
 
 func (s *session) freeSlot() {
 	if s.slot {
 		s.slot = false
-		s.p.transfers.Add(-1)
+		s.p.sessions.freeTransfer()
 	}
 }
 
