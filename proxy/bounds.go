@@ -44,7 +44,7 @@ func (e *extent) endless(l ftp.ReplyLine) bool {
 
 // tooLong ends the session of a server that sends too much.
 func (s *session) tooLong(reason, text string, cause error) error {
-	s.log.often(endlessReply, s.backend.name, s.server.addr.Addr()).Err(cause).Msg(endlessReply.message)
+	s.log.often(endlessReply, s.backend.name, s.server.addr.Addr()).Err(cause).Msg(endlessReply.Message)
 	return &ending{reason: reason, text: text, cause: cause}
 }
 
@@ -75,6 +75,6 @@ func (s *session) delay(ex *exchange, l ftp.ReplyLine) error {
 
 // name is the verb for an error.
 func (ex *exchange) name() string {
-	name, _ := unglue(ex.verb)
+	name, _ := secretVerbs.Unglue(ex.verb)
 	return name
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ftproxy/internal/logline"
 	"ftproxy/internal/tcp"
 )
 
@@ -99,7 +100,7 @@ func (s *session) onUpgraded(u upgraded) error {
 	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
 	if u.err != nil {
 		s.client.broken = true
-		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", peerError{u.err})}
+		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", logline.PeerError(u.err))}
 	}
 	s.client.upgrade(u.conn)
 	s.client.security.on = true

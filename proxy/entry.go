@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 )
 
 // An entry is a session in the registry: what never changes of it, what it shows to
@@ -40,9 +41,9 @@ type state struct {
 	backend              string
 	server               netip.AddrPort
 	user                 masked
-	clientTLS, serverTLS uint16   // 0: in the clear
-	verb, arg            string   // of the client's last command
-	secrets              *secrets // that the client had said by then
+	clientTLS, serverTLS uint16           // 0: in the clear
+	verb, arg            string           // of the client's last command
+	secrets              *logline.Secrets // that the client had said by then
 	transferring         bool
 }
 
@@ -139,8 +140,8 @@ func (s *session) show() {
 func (s *session) showCommand(c ftp.Command) {
 	old := s.shown.Load()
 	verb, arg := c.Verb, c.Arg[:min(len(c.Arg), maxShown)]
-	if len(secretsIn(c)) > 0 {
-		verb, arg = string(s.secrets.Load().showVerb(verb)), []byte(glueWithheld)
+	if len(secretVerbs.Secrets(c)) > 0 {
+		verb, arg = string(secretVerbs.Show(verb, s.secrets.Load())), []byte("***")
 	}
 	verb = verb[:min(len(verb), maxShown)]
 	if old.verb == verb && old.arg == string(arg) && old.secrets == s.secrets.Load() {
@@ -158,9 +159,9 @@ const maxShown = ftp.MaxQuotedError
 // snapshot is what the session showed last.
 func (e *entry) snapshot(name string) Snapshot {
 	st := e.shown.Load()
-	command := string(st.secrets.showVerb(st.verb))
+	command := string(secretVerbs.Show(st.verb, st.secrets))
 	if st.arg != "" {
-		command += " " + string(st.secrets.show(st.arg))
+		command += " " + string(st.secrets.Show(st.arg))
 	}
 	return Snapshot{
 		ID:           name,

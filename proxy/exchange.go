@@ -221,7 +221,7 @@ func (s *session) onUnasked(l ftp.ReplyLine) error {
 	}
 	s.server.unasked++
 	s.p.metrics.UnaskedReply(s.backend.name)
-	s.log.often(unasked, s.backend.name, s.server.addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unasked.message)
+	s.log.often(unasked, s.backend.name, s.server.addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unasked.Message)
 	if s.server.unasked >= maxUnasked {
 		return &ending{reason: endUnasked, text: textOutOfStep}
 	}

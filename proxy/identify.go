@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"ftproxy/internal/logline"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/splice"
 	"ftproxy/internal/tcp"
@@ -92,7 +93,7 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, 0, fmt.Errorf("TLS handshake: %w", peerError{err})
+		return nil, 0, fmt.Errorf("TLS handshake: %w", logline.PeerError(err))
 	}
 	tcp.Settle(secured)
 	if !secured.ConnectionState().DidResume || *owner == 0 {
@@ -111,5 +112,5 @@ func (i *identifier) refuse(client netip.AddrPort, err error) {
 		}
 	}
 	i.p.metrics.DataReuseRefused(i.fe.name)
-	i.p.often(notReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(notReused.message)
+	i.p.often(notReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(notReused.Message)
 }

@@ -241,7 +241,7 @@ func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin)
 func (p *Process) refuse(conn net.Conn, fe *frontend, from origin, why string) {
 	p.metrics.SessionRefused(fe.name, why)
 	p.often(sessionRefused, fe.name, why, from.client.Addr()).Str("frontend", word(fe.name)).
-		Stringer("client", from.client).Str("limit", word(why)).Msg(sessionRefused.message)
+		Stringer("client", from.client).Str("limit", word(why)).Msg(sessionRefused.Message)
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."

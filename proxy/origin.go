@@ -119,7 +119,7 @@ func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err err
 	p.metrics.ProxyHeaderRefused(fe.name, reason)
 	proxy := tcp.AddrPort(conn.RemoteAddr())
 	p.often(headerUnusable, fe.name, reason, proxy.Addr()).Err(err).Str("frontend", word(fe.name)).Stringer("proxy", proxy).
-		Str("kind", word(kind)).Str("reason", word(reason)).Msg(headerUnusable.message)
+		Str("kind", word(kind)).Str("reason", word(reason)).Msg(headerUnusable.Message)
 }
 
 // ownHeader is the PROXY header that tells a server who the client is and where it

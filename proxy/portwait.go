@@ -100,7 +100,7 @@ func (s *session) onLeased(l leased) error {
 			s.portless = time.Now()
 		}
 		s.log.often(noPort, s.fe.name, s.clientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
-			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.message)
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.Message)
 		return refuse(425, textNoPort, l.err)
 	}
 	st.ports = l

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
@@ -36,8 +37,8 @@ type Options struct {
 // and what was learned about servers, all keyed by address.
 type Process struct {
 	network Network
-	log     processLog
-	repeats summary // of what peers cause at will
+	log     logline.Log
+	repeats logline.Summary // of what peers cause at will
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
 	servers serverStates
@@ -73,13 +74,13 @@ type Process struct {
 func New(o Options) *Process {
 	p := &Process{
 		network:   o.Network,
-		log:       processLog{o.Log},
+		log:       logline.Log{Logger: o.Log, Verbs: secretVerbs},
 		metrics:   o.Metrics,
 		listeners: make(listenerSet),
 	}
 	p.sessions.init()
 	p.descriptors.init(o.Descriptors)
-	p.repeats.log = p.log
+	p.repeats.Log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
@@ -203,7 +204,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	p.workers.Close()
 	p.descriptors.close()
 	err := errors.Join(cut, p.ports.Close())
-	p.repeats.close()
+	p.repeats.Close()
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 )
 
 // one is the session that lives, once it shows what is wanted.
@@ -47,7 +48,7 @@ func TestSessionShown(t *testing.T) {
 	for _, tt := range []struct{ says, want string }{
 		{"PASS hunter2000", "PASS ***"},
 		{"SITE PSWD hunter2000 other3000", "SITE ***"},
-		{"CWD /srv/hunter2000", "CWD " + textWithheld},
+		{"CWD /srv/hunter2000", "CWD " + logline.Withheld},
 		{"CWD a\tb", `CWD a\tb`},
 	} {
 		th.client.say(tt.says)
@@ -188,8 +189,8 @@ func TestRegistryIsCheap(t *testing.T) {
 		if refusal != "" {
 			t.Fatal(refusal)
 		}
-		s := &session{entry: e, backend: fe.backend, stage: loggedIn, user: "anna", secrets: new(atomic.Pointer[secrets])}
-		s.secrets.Store((*secrets)(nil).with(fmt.Sprintf("secret of %d", i)))
+		s := &session{entry: e, backend: fe.backend, stage: loggedIn, user: "anna", secrets: new(atomic.Pointer[logline.Secrets])}
+		s.secrets.Store((*logline.Secrets)(nil).With(fmt.Sprintf("secret of %d", i)))
 		s.showCommand(ftp.Command{Verb: "RETR", Arg: fmt.Appendf(nil, "/srv/ftp/some/longer/path/file-%d.bin", i), HasArg: true})
 		s.show()
 	}

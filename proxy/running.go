@@ -36,7 +36,7 @@ func (s *session) doTransfer(q *queued) error {
 	if r := s.data.over(); r != nil {
 		s.data = nil
 		s.timers.clear(timerUnused)
-		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.message)
+		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
 		if errors.Is(r.err, errNotReused) {
 			return refuse(522, textNotReused, r.err)
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"ftproxy/internal/logline"
 	"ftproxy/internal/splice"
 	"ftproxy/internal/tcp"
 )
@@ -110,7 +111,7 @@ func (t *transfer) secure(ctx context.Context, at side, conn net.Conn) (net.Conn
 			} else { // This must not look like the end of an empty file.
 				tcp.Reset(conn)
 			}
-			return nil, fmt.Errorf("TLS handshake: %w", peerError{err})
+			return nil, fmt.Errorf("TLS handshake: %w", logline.PeerError(err))
 		}
 		tcp.Settle(secured)
 	}

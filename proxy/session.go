@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
@@ -23,7 +24,7 @@ type session struct {
 	backend *backend // whose servers it may use
 	log     sessionLog
 
-	secrets *atomic.Pointer[secrets] // that the client has said; workers log, too
+	secrets *atomic.Pointer[logline.Secrets] // that the client has said; workers log, too
 
 	client client
 
@@ -68,7 +69,7 @@ func (s stage) String() string {
 
 // newSession takes over conn.
 func newSession(p *Process, e *entry, conn net.Conn) *session {
-	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[secrets])}
+	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
 	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
 	s.bandwidth = p.bandwidthOf(s.fe, s.backend)

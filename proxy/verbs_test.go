@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"ftproxy/internal/ftp"
 )
 
 // All that is known of a verb is in its row: no list, case or condition outside the
@@ -186,4 +188,13 @@ func verbsIn(n ast.Node) []string {
 		ast.Inspect(n, look)
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+func parsed(t *testing.T, line string) ftp.Command {
+	t.Helper()
+	c, err := ftp.NewCommandReader(strings.NewReader(line + "\r\n")).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
