@@ -55,6 +55,7 @@ var confined = map[string][]string{
 	"github.com/rs/zerolog":                   {"proxy", "internal/logline", "internal/admin", "cmd/ftproxy"},
 	"github.com/fclairamb/ftpserverlib":       {"cmd/ftproxy"},
 	"github.com/coreos/go-systemd":            {"cmd/ftproxy"},
+	"github.com/mattn/go-isatty":              {"cmd/ftproxy"},
 	"github.com/prometheus/client_golang/api": nil,
 }
 
