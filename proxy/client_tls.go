@@ -67,7 +67,7 @@ func (s *session) doAUTH(q *queued) error {
 	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
 		s.client.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
 	}
-	ctx, stop := context.WithCancel(s.p.cut)
+	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
 	s.client.security.upgrading, s.client.security.stop = out, stop
 	conn, config := s.client.conn, s.controlTLS()
@@ -123,7 +123,7 @@ func (s *session) onUpgraded(u upgraded) error {
 // secureFirst is implicit TLS: the handshake comes before everything.
 func (s *session) secureFirst() error {
 	s.client.security.level = 'P' // Clients of implicit TLS seldom say PROT.
-	ctx, stop := context.WithCancel(s.p.cut)
+	ctx, stop := context.WithCancel(s.p.hardStop)
 	defer stop()
 	s.interruptBy(stop)
 	defer s.interruptBy(nil)

@@ -20,7 +20,7 @@ type dialled struct {
 
 // connect begins to connect to a server of the session's backend; onConnected goes on.
 func (s *session) connect() {
-	ctx, stop := context.WithCancel(s.p.cut)
+	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
 	d, log := s.dialer(), s.log

@@ -56,7 +56,7 @@ func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 
 // readHeader is for portpool.Request.
 func (i *identifier) readHeader(conn net.Conn) (net.Conn, netip.Addr, error) {
-	from, err := i.fe.identify(i.p.cut, conn, i.header)
+	from, err := i.fe.identify(i.p.hardStop, conn, i.header)
 	if err == nil && !from.proxy.IsValid() {
 		err = errHeaderLocal
 	}
@@ -85,7 +85,7 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 	if err := tcp.Peek(conn); err != nil {
 		return nil, 0, err
 	}
-	ctx, cancel := context.WithTimeoutCause(i.p.cut, i.handshake, errNoHandshake)
+	ctx, cancel := context.WithTimeoutCause(i.p.hardStop, i.handshake, errNoHandshake)
 	defer cancel()
 	c, owner := i.front.dataConfig(i.p.tickets.all())
 	secured := tls.Server(splice.Batch(tcp.Prompt(conn)), c)

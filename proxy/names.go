@@ -81,7 +81,7 @@ func (p *Process) resolve(rt *Runtime) {
 	if len(rt.hosts) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(p.cut, rt.timeouts.Connect)
+	ctx, cancel := context.WithTimeout(p.hardStop, rt.timeouts.Connect)
 	defer cancel()
 	var asking sync.WaitGroup
 	for _, host := range rt.hosts {

@@ -45,7 +45,7 @@ func (s *session) leasePorts(st *setup) error {
 	if public == nil && inside == nil {
 		return s.sendSetup(st)
 	}
-	ctx, cancel := context.WithTimeout(s.p.cut, s.rt.timeouts.PortWait)
+	ctx, cancel := context.WithTimeout(s.p.hardStop, s.rt.timeouts.PortWait)
 	out := make(chan leased, 1)
 	s.wait = &portWait{setup: st, cancel: cancel, leased: out}
 	pause := portlessPause - time.Since(s.portless)

@@ -55,8 +55,8 @@ type Process struct {
 	serving   context.Context // until no new work is wanted
 	leave     context.CancelFunc
 	drain     <-chan struct{} // closed then
-	cut       context.Context
-	cutNow    context.CancelCauseFunc
+	hardStop  context.Context
+	stopHard  context.CancelCauseFunc
 	accepting sync.WaitGroup
 
 	// applying is held while a configuration is put in force, which may take as
@@ -84,7 +84,7 @@ func New(o Options) *Process {
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancel(context.Background())
 	p.drain = p.serving.Done()
-	p.cut, p.cutNow = context.WithCancelCause(context.Background())
+	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
 	return p
 }
 
@@ -168,8 +168,8 @@ func (p *Process) Draining() bool {
 }
 
 // Shutdown leaves service: no new sessions, idle ones get 421, the others end
-// after their running command. When ctx ends, what is left is cut: transfers
-// are aborted as aborts. It returns nil when nothing had to be cut, otherwise
+// after their running command. When ctx ends, there is a hard stop: transfers
+// are aborted as aborts. It returns nil when no hard stop was needed, otherwise
 // the context's error, and in either case only when all is released.
 func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
@@ -189,21 +189,21 @@ func (p *Process) Shutdown(ctx context.Context) error {
 
 	ended := make(chan struct{})
 	go p.waitSessions(ended)
-	var cut error
+	var hard error
 	select {
 	case <-ended:
 	case <-ctx.Done():
 		if p.sessions.busy() {
-			cut = ctx.Err()
+			hard = ctx.Err()
 		}
-		p.cutNow(ErrShutdown)
+		p.stopHard(ErrShutdown)
 		p.sessions.stopAll(&ending{reason: endShutdown, text: textShutdown, cause: ErrShutdown})
 		<-ended
 	}
-	p.cutNow(ErrShutdown)
+	p.stopHard(ErrShutdown)
 	p.workers.Close()
 	p.descriptors.close()
-	err := errors.Join(cut, p.ports.Close())
+	err := errors.Join(hard, p.ports.Close())
 	p.repeats.Close()
 	return err
 }

@@ -185,7 +185,7 @@ func hostileSession(t *testing.T, r *rand.Rand, secret string, log io.Writer) (s
 	say(server, "server", "331 go on")
 	for _, line := range saidSecretly(r, secret) {
 		say(client, "client", line)
-		if r.IntN(2) == 0 { // It may also leave the client's next to what it says unasked.
+		if r.IntN(2) == 0 { // Its reply may also come when none is due.
 			say(server, "server", "500 '"+again()+"' not understood")
 		}
 	}

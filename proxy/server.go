@@ -29,11 +29,11 @@ type server struct {
 	sized     bool        // it was told PBSZ
 	level     byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
 
-	lost    bool   // its stream ended; what it owed is settled first
-	more    bool   // another line is already buffered
-	unasked int    // replies that nobody asked for
-	within  bool   // within a reply that nobody asked for
-	extent  extent // of that one, or of a 421
+	lost        bool   // its stream ended; what it owed is settled first
+	more        bool   // another line is already buffered
+	unsolicited int    // replies so far
+	within      bool   // within an unsolicited reply
+	extent      extent // of that one, or of a 421
 }
 
 // gone tells whether the server was there and is not any more.

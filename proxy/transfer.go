@@ -106,9 +106,9 @@ func (s *session) startTransfer(st *setup, server leg, m modes) *transfer {
 		results:    make(chan *result, 1),
 		done:       s.p.sessions.Done,
 		later:      s.p.later,
-		cut:        s.p.cut,
+		cut:        s.p.hardStop,
 	}
-	t.ctx, t.cancel = context.WithCancelCause(s.p.cut)
+	t.ctx, t.cancel = context.WithCancelCause(s.p.hardStop)
 	s.p.sessions.Add(1)
 	t.spawn(t.run)
 	return t

@@ -1,6 +1,6 @@
-// Package house holds the rules of the house: which package may import which,
+// Package repocheck holds the rules of the repository: which package may import which,
 // and how long a file may be. docs/architecture.md draws them.
-package house
+package repocheck
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ const module = "ftproxy"
 
 // mayImport lists, for each package of ours, those of ours that it may import
 // outside its tests. A package that is not listed is a fault: the rule grows
-// with the house. The leaves import none of ours but internal/tcp, which is what all
+// with the repository. The leaves import none of ours but internal/tcp, which is what all
 // of them ask the kernel by, and the grammar of internal/ftp.
 var mayImport = map[string][]string{
 	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/firewall", "internal/metrics", "internal/admin", "internal/tcp"},
@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"internal/workers":     nil,
 	"internal/admin":       nil,
 	"internal/ftptest":     {"internal/certs"},
-	"internal/house":       nil,
+	"internal/repocheck":   nil,
 	"integration":          nil,
 	"bench":                {"internal/certs"},
 }
@@ -73,7 +73,7 @@ func TestImports(t *testing.T) {
 		pkg := path.Dir(file)
 		allowed, known := mayImport[pkg]
 		if !known {
-			t.Errorf("%s: package %s is not in the house rule", file, pkg)
+			t.Errorf("%s: package %s is not in mayImport", file, pkg)
 		}
 		for _, imported := range imports {
 			if inside, ours := strings.CutPrefix(imported, module+"/"); ours && !slices.Contains(allowed, inside) {
