@@ -10,6 +10,7 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/origin"
 )
 
 // An entry is a session in the registry: what never changes of it, what it shows to
@@ -18,7 +19,7 @@ type entry struct {
 	id         uint64
 	rt         *Runtime
 	fe         *frontend
-	from       origin
+	from       origin.Origin
 	clientAddr netip.AddrPort
 	local      netip.AddrPort // where the client reached us, or a proxy before us
 	began      time.Time
@@ -47,8 +48,8 @@ type state struct {
 	transferring         bool
 }
 
-func newEntry(id uint64, rt *Runtime, fe *frontend, from origin) *entry {
-	e := &entry{id: id, rt: rt, fe: fe, from: from, clientAddr: from.client, local: from.local, began: time.Now(),
+func newEntry(id uint64, rt *Runtime, fe *frontend, from origin.Origin) *entry {
+	e := &entry{id: id, rt: rt, fe: fe, from: from, clientAddr: from.Client, local: from.Local, began: time.Now(),
 		news: make(chan struct{}, 1)}
 	e.shown.Store(&state{backend: fe.backend.name})
 	return e

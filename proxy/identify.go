@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ftproxy/internal/logline"
+	"ftproxy/internal/origin"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/splice"
 	"ftproxy/internal/tcp"
@@ -56,15 +57,15 @@ func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 
 // readHeader is for portpool.Request.
 func (i *identifier) readHeader(conn net.Conn) (net.Conn, netip.Addr, error) {
-	from, err := i.fe.identify(i.p.hardStop, conn, i.header)
-	if err == nil && !from.proxy.IsValid() {
-		err = errHeaderLocal
+	from, err := origin.Read(i.p.hardStop, conn, i.fe.trustedProxies, i.header)
+	if err == nil && !from.Proxy.IsValid() {
+		err = origin.ErrLocal
 	}
 	if err != nil {
 		i.p.refuseHeader(conn, i.fe, "data", err)
 		return nil, netip.Addr{}, err
 	}
-	return proxiedConn{conn, net.TCPAddrFromAddrPort(from.client)}, from.client.Addr(), nil
+	return origin.Named(conn, from.Client), from.Client.Addr(), nil
 }
 
 // prove is for portpool.Request.
@@ -87,7 +88,7 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(i.p.hardStop, i.handshake, errNoHandshake)
 	defer cancel()
-	c, owner := i.front.dataConfig(i.p.tickets.all())
+	c, owner := i.front.dataConfig(i.p.tickets.All())
 	secured := tls.Server(splice.Batch(tcp.Prompt(conn)), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {

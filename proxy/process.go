@@ -14,9 +14,11 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/names"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/tickets"
 	"ftproxy/internal/workers"
 )
 
@@ -42,9 +44,9 @@ type Process struct {
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
 	servers serverStates
-	names   names
+	names   names.Names
 	paces   pace.Set
-	tickets ticketKeys
+	tickets tickets.Keys
 
 	descriptors descriptors
 	workers     workers.Pool
@@ -53,7 +55,7 @@ type Process struct {
 	sessions registry
 
 	serving   context.Context // until no new work is wanted
-	leave     context.CancelFunc
+	leave     context.CancelCauseFunc
 	drain     <-chan struct{} // closed then
 	hardStop  context.Context
 	stopHard  context.CancelCauseFunc
@@ -65,6 +67,7 @@ type Process struct {
 	mu        sync.Mutex
 	listeners listenerSet
 	draining  bool
+	following bool                 // a goroutine refreshes names
 	applied   time.Time            // when the runtime was put in force
 	serials   map[[2]string]string // of the certificates in force, by frontend and file
 	expiry    *time.Timer          // to look at its certificates; nil: it has none
@@ -82,7 +85,7 @@ func New(o Options) *Process {
 	p.descriptors.init(o.Descriptors)
 	p.repeats.Log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
-	p.serving, p.leave = context.WithCancel(context.Background())
+	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.drain = p.serving.Done()
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
 	return p
@@ -175,7 +178,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.draining {
 		p.draining = true
-		p.leave()
+		p.leave(ErrShutdown)
 		p.sessions.drain()
 		for _, l := range p.listeners {
 			_ = l.Close()

@@ -217,7 +217,7 @@ func (s *session) endPromises() {
 // leftPromises does what can be said more when it is known how the control
 // connections have ended.
 func (s *session) leftPromises() {
-	if closedByPeer(s.client.failure) && !s.from.proxy.IsValid() {
+	if closedByPeer(s.client.failure) && !s.from.Proxy.IsValid() {
 		for _, p := range s.promises.client {
 			p.lease.MovedOn()
 		}

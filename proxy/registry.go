@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ftproxy/internal/origin"
 )
 
 // A registry holds the sessions that live now. Limits count on it, and whoever looks at
@@ -37,10 +39,10 @@ func (r *registry) init() {
 }
 
 // add makes the entry of a new session, or says which limit forbids it.
-func (r *registry) add(rt *Runtime, fe *frontend, from origin) (e *entry, refusal string) {
+func (r *registry) add(rt *Runtime, fe *frontend, from origin.Origin) (e *entry, refusal string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	client := from.client.Addr()
+	client := from.Client.Addr()
 	limits := rt.limits
 	switch {
 	case r.closed:

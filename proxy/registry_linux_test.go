@@ -14,6 +14,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/origin"
 )
 
 // one is the session that lives, once it shows what is wanted.
@@ -184,7 +185,7 @@ func TestRegistryIsCheap(t *testing.T) {
 	rt, fe := &Runtime{}, &frontend{name: "public", backend: &backend{name: "inside"}}
 	before := heap()
 	for i := range many {
-		from := origin{client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4711)}
+		from := origin.Origin{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4711)}
 		e, refusal := p.sessions.add(rt, fe, from)
 		if refusal != "" {
 			t.Fatal(refusal)

@@ -45,7 +45,7 @@ func (s *session) clientProtection() *protection {
 	if !s.client.protects() {
 		return nil
 	}
-	front, keys := s.fe.tls, s.p.tickets.all()
+	front, keys := s.fe.tls, s.p.tickets.All()
 	p := &protection{limit: s.rt.timeouts.TLSHandshake, strictEOF: front.strictEOF}
 	var owner *uint64
 	p.shake = func(conn net.Conn) *tls.Conn {

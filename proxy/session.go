@@ -82,7 +82,7 @@ func newSession(p *Process, e *entry, conn net.Conn) *session {
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
+	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
 	if s.fe.tls.implicit() {
 		if err := s.secureFirst(); err != nil {
 			s.end(err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/origin"
 	"ftproxy/internal/splice"
 	"ftproxy/internal/tcp"
 )
@@ -219,7 +220,7 @@ func (t *transfer) carry() result {
 	if r.err != nil || !r.opened {
 		return r
 	}
-	client, server := unnamed(conns[clientSide]), conns[serverSide]
+	client, server := origin.Unnamed(conns[clientSide]), conns[serverSide]
 	destination, source, sides := client, server, [...]side{splice.Source: serverSide, splice.Destination: clientSide}
 	if t.direction == upload {
 		destination, source, sides = server, client, [...]side{splice.Source: clientSide, splice.Destination: serverSide}
