@@ -18,7 +18,7 @@ import (
 )
 
 // one is the session that lives, once it shows what is wanted.
-func (th *theatre) one(wanted func(Snapshot) bool) Snapshot {
+func (th *harness) one(wanted func(Snapshot) bool) Snapshot {
 	th.t.Helper()
 	deadline := time.Now().Add(socketTimeout)
 	for {
@@ -33,7 +33,7 @@ func (th *theatre) one(wanted func(Snapshot) bool) Snapshot {
 	}
 }
 
-func (th *theatre) noSessions() {
+func (th *harness) noSessions() {
 	th.t.Helper()
 	for deadline := time.Now().Add(socketTimeout); len(th.process.Sessions()) > 0; <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -44,7 +44,7 @@ func (th *theatre) noSessions() {
 
 // A session shows what it is and does, and nothing that is secret.
 func TestSessionShown(t *testing.T) {
-	th := protected(t, nil).theatre
+	th := protected(t, nil).harness
 	in := th.one(func(s Snapshot) bool { return s.Stage == "logged_in" })
 	for _, tt := range []struct{ says, want string }{
 		{"PASS hunter2000", "PASS ***"},
@@ -93,8 +93,8 @@ func TestSessionShown(t *testing.T) {
 // The hard stop of one session aborts its transfer, and no other session feels it.
 func TestEndSession(t *testing.T) {
 	th, serverAt := emptyStage(t, straight("passive"), nil)
-	arrive := func(name string) *theatre {
-		other := &theatre{t: t, process: th.process, logs: th.logs}
+	arrive := func(name string) *harness {
+		other := &harness{t: t, process: th.process, logs: th.logs}
 		for _, addr := range th.process.Addrs() {
 			other.client = newActor(t, name, dialLoopback(t, addr.String()))
 		}

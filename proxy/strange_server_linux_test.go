@@ -106,7 +106,7 @@ func (a *actor) hearRaw(want string) {
 }
 
 // stillWorks expects that nothing is out of step.
-func (th *theatre) stillWorks() {
+func (th *harness) stillWorks() {
 	th.t.Helper()
 	th.client.say("SITE still there?")
 	th.server.hear("SITE still there?")
@@ -399,7 +399,7 @@ func TestUnsolicitedReplies(t *testing.T) {
 }
 
 // await waits until the log has text.
-func (th *theatre) await(text string) {
+func (th *harness) await(text string) {
 	th.t.Helper()
 	for deadline := time.Now().Add(socketTimeout); !strings.Contains(th.logs.String(), text); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
