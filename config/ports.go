@@ -11,7 +11,7 @@ import (
 
 // A PortRange is the ports from First to Last, both included. It is the type of
 // proxy and internal/firewall, too. internal/portpool has its own Range, with the
-// same fields: a leaf imports none of ours, see internal/house.
+// same fields: a leaf imports none of ours, see internal/repocheck.
 type PortRange struct{ First, Last uint16 }
 
 // String returns "30000-30099", or "30000" for a range of one port.

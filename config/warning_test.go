@@ -113,7 +113,9 @@ func TestParseSysctl(t *testing.T) {
 		{"", "", Sysctl{}, false},
 		{"32768", "", Sysctl{}, false},
 		{"a b", "", Sysctl{}, false},
+		{"32768 70000", "", Sysctl{}, false},
 		{"32768 60999", "x", Sysctl{}, false},
+		{"32768 60999", "a-b", Sysctl{}, false},
 	} {
 		got, err := ParseSysctl(tt.ports, tt.reserved)
 		if (err == nil) != tt.ok || tt.ok && !reflect.DeepEqual(got, tt.want) {

@@ -410,7 +410,7 @@ func (c *stressClient) listenFor(d time.Duration) (over bool, err error) {
 	case code == 421:
 		c.add(said421)
 	default:
-		c.blame(broken, "unasked: %d %s", code, text)
+		c.blame(broken, "unsolicited: %d %s", code, text)
 	}
 	c.end(false)
 	return true, errOver

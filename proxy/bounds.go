@@ -15,11 +15,11 @@ const (
 // What a server may send that answers nothing, or not yet. A server that goes on
 // for ever would take a core, and no timer sees it.
 const (
-	// maxUnasked is the reply nobody asked for that ends the session.
-	maxUnasked = 5
-	// maxUnaskedBytes and maxUnaskedLines are for each of these, and for a 421.
-	maxUnaskedBytes = 64 << 10
-	maxUnaskedLines = 1000
+	// maxUnsolicited is the unsolicited reply that ends the session.
+	maxUnsolicited = 5
+	// maxUnsolicitedBytes and maxUnsolicitedLines are for each of these, and for a 421.
+	maxUnsolicitedBytes = 64 << 10
+	maxUnsolicitedLines = 1000
 	// maxPreliminary is how many 1xx replies one command may have. A server that
 	// tells of its progress once a second needs a quarter of an hour for them.
 	maxPreliminary = 1000
@@ -31,7 +31,7 @@ const (
 // extent is how long a reply is so far.
 type extent struct{ bytes, lines int }
 
-// endless counts a line of a reply that nobody asked for, or of a 421, and tells
+// endless counts a line of an unsolicited reply, or of a 421, and tells
 // whether it is too long by now.
 func (e *extent) endless(l ftp.ReplyLine) bool {
 	if l.First {
@@ -39,12 +39,12 @@ func (e *extent) endless(l ftp.ReplyLine) bool {
 	}
 	e.bytes += len(l.Text) + len("\r\n")
 	e.lines++
-	return e.bytes > maxUnaskedBytes || e.lines > maxUnaskedLines
+	return e.bytes > maxUnsolicitedBytes || e.lines > maxUnsolicitedLines
 }
 
 // tooLong ends the session of a server that sends too much.
 func (s *session) tooLong(reason, text string, cause error) error {
-	s.log.often(endlessReply, s.backend.name, s.server.addr.Addr()).Err(cause).Msg(endlessReply.message)
+	s.log.often(endlessReply, s.backend.name, s.server.addr.Addr()).Err(cause).Msg(endlessReply.Message)
 	return &ending{reason: reason, text: text, cause: cause}
 }
 
@@ -75,6 +75,6 @@ func (s *session) delay(ex *exchange, l ftp.ReplyLine) error {
 
 // name is the verb for an error.
 func (ex *exchange) name() string {
-	name, _ := unglue(ex.verb)
+	name, _ := secretVerbs.Unglue(ex.verb)
 	return name
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ftproxy/internal/logline"
 	"ftproxy/internal/tcp"
 )
 
@@ -66,7 +67,7 @@ func (s *session) doAUTH(q *queued) error {
 	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
 		s.client.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
 	}
-	ctx, stop := context.WithCancel(s.p.cut)
+	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
 	s.client.security.upgrading, s.client.security.stop = out, stop
 	conn, config := s.client.conn, s.controlTLS()
@@ -99,7 +100,7 @@ func (s *session) onUpgraded(u upgraded) error {
 	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
 	if u.err != nil {
 		s.client.broken = true
-		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", peerError{u.err})}
+		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", logline.PeerError(u.err))}
 	}
 	s.client.upgrade(u.conn)
 	s.client.security.on = true
@@ -122,7 +123,11 @@ func (s *session) onUpgraded(u upgraded) error {
 // secureFirst is implicit TLS: the handshake comes before everything.
 func (s *session) secureFirst() error {
 	s.client.security.level = 'P' // Clients of implicit TLS seldom say PROT.
-	return s.onUpgraded(secureClient(s.p.cut, s.client.conn, s.controlTLS(), s.rt.timeouts.TLSHandshake))
+	ctx, stop := context.WithCancel(s.p.hardStop)
+	defer stop()
+	s.interruptBy(stop)
+	defer s.interruptBy(nil)
+	return s.onUpgraded(secureClient(ctx, s.client.conn, s.controlTLS(), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.

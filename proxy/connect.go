@@ -20,7 +20,7 @@ type dialled struct {
 
 // connect begins to connect to a server of the session's backend; onConnected goes on.
 func (s *session) connect() {
-	ctx, stop := context.WithCancel(s.p.cut)
+	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
 	d, log := s.dialer(), s.log
@@ -58,7 +58,7 @@ func (s *session) onConnected(d dialled) error {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: d.err}
 	}
 	s.server = d.server
-	s.server.start(s.rt.timeouts.ClientWrite, &s.p.cuts)
+	s.server.start(s.rt.timeouts.ClientWrite, s.entry)
 	s.log.server = s.server.addr
 	s.stage = greeted
 	if banner := s.fe.banner; banner != "" {

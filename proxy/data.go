@@ -48,26 +48,14 @@ func (s *session) startTransfer(st *setup, server transfer.Leg, verb string) *tr
 // takeSlot makes one of the transfers that limits.transfers allows this session's,
 // until it has none: advance gives it back.
 func (s *session) takeSlot() bool {
-	if s.data.slot {
-		return true
-	}
-	limit := int64(s.rt.limits.Transfers)
-	for {
-		n := s.p.transfers.Load()
-		if limit > 0 && n >= limit {
-			return false
-		}
-		if s.p.transfers.CompareAndSwap(n, n+1) {
-			s.data.slot = true
-			return true
-		}
-	}
+	s.data.slot = s.data.slot || s.p.sessions.takeTransfer(s.rt.limits.Transfers)
+	return s.data.slot
 }
 
 func (s *session) freeSlot() {
 	if s.data.slot {
 		s.data.slot = false
-		s.p.transfers.Add(-1)
+		s.p.sessions.freeTransfer()
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"ftproxy/internal/logline"
+	"ftproxy/internal/origin"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
@@ -55,15 +57,15 @@ func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 
 // readHeader is for portpool.Request.
 func (i *identifier) readHeader(conn net.Conn) (net.Conn, netip.Addr, error) {
-	from, err := i.fe.identify(i.p.cut, conn, i.header)
-	if err == nil && !from.proxy.IsValid() {
-		err = errHeaderLocal
+	from, err := origin.Read(i.p.hardStop, conn, i.fe.trustedProxies, i.header)
+	if err == nil && !from.Proxy.IsValid() {
+		err = origin.ErrLocal
 	}
 	if err != nil {
 		i.p.refuseHeader(conn, i.fe, "data", err)
 		return nil, netip.Addr{}, err
 	}
-	return proxiedConn{conn, net.TCPAddrFromAddrPort(from.client)}, from.client.Addr(), nil
+	return origin.Named(conn, from.Client), from.Client.Addr(), nil
 }
 
 // prove is for portpool.Request.
@@ -84,15 +86,15 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 	if err := tcp.Peek(conn); err != nil {
 		return nil, 0, err
 	}
-	ctx, cancel := context.WithTimeoutCause(i.p.cut, i.handshake, errNoHandshake)
+	ctx, cancel := context.WithTimeoutCause(i.p.hardStop, i.handshake, errNoHandshake)
 	defer cancel()
-	c, owner := i.front.dataConfig(i.p.tickets.all())
+	c, owner := i.front.dataConfig(i.p.tickets.All())
 	secured := tls.Server(transfer.ReadyForTLS(conn), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, 0, fmt.Errorf("TLS handshake: %w", peerError{err})
+		return nil, 0, fmt.Errorf("TLS handshake: %w", logline.PeerError(err))
 	}
 	tcp.Settle(secured)
 	if !secured.ConnectionState().DidResume || *owner == 0 {
@@ -111,5 +113,5 @@ func (i *identifier) refuse(client netip.AddrPort, err error) {
 		}
 	}
 	i.p.metrics.DataReuseRefused(i.fe.name)
-	i.p.often(notReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(notReused.message)
+	i.p.often(notReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(notReused.Message)
 }

@@ -19,7 +19,7 @@ func (s *session) advertised() (addr netip.Addr, ok bool) {
 	case public.IPv4.IsValid():
 		return public.IPv4, true
 	}
-	return s.p.names.ipv4(public.Hosts)
+	return s.p.names.IPv4(public.Hosts)
 }
 
 // publicFor is what clients at addr are told.
@@ -36,13 +36,13 @@ func (f *frontend) publicFor(addr netip.Addr) config.PublicAddress {
 // come through: that one need not come to the address of the control connection.
 func (s *session) bind() netip.Addr {
 	bind, all := s.fe.bind.IPv6, netip.IPv6Unspecified()
-	if s.from.at.Is4() {
+	if s.from.At.Is4() {
 		bind, all = s.fe.bind.IPv4, netip.IPv4Unspecified()
 	}
 	switch {
 	case bind.IsValid():
 		return bind
-	case s.from.proxy.IsValid():
+	case s.from.Proxy.IsValid():
 		return all
 	}
 	return s.local.Addr()
@@ -52,7 +52,7 @@ func (s *session) bind() netip.Addr {
 // but where a proxy has named an address that is its own.
 func (s *session) dialFrom(target netip.Addr) netip.Addr {
 	switch {
-	case !s.from.proxy.IsValid():
+	case !s.from.Proxy.IsValid():
 		return s.local.Addr()
 	case target.Is4():
 		return netip.IPv4Unspecified()

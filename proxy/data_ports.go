@@ -45,7 +45,7 @@ func (s *session) leasePorts(st *setup) error {
 	if public == nil && inside == nil {
 		return s.sendSetup(st)
 	}
-	ctx, cancel := context.WithTimeout(s.p.cut, s.rt.timeouts.PortWait)
+	ctx, cancel := context.WithTimeout(s.p.hardStop, s.rt.timeouts.PortWait)
 	out := make(chan leased, 1)
 	s.data.wait = &portWait{setup: st, cancel: cancel, leased: out}
 	pause := portlessPause - time.Since(s.data.portless)
@@ -100,7 +100,7 @@ func (s *session) onLeased(l leased) error {
 			s.data.portless = time.Now()
 		}
 		s.log.often(noPort, s.fe.name, s.clientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
-			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.message)
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.Message)
 		return refuse(425, textNoPort, l.err)
 	}
 	st.ports = l

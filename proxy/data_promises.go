@@ -72,7 +72,7 @@ func (s *session) onEvicted() error {
 // leftPromises says what more is known of the promises when it is known how the control
 // connections have ended.
 func (s *session) leftPromises() {
-	if closedByPeer(s.client.failure) && !s.from.proxy.IsValid() {
+	if closedByPeer(s.client.failure) && !s.from.Proxy.IsValid() {
 		s.data.promises.ClientLeft()
 	}
 	if s.server != nil && closedByPeer(s.server.failure) {

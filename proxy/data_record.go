@@ -15,7 +15,7 @@ func (s *session) record(d *delivery, code int) transfer.Record {
 		Frontend:   s.fe.name,
 		Backend:    s.backend.name,
 		User:       string(s.user),
-		Verb:       string(s.secrets.Load().showVerb(d.verb)),
+		Verb:       string(secretVerbs.Show(d.verb, s.secrets.Load())),
 		Path:       string(d.path),
 		Direction:  d.direction,
 		Modes:      d.transfer.Modes(),

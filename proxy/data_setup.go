@@ -116,12 +116,12 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
 	if !s.takeSlot() {
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.message)
+		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.Message)
 		return refuse(425, textTransfers, nil)
 	}
 	attempts, err := s.serverVerbs(verb)
 	if err != nil {
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.message)
+		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.Message)
 		return refuse(425, textNoConnect, err)
 	}
 	s.movedOn(verb, s.client.saidAt, true)

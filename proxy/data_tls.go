@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 
+	"ftproxy/internal/logline"
 	"ftproxy/internal/transfer"
 )
 
@@ -15,7 +16,7 @@ var (
 )
 
 // quotingPeer is what a handshake's error is: it may quote the peer's certificate.
-func quotingPeer(err error) error { return peerError{err} }
+func quotingPeer(err error) error { return logline.PeerError(err) }
 
 // clientProtection is that of the client's data connections as they are now; nil: they
 // are in the clear.
@@ -23,7 +24,7 @@ func (s *session) clientProtection() *transfer.Protection {
 	if !s.client.protects() {
 		return nil
 	}
-	front, keys := s.fe.tls, s.p.tickets.all()
+	front, keys := s.fe.tls, s.p.tickets.All()
 	p := &transfer.Protection{Limit: s.rt.timeouts.TLSHandshake, StrictEOF: front.strictEOF, Quoting: quotingPeer}
 	var owner *uint64
 	p.Begin = func(conn net.Conn) *tls.Conn {

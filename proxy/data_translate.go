@@ -7,6 +7,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/transfer"
 	"ftproxy/rewrite"
 )
@@ -114,7 +115,7 @@ func passiveAddr(ex *exchange) (addr netip.AddrPort, err error) {
 		return addr, errSetup
 	}
 	if err != nil {
-		return addr, peerError{err} // It quotes the reply.
+		return addr, logline.PeerError(err) // It quotes the reply.
 	}
 	if addr.Port() < 1024 {
 		err = fmt.Errorf("port %d is no data port", addr.Port())

@@ -37,7 +37,7 @@ func (s *session) doTransfer(q *queued) error {
 	if r := s.data.next.Over(); r != nil {
 		s.data.next = nil
 		s.timers.clear(timerUnused)
-		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.message)
+		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
 		if errors.Is(r.Err, errNotReused) {
 			return refuse(522, textNotReused, r.Err)
 		}

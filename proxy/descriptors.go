@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/origin"
 	"ftproxy/internal/tcp"
 )
 
@@ -122,6 +123,6 @@ func (p *Process) turnAway(l *listener) bool {
 		tcp.Reset(conn)
 		return true
 	}
-	p.refuse(conn, fe, direct(conn), "descriptors")
+	p.refuse(conn, fe, origin.Direct(conn), "descriptors")
 	return true
 }

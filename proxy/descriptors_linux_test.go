@@ -229,7 +229,7 @@ func (sm *small) connect(name string) *actor {
 
 // login plays the login of a client that has a session, or returns nil and the
 // line that it was refused with.
-func (sm *small) login(client *actor) (th *theatre, refusal string) {
+func (sm *small) login(client *actor) (th *harness, refusal string) {
 	sm.t.Helper()
 	heard := make(chan string, 1)
 	_ = client.conn.SetReadDeadline(time.Now().Add(socketTimeout))
@@ -244,7 +244,7 @@ func (sm *small) login(client *actor) (th *theatre, refusal string) {
 	case line := <-heard:
 		return nil, line
 	case conn := <-sm.dialed:
-		th = &theatre{t: sm.t, client: client, server: newActor(sm.t, "server of "+client.name, conn), logs: sm.logs}
+		th = &harness{t: sm.t, client: client, server: newActor(sm.t, "server of "+client.name, conn), logs: sm.logs}
 	}
 	th.server.say("220 ready")
 	if line := <-heard; !strings.HasPrefix(line, "220 ") {
@@ -258,7 +258,7 @@ func (sm *small) login(client *actor) (th *theatre, refusal string) {
 }
 
 // admitted is the session of a client that has one.
-func (sm *small) admitted(client *actor) *theatre {
+func (sm *small) admitted(client *actor) *harness {
 	sm.t.Helper()
 	th, refusal := sm.login(client)
 	if th == nil {
@@ -301,7 +301,7 @@ func (sm *small) wantRoom() {
 }
 
 // leave ends a session.
-func (th *theatre) leave() {
+func (th *harness) leave() {
 	th.t.Helper()
 	_ = th.client.conn.Close()
 	th.server.hearEnd()
@@ -309,7 +309,7 @@ func (th *theatre) leave() {
 }
 
 // noop is a command and its reply.
-func (th *theatre) noop() {
+func (th *harness) noop() {
 	th.t.Helper()
 	th.client.say("NOOP")
 	th.server.hear("NOOP")
@@ -330,7 +330,7 @@ func moves(t *testing.T, server, client *net.TCPConn) {
 }
 
 // finish ends a download.
-func (th *theatre) finish(server, client *net.TCPConn) {
+func (th *harness) finish(server, client *net.TCPConn) {
 	th.t.Helper()
 	_ = server.Close()
 	wantData(th.t, th.client.name, client, nil)
@@ -349,7 +349,7 @@ func TestFewDescriptorsAreKept(t *testing.T) {
 	first.begin("RETR f")
 	moves(t, server, client)
 
-	var sessions []*theatre
+	var sessions []*harness
 	for {
 		th, refusal := sm.login(sm.connect("client " + strconv.Itoa(len(sessions))))
 		if th == nil {
@@ -429,7 +429,7 @@ func TestDataConnectionAwaitsDescriptor(t *testing.T) {
 
 // agreedOnly agrees on a passive data connection and leaves it to the test to
 // connect to the address.
-func (th *theatre) agreedOnly() (at netip.AddrPort, server *net.TCPConn) {
+func (th *harness) agreedOnly() (at netip.AddrPort, server *net.TCPConn) {
 	th.t.Helper()
 	l := listenLoopback(th.t)
 	th.client.say("PASV")

@@ -37,22 +37,26 @@ type ending struct {
 
 // Why sessions end.
 const (
-	endQuit       = "quit"           // QUIT was answered
-	endClientGone = "client_gone"    // the client closed or reset its connection
-	endClientSlow = "client_write"   // the client did not read its replies
-	endServerGone = "server_gone"    // the server closed or reset its connection
-	endServer421  = "server_421"     // the server ended the session
-	endServerBad  = "server_syntax"  // the server sent what is no reply
-	endTLS        = "tls"            // the client's TLS handshake failed, or commands came behind AUTH
-	endUnasked    = "unasked"        // too many replies that nobody asked for
-	endNoServer   = "no_server"      // no server of the backend answered
-	endPortUnused = "port_unused"    // the client never used its data port, and others wait for it
-	endLogin      = "login_timeout"  // timer login
-	endIdle       = "idle_timeout"   // timer idle
-	endReply      = "reply_timeout"  // timer reply or final_reply
-	endShutdown   = "shutdown"       // the process leaves service
-	endInternal   = "internal_error" // a fault of ours
+	endQuit        = "quit"           // QUIT was answered
+	endClientGone  = "client_gone"    // the client closed or reset its connection
+	endClientSlow  = "client_write"   // the client did not read its replies
+	endServerGone  = "server_gone"    // the server closed or reset its connection
+	endServer421   = "server_421"     // the server ended the session
+	endServerBad   = "server_syntax"  // the server sent what is no reply
+	endTLS         = "tls"            // the client's TLS handshake failed, or commands came behind AUTH
+	endUnsolicited = "unsolicited"    // too many unsolicited replies
+	endNoServer    = "no_server"      // no server of the backend answered
+	endPortUnused  = "port_unused"    // the client never used its data port, and others wait for it
+	endLogin       = "login_timeout"  // timer login
+	endIdle        = "idle_timeout"   // timer idle
+	endReply       = "reply_timeout"  // timer reply or final_reply
+	endShutdown    = "shutdown"       // the process leaves service
+	endStopped     = "stopped"        // an administrator ended it
+	endInternal    = "internal_error" // a fault of ours
 )
+
+// textShutdown is what clients are told when the process leaves service.
+const textShutdown = "Service is shutting down."
 
 func (e *ending) Error() string {
 	if e.cause == nil {

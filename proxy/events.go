@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 
+	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/portpool"
 )
@@ -42,10 +43,10 @@ func (e poolEvents) Crowded(local netip.AddrPort, peer netip.Addr) {
 
 // tell writes a line of a connection that was reset, later: the log may be slow, and the
 // pool waits here.
-func (e poolEvents) tell(k *repeated, at string, local netip.AddrPort, peer netip.Addr) {
-	if line := e.p.often(k, at, "", peer); line.written() {
-		e.p.repeats.later(e.p.workers.Go, func() {
-			line.Stringer("local", local).Stringer("peer", peer).Str("side", word(at)).Msg(k.message)
+func (e poolEvents) tell(k *logline.Kind, at string, local netip.AddrPort, peer netip.Addr) {
+	if line := e.p.often(k, at, "", peer); line.Written() {
+		e.p.repeats.Later(e.p.workers.Go, func() {
+			line.Stringer("local", local).Stringer("peer", peer).Str("side", word(at)).Msg(k.Message)
 		})
 	}
 }

@@ -75,7 +75,7 @@ func (s *session) onServer(err error) error {
 		return s.relay421(l)
 	}
 	if len(s.pending) == 0 || s.server.within {
-		return s.onUnasked(l)
+		return s.onUnsolicited(l)
 	}
 	ex := s.pending[0]
 	if ftp.Class(l.Code) == 1 {
@@ -209,22 +209,22 @@ func (s *session) pop(code int) {
 	}
 }
 
-// onUnasked drops a reply to no command. It must not become the answer to the
+// onUnsolicited drops a reply to no command. It must not become the answer to the
 // next one, so a server that goes on is ended with (H15).
-func (s *session) onUnasked(l ftp.ReplyLine) error {
+func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 	s.server.within = !l.Last
 	if s.server.extent.endless(l) {
-		return s.tooLong(endUnasked, textOutOfStep, fmt.Errorf("%w: one that nobody asked for, over %d bytes or %d lines",
-			ftp.ErrLineTooLong, maxUnaskedBytes, maxUnaskedLines))
+		return s.tooLong(endUnsolicited, textOutOfStep, fmt.Errorf("%w: an unsolicited one, over %d bytes or %d lines",
+			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
 	}
 	if !l.First {
 		return nil
 	}
-	s.server.unasked++
-	s.p.metrics.UnaskedReply(s.backend.name)
-	s.log.often(unasked, s.backend.name, s.server.addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unasked.message)
-	if s.server.unasked >= maxUnasked {
-		return &ending{reason: endUnasked, text: textOutOfStep}
+	s.server.unsolicited++
+	s.p.metrics.UnsolicitedReply(s.backend.name)
+	s.log.often(unsolicited, s.backend.name, s.server.addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unsolicited.Message)
+	if s.server.unsolicited >= maxUnsolicited {
+		return &ending{reason: endUnsolicited, text: textOutOfStep}
 	}
 	return nil
 }
@@ -244,7 +244,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 	}
 	if tooLong { // Our own 421 ends it: all of it is one reply.
 		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: 421 over %d bytes or %d lines",
-			ftp.ErrLineTooLong, maxUnaskedBytes, maxUnaskedLines))
+			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
 	}
 	return &ending{reason: endServer421}
 }

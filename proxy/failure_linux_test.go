@@ -27,7 +27,7 @@ import (
 )
 
 // A row sets the timers that it is about to failTimer and all others of the
-// theatre to never, so it ends by its own timer or not at all. No row has to do
+// harness to never, so it ends by its own timer or not at all. No row has to do
 // anything within failTimer, which is long because the proxy itself has to move
 // something before it sees a stall; they wait side by side.
 const failTimer = 3 * time.Second
@@ -194,8 +194,8 @@ func resetsData(s *scene)    { reset(s.of(s.who)) }
 func closesData(s *scene)    { _ = s.of(s.who).Close() }
 func closesControl(s *scene) { _ = s.control(s.who).conn.Close() }
 func resetsControl(s *scene) { reset(s.control(s.who).conn) }
-func says421(s *scene)       { s.theatre.server.say("421 going down") }
-func saysError(s *scene)     { s.theatre.server.say("451 read error") }
+func says421(s *scene)       { s.harness.server.say("421 going down") }
+func saysError(s *scene)     { s.harness.server.say("451 read error") }
 
 func closesUnread(s *scene) {
 	s.send(1000)
@@ -211,7 +211,7 @@ func closesDataThenControl(s *scene) {
 
 func closesDataSaysFull(s *scene) {
 	closesData(s)
-	s.theatre.server.say("452 disk full")
+	s.harness.server.say("452 disk full")
 }
 
 func halfClosesAndWaits(s *scene) {
@@ -224,8 +224,8 @@ func halfClosesAndWaits(s *scene) {
 func endsThenClosesControl(s *scene) {
 	_ = s.clientData.Close()
 	s.await("the end of the data is passed on", func() bool { return finished(s.t, s.serverData) })
-	near, far := tcp.AddrPort(s.theatre.client.conn.LocalAddr()), tcp.AddrPort(s.theatre.client.conn.RemoteAddr())
-	_ = s.theatre.client.conn.Close()
+	near, far := tcp.AddrPort(s.harness.client.conn.LocalAddr()), tcp.AddrPort(s.harness.client.conn.RemoteAddr())
+	_ = s.harness.client.conn.Close()
 	s.await("the proxy reads the end of control", func() bool { return allRead(s.t, far, near, tcpCloseWait) })
 }
 
@@ -298,8 +298,8 @@ func endsThenReceiverResets(s *scene) {
 func finalThenClosesControl(s *scene) {
 	s.send(len(payload))
 	_ = s.serverData.Close()
-	s.theatre.server.say("226 done")
-	_ = s.theatre.server.conn.Close()
+	s.harness.server.say("226 done")
+	_ = s.harness.server.conn.Close()
 }
 
 // finalThenStalls is a server whose part is done while the client takes none.
@@ -309,9 +309,9 @@ func finalThenStalls(s *scene) {
 		s.t.Fatal(err)
 	}
 	_ = s.serverData.Close()
-	s.theatre.server.say("226 done")
+	s.harness.server.say("226 done")
 	// The client reads on only when it is too late.
-	s.theatre.client.hear(ours426)
+	s.harness.client.hear(ours426)
 	s.heard = true
 }
 
@@ -337,7 +337,7 @@ func TestFailures(t *testing.T) {
 
 // A scene is a transfer in which part of the file has arrived.
 type scene struct {
-	*theatre
+	*harness
 	direction              transfer.Direction
 	who                    transfer.Side // that fails
 	joint                  joint
@@ -355,7 +355,7 @@ type scene struct {
 func newScene(t *testing.T, d transfer.Direction, who transfer.Side, j joint, f *failure) *scene {
 	t.Helper()
 	s := &scene{direction: d, who: who, joint: j}
-	s.theatre = playJoint(t, j, func(c *config.Config) {
+	s.harness = playJoint(t, j, func(c *config.Config) {
 		for timer, at := range map[expiring]*time.Duration{
 			afterStall: &c.Timeouts.DataStall, afterLinger: &c.Timeouts.Linger, afterFinal: &c.Timeouts.FinalReply,
 		} {
@@ -368,10 +368,10 @@ func newScene(t *testing.T, d transfer.Direction, who transfer.Side, j joint, f 
 		}
 		s.public, s.inside = c.Frontends[0].PassivePorts, c.Backends[0].DataPorts
 	})
-	if err := setOOBInline(s.theatre.server.conn); err != nil { // It may hear a Telnet synch.
+	if err := setOOBInline(s.harness.server.conn); err != nil { // It may hear a Telnet synch.
 		t.Fatal(err)
 	}
-	s.kept = s.theatre.sockets.open()
+	s.kept = s.harness.sockets.open()
 	s.began = time.Now()
 	s.open(func(sender *net.TCPConn) {
 		s.sent = s.write(sender, 1000)
@@ -395,7 +395,7 @@ func (s *scene) open(sending func(*net.TCPConn)) {
 	if s.direction == transfer.Upload {
 		command = "STOR f"
 	}
-	s.clientData, s.serverData = s.theatre.openBehind(sending, s.direction, s.joint, command)
+	s.clientData, s.serverData = s.harness.openBehind(sending, s.direction, s.joint, command)
 }
 
 func (s *scene) of(who transfer.Side) *net.TCPConn {
@@ -407,9 +407,9 @@ func (s *scene) of(who transfer.Side) *net.TCPConn {
 
 func (s *scene) control(who transfer.Side) *actor {
 	if who == transfer.ClientSide {
-		return s.theatre.client
+		return s.harness.client
 	}
-	return s.theatre.server
+	return s.harness.server
 }
 
 func (s *scene) sender() transfer.Side {
@@ -480,8 +480,8 @@ func (s *scene) run(f *failure) {
 	if f.reason == "" {
 		s.goOn()
 	} else {
-		_ = s.theatre.client.conn.Close()
-		_ = s.theatre.server.conn.Close()
+		_ = s.harness.client.conn.Close()
+		_ = s.harness.server.conn.Close()
 		s.kept -= 2
 		s.wantMetric(fmt.Sprintf(`ftproxy_sessions_ended_total{frontend="public",reason="%s"}`, f.reason), 1)
 	}
@@ -491,7 +491,7 @@ func (s *scene) run(f *failure) {
 // speak plays the control connections to the final reply, or to their end.
 func (s *scene) speak(f *failure) {
 	s.t.Helper()
-	client, server := s.theatre.client, s.theatre.server
+	client, server := s.harness.client, s.harness.server
 	if f.says != "" {
 		server.say(f.says)
 	}
@@ -624,15 +624,15 @@ func (s *scene) goOn() {
 	to := s.of(s.receiver())
 	wantData(s.t, "the next receiver", to, payload[:1000])
 	_ = to.Close()
-	s.theatre.server.say("226 next done")
-	s.theatre.client.hear("226 next done")
+	s.harness.server.say("226 next done")
+	s.harness.client.hear("226 next done")
 }
 
 // wantReleased expects that the failure has left nothing: no socket, and a port
 // that somebody else may have at once.
 func (s *scene) wantReleased() {
 	s.t.Helper()
-	s.await("the sockets are closed", func() bool { return s.theatre.sockets.open() <= s.kept })
+	s.await("the sockets are closed", func() bool { return s.harness.sockets.open() <= s.kept })
 	if s.joint.client == "passive" {
 		s.wantFree(s.public, s.joint.client6, false)
 	}

@@ -91,16 +91,16 @@ type fuzzScene struct {
 	client *fuzzWire
 	server *fuzzWire
 
-	orders   []*fuzzOrder
-	out      []*fuzzOrder // what the server has and has not answered
-	cause    string       // why the session may end; "" while it may not
-	unasked  int
-	half     string // what is still to come of a reply that was sent in part
-	halfCode int    // the code of that reply
-	halfText string // and all of it
-	rest     string // likewise of a command
-	active   time.Time
-	relayed  time.Time // the server heard or said something
+	orders      []*fuzzOrder
+	out         []*fuzzOrder // what the server has and has not answered
+	cause       string       // why the session may end; "" while it may not
+	unsolicited int
+	half        string // what is still to come of a reply that was sent in part
+	halfCode    int    // the code of that reply
+	halfText    string // and all of it
+	rest        string // likewise of a command
+	active      time.Time
+	relayed     time.Time // the server heard or said something
 
 	heard, seen int // of client.got and server.got, what was looked at
 	last        int // serial of the command forwarded last
@@ -260,7 +260,7 @@ func (s *fuzzScene) onReply(code int, text string) {
 	switch {
 	case strings.Contains(text, "10.0.0.") || strings.Contains(text, "10,0,0,"):
 		s.fault("the client hears an inside address: %q", text)
-	case strings.Contains(text, "unasked"), strings.Contains(text, "barrier"):
+	case strings.Contains(text, "unsolicited"), strings.Contains(text, "barrier"):
 		s.fault("the client hears what was not for it: %q", text)
 	case code == 421:
 		if strings.Contains(text, "Data port not used") {
@@ -279,7 +279,7 @@ func (s *fuzzScene) onReply(code int, text string) {
 	if code == 211 && strings.Contains(text, " in progress, ") {
 		i := slices.IndexFunc(waiting, func(o *fuzzOrder) bool { return o.told == 0 && o.verb == "STAT" })
 		if i < 0 {
-			s.fault("an answer to STAT that nobody asked: %q", text)
+			s.fault("an unsolicited answer to STAT: %q", text)
 		}
 		waiting[i].told = code
 		return

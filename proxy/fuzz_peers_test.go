@@ -255,8 +255,8 @@ func (s *fuzzScene) doAnswer(how int) bool {
 	switch how / 8 % 8 { // More in the same segment.
 	case 2:
 		if len(s.out) == 0 {
-			s.countUnasked()
-			text += "299 unasked\r\n"
+			s.countUnsolicited()
+			text += "299 unsolicited\r\n"
 		}
 	case 3:
 		if len(s.out) == 1 && s.out[0].verb == "ABOR" && !s.out[0].mute {
@@ -274,10 +274,10 @@ func (s *fuzzScene) doAnswer(how int) bool {
 	return true
 }
 
-// countUnasked notes a reply to no command. The fifth ends the session.
-func (s *fuzzScene) countUnasked() {
-	if s.unasked++; s.unasked >= maxUnasked {
-		s.mayEnd("unasked")
+// countUnsolicited notes a reply to no command. The fifth ends the session.
+func (s *fuzzScene) countUnsolicited() {
+	if s.unsolicited++; s.unsolicited >= maxUnsolicited {
+		s.mayEnd("unsolicited")
 	}
 }
 
@@ -373,8 +373,8 @@ func (s *fuzzScene) doServerOdd(how int) bool {
 	case len(s.out) > 0:
 		return false
 	default:
-		s.countUnasked()
-		s.serverSends("299 unasked\r\n")
+		s.countUnsolicited()
+		s.serverSends("299 unsolicited\r\n")
 	}
 	return true
 }

@@ -27,7 +27,7 @@ func (j joint) String() string {
 	return fmt.Sprintf("%s-%s-%s-%s", j.client, family[j.client6], j.server, family[j.server6])
 }
 
-// straight is the joint of a theatre that nobody has asked for another one.
+// straight is the joint of a harness that nobody has asked for another one.
 func straight(mode string) joint { return joint{client: mode, server: mode} }
 
 // jointsOf are the pairs of modes, each with families of its own; with n from 0 to 3
@@ -83,7 +83,7 @@ func (j joint) data() config.DataMode {
 // agree agrees on a data connection. Each of the two functions opens one end of
 // it: a passive client and an active server connect, the other two are
 // connected to.
-func (th *theatre) agree(j joint) (client, server func() *net.TCPConn) {
+func (th *harness) agree(j joint) (client, server func() *net.TCPConn) {
 	th.t.Helper()
 	dial := func(at netip.AddrPort, err error) func() *net.TCPConn {
 		if err != nil {
@@ -145,7 +145,7 @@ func (th *theatre) agree(j joint) (client, server func() *net.TCPConn) {
 
 // open opens both ends of a data connection and begins the transfer. An active
 // client's end opens when the server has accepted it.
-func (th *theatre) open(mode, command string) (client, server *net.TCPConn) {
+func (th *harness) open(mode, command string) (client, server *net.TCPConn) {
 	th.t.Helper()
 	return th.openBehind(func(*net.TCPConn) {}, transfer.Download, straight(mode), command)
 }
@@ -154,7 +154,7 @@ func (th *theatre) open(mode, command string) (client, server *net.TCPConn) {
 // is over before the proxy has both ends: what is sent then does not have to be
 // quicker than any timer of the transfer. Only where it connects to both itself,
 // in an upload, it has them at once; see hurried.
-func (th *theatre) openBehind(sending func(*net.TCPConn), d transfer.Direction, j joint, command string) (client, server *net.TCPConn) {
+func (th *harness) openBehind(sending func(*net.TCPConn), d transfer.Direction, j joint, command string) (client, server *net.TCPConn) {
 	th.t.Helper()
 	toClient, toServer := th.agree(j)
 	switch {

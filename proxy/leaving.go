@@ -107,7 +107,7 @@ func (s *session) end(err error) {
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
 		Dur("duration", time.Since(s.began)).Msg("session ended")
-	s.p.dismiss(s.rt, s.fe.name, s.clientAddr.Addr())
+	s.p.sessions.remove(s.entry)
 }
 
 // early tells whether a client leaves, or has to, before its login. Then its server's
@@ -131,20 +131,19 @@ func (s *session) lingerClient() {
 	if s.client.ended {
 		return
 	}
-	s.p.lingering.Add(1)
-	defer s.p.lingering.Add(-1)
+	s.stage = lingering
+	s.show()
 	s.client.halfClose()
 	limit := time.NewTimer(s.rt.timeouts.Linger)
 	defer limit.Stop()
-	for !s.client.ended {
+	for !s.client.ended && s.hardStopped() == nil {
 		s.client.request()
 		select {
 		case err := <-s.client.in:
 			s.client.received(err)
 		case <-limit.C:
 			return
-		case <-s.p.cut.Done():
-			return
+		case <-s.news:
 		}
 	}
 }

@@ -30,9 +30,9 @@ func (a *actor) leaves() {
 }
 
 // clearAndTLS are two stages, the second with TLS on both sides.
-func clearAndTLS(t *testing.T) []*theatre {
+func clearAndTLS(t *testing.T) []*harness {
 	t.Helper()
-	return []*theatre{playBeside(t, nil), protected(t, nil).theatre}
+	return []*harness{playBeside(t, nil), protected(t, nil).harness}
 }
 
 // TestClientThatLeaves: a server that owes a client an answer sees that the client has
@@ -69,7 +69,7 @@ func TestClientThatLeaves(t *testing.T) {
 // TestClientThatResets: a reset ends everything at once. Behind a command that waits
 // nobody reads, so there it is looked for.
 func TestClientThatResets(t *testing.T) {
-	var stages []*theatre
+	var stages []*harness
 	for _, commands := range []string{"", "SIZE f\r\n", "SIZE f\r\nPWD\r\n", "SIZE f\r\nPWD\r\nPWD\r\nPW"} {
 		for _, th := range clearAndTLS(t) {
 			th.client.send(commands)

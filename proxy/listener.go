@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/origin"
 	"ftproxy/internal/tcp"
 )
 
@@ -215,7 +216,7 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 		return
 	}
 	if p.descriptors.scarce(conn) {
-		p.refuse(conn, fe, direct(conn), "descriptors")
+		p.refuse(conn, fe, origin.Direct(conn), "descriptors")
 		return
 	}
 	if fe.proxyProtocol {
@@ -223,30 +224,30 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort) {
 		p.workers.Go(func() { p.welcomeProxied(conn, rt, fe) })
 		return
 	}
-	p.welcome(conn, rt, fe, direct(conn))
+	p.welcome(conn, rt, fe, origin.Direct(conn))
 }
 
 // welcome begins the session of a connection, or refuses it where a limit is
 // reached.
-func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin) {
-	if why := p.admit(rt, fe.name, from.client.Addr()); why != "" {
+func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin.Origin) {
+	e, why := p.sessions.add(rt, fe, from)
+	if why != "" {
 		p.refuse(conn, fe, from, why)
 		return
 	}
-	s := newSession(p, rt, fe, conn, from)
-	go s.run()
+	go newSession(p, e, conn).run()
 }
 
 // refuse answers a client that gets no session, and takes over conn.
-func (p *Process) refuse(conn net.Conn, fe *frontend, from origin, why string) {
+func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why string) {
 	p.metrics.SessionRefused(fe.name, why)
-	p.often(sessionRefused, fe.name, why, from.client.Addr()).Str("frontend", word(fe.name)).
-		Stringer("client", from.client).Str("limit", word(why)).Msg(sessionRefused.message)
+	p.often(sessionRefused, fe.name, why, from.Client.Addr()).Str("frontend", word(fe.name)).
+		Stringer("client", from.Client).Str("limit", word(why)).Msg(sessionRefused.Message)
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."
 	if why == "draining" {
-		text = "Service is shutting down."
+		text = textShutdown
 	}
 	_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
 	_ = conn.Close()

@@ -39,7 +39,7 @@ servers = "10.0.0.5"
 		}
 		want := func(want netip.Addr) {
 			t.Helper()
-			if got, ok := p.names.ipv4(c.Frontends[0].PublicAddressFor[0].Hosts); !ok || got != want {
+			if got, ok := p.names.IPv4(c.Frontends[0].PublicAddressFor[0].Hosts); !ok || got != want {
 				t.Errorf("the address is %v, want %v", got, want)
 			}
 		}

@@ -28,18 +28,19 @@ type peer[T any] struct {
 	failure error
 	fills   int           // how often the pump has read something
 	out     []byte        // written at the next flush
-	limit   time.Duration // for one write, until the process is cut
+	limit   time.Duration // for one write, until a hard stop
 	until   time.Time     // the write deadline that is set
 	// broken: nothing can be written any more.
 	broken bool
 	// halfClosed: our FIN went out.
 	halfClosed bool
-	cuts       *cuts
+	entry      *entry
+	tls        uint16         // the version; 0: in the clear
 	pumps      sync.WaitGroup // before and after an upgrade
 }
 
-// cutWrite is how long the last words of a session that is cut may take.
-const cutWrite = time.Second
+// lastWrite is how long the last words of a session may take after a hard stop.
+const lastWrite = time.Second
 
 // A reader cuts a stream into messages (internal/ftp).
 type reader[T any] interface {
@@ -63,10 +64,18 @@ type got[T any] struct {
 
 // start starts the pump of a peer that has a connection and its reader. limit bounds
 // each write from now on.
-func (p *peer[T]) start(limit time.Duration, cuts *cuts) {
-	p.limit, p.cuts = limit, cuts
-	cuts.add(p.conn)
+func (p *peer[T]) start(limit time.Duration, e *entry) {
+	p.limit, p.entry, p.tls = limit, e, versionOf(p.conn)
+	e.replace(nil, p.conn)
 	p.startPump()
+}
+
+// versionOf is the version of TLS on a connection, or 0.
+func versionOf(conn net.Conn) uint16 {
+	if secured, ok := conn.(*tls.Conn); ok {
+		return secured.ConnectionState().Version
+	}
+	return 0
 }
 
 func (p *peer[T]) startPump() {
@@ -95,9 +104,8 @@ func (p *peer[T]) quiet() bool {
 // upgrade goes on over conn, which is made of the connection so far.
 func (p *peer[T]) upgrade(conn net.Conn) {
 	close(p.ask)
-	p.cuts.remove(p.conn)
-	p.conn, p.asked, p.until = conn, false, time.Time{}
-	p.cuts.add(conn)
+	p.entry.replace(p.conn, conn)
+	p.conn, p.asked, p.until, p.tls = conn, false, time.Time{}, versionOf(conn)
 	p.reader.Switch(conn)
 	p.startPump()
 }
@@ -192,7 +200,7 @@ func (p *peer[T]) write(b []byte) error {
 	p.limitWrite()
 	_, err := p.conn.Write(b)
 	p.broken = err != nil
-	if _, secured := p.conn.(*tls.Conn); secured && err == nil && !p.cuts.made() {
+	if _, secured := p.conn.(*tls.Conn); secured && err == nil && p.entry.hardStopped() == nil {
 		// TLS writes by itself, too, to answer a KeyUpdate (RFC 8446 §4.6.3): a
 		// deadline that has passed would break the stream.
 		p.until = time.Time{}
@@ -215,14 +223,14 @@ func (p *peer[T]) limitWrite() {
 		p.until = now.Add(p.limit)
 		_ = p.conn.SetWriteDeadline(p.until)
 	}
-	if p.cuts.made() {
-		_ = p.conn.SetWriteDeadline(now.Add(min(p.limit, cutWrite)))
+	if p.entry.hardStopped() != nil {
+		_ = p.conn.SetWriteDeadline(now.Add(min(p.limit, lastWrite)))
 	}
 }
 
 // close ends the pump and the connection. A reader that is parked wakes up.
 func (p *peer[T]) close() {
-	p.cuts.remove(p.conn)
+	p.entry.replace(p.conn, nil)
 	close(p.ask)
 	if p.broken { // TLS would try to say goodbye.
 		_ = tcp.Underlying(p.conn).Close()
@@ -233,7 +241,7 @@ func (p *peer[T]) close() {
 
 // reset ends the pump and aborts the connection.
 func (p *peer[T]) reset() {
-	p.cuts.remove(p.conn)
+	p.entry.replace(p.conn, nil)
 	close(p.ask)
 	tcp.Reset(p.conn)
 }

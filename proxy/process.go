@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,10 +12,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/names"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/tickets"
 	"ftproxy/internal/transfer"
 	"ftproxy/internal/workers"
 )
@@ -39,32 +40,27 @@ type Options struct {
 // and what was learned about servers, all keyed by address.
 type Process struct {
 	network Network
-	log     processLog
-	repeats summary // of what peers cause at will
+	log     logline.Log
+	repeats logline.Summary // of what peers cause at will
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
 	servers serverStates
-	names   names
+	names   names.Names
 	paces   pace.Set
-	tickets ticketKeys
+	tickets tickets.Keys
 
 	descriptors descriptors
 	workers     workers.Pool
 	runner      transfer.Runner // of transfers, on the workers
 	runtime     atomic.Pointer[Runtime]
 
-	lingering     atomic.Int64 // sessions that only wait for their client's FIN
-	sessionPrefix string       // tells the sessions of one process from those of its predecessor
-	lastSession   atomic.Uint64
-	transfers     atomic.Int64   // being agreed on, agreed on or running: one for each session at most
-	sessions      sync.WaitGroup // sessions and their lingering transfers
+	sessions registry
 
 	serving   context.Context // until no new work is wanted
-	leave     context.CancelFunc
+	leave     context.CancelCauseFunc
 	drain     <-chan struct{} // closed then
-	cut       context.Context
-	cutNow    context.CancelCauseFunc
-	cuts      cuts
+	hardStop  context.Context
+	stopHard  context.CancelCauseFunc
 	accepting sync.WaitGroup
 
 	// applying is held while a configuration is put in force, which may take as
@@ -72,8 +68,8 @@ type Process struct {
 	applying  sync.Mutex
 	mu        sync.Mutex
 	listeners listenerSet
-	counts    sessionCounts
 	draining  bool
+	following bool                 // a goroutine refreshes names
 	applied   time.Time            // when the runtime was put in force
 	serials   map[[2]string]string // of the certificates in force, by frontend and file
 	expiry    *time.Timer          // to look at its certificates; nil: it has none
@@ -81,23 +77,20 @@ type Process struct {
 
 // New makes a process that listens nowhere yet: Apply gives it its rules.
 func New(o Options) *Process {
-	prefix := make([]byte, 3)
-	_, _ = rand.Read(prefix) // It never fails (crypto/rand).
 	p := &Process{
-		network:       o.Network,
-		log:           processLog{o.Log},
-		metrics:       o.Metrics,
-		sessionPrefix: hex.EncodeToString(prefix),
-		listeners:     make(listenerSet),
-		counts:        sessionCounts{byClient: make(map[netip.Addr]int), byFrontend: make(map[string]int), byRuntime: make(map[*Runtime]int)},
+		network:   o.Network,
+		log:       logline.Log{Logger: o.Log, Verbs: secretVerbs},
+		metrics:   o.Metrics,
+		listeners: make(listenerSet),
 	}
+	p.sessions.init()
 	p.descriptors.init(o.Descriptors)
-	p.repeats.log = p.log
+	p.repeats.Log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
-	p.serving, p.leave = context.WithCancel(context.Background())
+	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.drain = p.serving.Done()
-	p.cut, p.cutNow = context.WithCancelCause(context.Background())
-	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.later, Cut: p.cut}
+	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
+	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.later, Cut: p.hardStop}
 	return p
 }
 
@@ -181,14 +174,15 @@ func (p *Process) Draining() bool {
 }
 
 // Shutdown leaves service: no new sessions, idle ones get 421, the others end
-// after their running command. When ctx ends, what is left is cut: transfers
-// are aborted as aborts. It returns nil when nothing had to be cut, otherwise
+// after their running command. When ctx ends, there is a hard stop: transfers
+// are aborted as aborts. It returns nil when no hard stop was needed, otherwise
 // the context's error, and in either case only when all is released.
 func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.draining {
 		p.draining = true
-		p.leave()
+		p.leave(ErrShutdown)
+		p.sessions.drain()
 		for _, l := range p.listeners {
 			_ = l.Close()
 		}
@@ -201,30 +195,23 @@ func (p *Process) Shutdown(ctx context.Context) error {
 
 	ended := make(chan struct{})
 	go p.waitSessions(ended)
-	var cut error
+	var hard error
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		if p.busy() {
-			cut = ctx.Err()
+		if p.sessions.busy() {
+			hard = ctx.Err()
 		}
-		p.cutNow(ErrShutdown)
-		p.cuts.interrupt()
+		p.stopHard(ErrShutdown)
+		p.sessions.stopAll(&ending{reason: endShutdown, text: textShutdown, cause: ErrShutdown})
 		<-ended
 	}
-	p.cutNow(ErrShutdown)
+	p.stopHard(ErrShutdown)
 	p.workers.Close()
 	p.descriptors.close()
-	err := errors.Join(cut, p.ports.Close())
-	p.repeats.close()
+	err := errors.Join(hard, p.ports.Close())
+	p.repeats.Close()
 	return err
-}
-
-// busy tells whether anything would have to be cut.
-func (p *Process) busy() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.counts.total > int(p.lingering.Load())
 }
 
 // later runs a function beside the sessions. Shutdown waits for it; the caller belongs
@@ -241,53 +228,6 @@ func (p *Process) waitSessions(ended chan<- struct{}) {
 	p.accepting.Wait()
 	p.sessions.Wait()
 	close(ended)
-}
-
-// sessionCounts are the sessions that live now.
-type sessionCounts struct {
-	total      int
-	byClient   map[netip.Addr]int
-	byFrontend map[string]int
-	byRuntime  map[*Runtime]int
-}
-
-// admit counts a new session of client at a frontend, or says which limit
-// forbids it.
-func (p *Process) admit(rt *Runtime, frontend string, client netip.Addr) (refusal string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	limits := rt.limits
-	switch {
-	case p.draining:
-		return "draining"
-	case limits.Sessions > 0 && p.counts.total >= limits.Sessions:
-		return "sessions"
-	case limits.SessionsPerClient > 0 && p.counts.byClient[client] >= limits.SessionsPerClient:
-		return "sessions_per_client"
-	}
-	p.counts.total++
-	p.counts.byClient[client]++
-	p.counts.byFrontend[frontend]++
-	p.counts.byRuntime[rt]++
-	p.sessions.Add(1)
-	return ""
-}
-
-// dismiss takes back what admit counted.
-func (p *Process) dismiss(rt *Runtime, frontend string, client netip.Addr) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.counts.total--
-	if p.counts.byClient[client]--; p.counts.byClient[client] == 0 {
-		delete(p.counts.byClient, client)
-	}
-	if p.counts.byFrontend[frontend]--; p.counts.byFrontend[frontend] == 0 {
-		delete(p.counts.byFrontend, frontend)
-	}
-	if p.counts.byRuntime[rt]--; p.counts.byRuntime[rt] == 0 {
-		delete(p.counts.byRuntime, rt)
-	}
-	p.sessions.Done()
 }
 
 // serverStates is what sessions learned about servers, so that the next

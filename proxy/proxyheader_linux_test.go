@@ -145,18 +145,18 @@ func (fc *forecourt) connect(from string, to netip.AddrPort, sends string) *net.
 const trusted = "127.0.0.1"
 
 // session logs a client in behind a header.
-func (fc *forecourt) session(client netip.AddrPort) *theatre {
+func (fc *forecourt) session(client netip.AddrPort) *harness {
 	fc.t.Helper()
 	return fc.login(fc.connect(trusted, fc.at, header(client, fc.at)))
 }
 
 // login logs in on a connection whose header is sent.
-func (fc *forecourt) login(conn *net.TCPConn) *theatre {
+func (fc *forecourt) login(conn *net.TCPConn) *harness {
 	fc.t.Helper()
 	if conn == nil {
 		fc.t.Fatal("the connection of a session is reset")
 	}
-	th := &theatre{
+	th := &harness{
 		t: fc.t, logs: fc.logs, process: fc.process, sockets: fc.sockets,
 		client: newActor(fc.t, "client", conn), server: newActor(fc.t, "server", acceptOne(fc.t, fc.server)),
 	}
@@ -171,7 +171,7 @@ func (fc *forecourt) login(conn *net.TCPConn) *theatre {
 
 // leased agrees on a passive data connection: at is where the client is to come
 // to, and server is the server's end.
-func (th *theatre) leased() (at netip.AddrPort, server *net.TCPConn) {
+func (th *harness) leased() (at netip.AddrPort, server *net.TCPConn) {
 	th.t.Helper()
 	l := listenLoopback(th.t)
 	th.client.say("PASV")
@@ -185,7 +185,7 @@ func (th *theatre) leased() (at netip.AddrPort, server *net.TCPConn) {
 }
 
 // sends plays an upload of want, by a connection that has sent all of it.
-func (th *theatre) sends(conn, server *net.TCPConn, want []byte) {
+func (th *harness) sends(conn, server *net.TCPConn, want []byte) {
 	th.t.Helper()
 	_ = conn.CloseWrite()
 	th.begin("STOR f")
@@ -197,7 +197,7 @@ func (th *theatre) sends(conn, server *net.TCPConn, want []byte) {
 }
 
 // bye ends a session.
-func (th *theatre) bye() {
+func (th *harness) bye() {
 	th.t.Helper()
 	th.client.say("QUIT")
 	th.server.hear("QUIT")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -23,159 +22,24 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 )
 
-func parsed(t *testing.T, line string) ftp.Command {
-	t.Helper()
-	c, err := ftp.NewCommandReader(strings.NewReader(line + "\r\n")).Read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func TestSecretsIn(t *testing.T) {
-	for line, want := range map[string][]string{
-		"PASS hunter2":            {"hunter2"},
-		"pass  hunter 2 ":         {"hunter 2"},
-		"PASS\thunter2":           {"hunter2"},
-		"PASShunter2":             {"HUNTER2", ""},
-		"passHunt er2":            {"HUNT", "er2"},
-		"ACCT hunter2":            {"hunter2"},
-		"ADAT aGk=":               {"aGk="},
-		"AUTH TLS":                nil,
-		"AUTH tls-c":              nil,
-		"AUTH PLAIN aGk=":         {"aGk=", "PLAIN aGk="},
-		"SITE PSWD old new":       {"old", "new", "old new"},
-		"site cpwd hunter2":       {"hunter2", "hunter2"},
-		"SITE CHMOD 600 hunter2":  nil,
-		"PASV":                    nil,
-		"USER hunter2":            nil,
-		"RETR hunter2":            nil,
-		"PASS hunter2\x00":        {""}, // refused: nobody has it
-		"PASShunter2andmore good": nil,  // no verb is that long
-	} {
-		if got := secretsIn(parsed(t, line)); !slices.Equal(got, want) {
-			t.Errorf("secretsIn(%q) = %q; want %q", line, got, want)
-		}
-	}
-}
-
-// saying is the secrets of a session that has said these.
-func saying(all ...string) (s *secrets) {
-	for _, secret := range all {
-		s = s.with(secret)
-	}
-	return s
-}
-
-func TestCleanText(t *testing.T) {
-	const secret = `hu%41nt\e"r2ö`
-	known := saying("another", secret)
-	for _, text := range []string{
-		"500 'PASS " + secret + "' not understood",
-		"500 " + strings.ToUpper(secret), strings.ToLower(secret),
-		"500 " + strconv.Quote(secret), strconv.QuoteToASCII(secret), ftp.Quote([]byte(secret)),
-		"500 " + ftp.Quote([]byte(strconv.QuoteToASCII(ftp.Quote([]byte(secret))))),
-		"500 " + url.QueryEscape(secret),
-		"500 PASS " + secret[:len(secret)/2+1],
-		"500 ..." + secret[len(secret)/2-1:],
-		"500 ANOTHER",
-	} {
-		if got := known.cleanText(text); got != textWithheld {
-			t.Errorf("%q is shown: %s", text, got)
-		}
-		if got := known.cleanError(errors.New(text)); got != textWithheld {
-			t.Errorf("as an error, %q is shown: %s", text, got)
-		}
-	}
-	const letters = "äöüß€ñ" // of which nothing is left in an escaped text
-	for _, text := range []string{strconv.QuoteToASCII(letters), url.QueryEscape(letters),
-		ftp.Quote([]byte(ftp.Quote([]byte(strconv.QuoteToASCII(letters)))))} {
-		if got := saying(letters).cleanText(text); got != textWithheld {
-			t.Errorf("%q is shown: %s", text, got)
-		}
-	}
-	for _, text := range []string{"226 Transfer complete.", "530 Login incorrect, hunt", "500 ano the r", "500 \\", "500 %", "500 %4"} {
-		if got, want := known.cleanText(text), ftp.Quote([]byte(text)); got != want {
-			t.Errorf("%q is shown as %s", text, got)
-		}
-	}
-	// Without a secret everything is shown.
-	if got := saying().cleanText("PASS " + secret); got != `PASS hu%41nt\\e"r2ö` {
-		t.Errorf("without a secret it is %s", got)
-	}
-}
-
-// What a short secret is must not be read from the texts that are shown, so none is
-// but our own words and the client's.
-func TestShortSecret(t *testing.T) {
-	s := saying("ab")
-	for _, text := range []string{"500 PASS ab", "500 what?"} {
-		if got := s.cleanText(text); got != textWithheld {
-			t.Errorf("%q is shown: %s", text, got)
-		}
-		if got := s.cleanError(fmt.Errorf("greeting: %w", peerText(text))); got != textWithheld {
-			t.Errorf("as an error, %q is shown: %s", text, got)
-		}
-	}
-	if got := s.cleanError(errServerGone); got != errServerGone.Error() {
-		t.Errorf("our own error is %s", got)
-	}
-	if got := s.show("/ab/c"); got != "/ab/c" {
-		t.Errorf("a path is %s", got)
-	}
-}
-
-// A client's own names and paths are shown, unless they are a secret that was said before.
 // What is wrong with the address in a reply quotes the reply, so after a password that is
 // too short to look for it is withheld, as all that the server says.
 func TestErrorsOfSetupsAreWithheld(t *testing.T) {
-	s := saying("xyz")
+	var s *logline.Secrets
+	s = s.With("xyz")
 	for code, text := range map[int]string{227: "227 Entering (xyz)", 229: "229 Entering (xyz)"} {
 		ex := &exchange{verb: "EPSV"}
 		ex.reply.Add(ftp.ReplyLine{Code: code, Text: []byte(text)})
 		_, err := passiveAddr(ex)
-		if got := s.cleanError(err); got != textWithheld {
-			t.Errorf("%q gives %q", text, got)
+		var log logBuffer
+		logline.Log{Logger: zerolog.New(&log)}.Info().Withholding(s).Err(err).Msg("")
+		if got := log.String(); !strings.Contains(got, `"error":"`+logline.Withheld+`"`) {
+			t.Errorf("%q gives %s", text, got)
 		}
-	}
-}
-
-func TestShow(t *testing.T) {
-	s := saying("data", "hunter2")
-	for text, want := range map[string]masked{
-		"/data/x":                  "/data/x",
-		"/home/hunter":             "/home/hunter",
-		"/home/hunter2":            textWithheld,
-		"HUNTER2":                  textWithheld,
-		"\u202e" + "x":             `\u202ex`,
-		strings.Repeat("y", 4000):  masked(strings.Repeat("y", 256) + "…(+3744 bytes)"),
-		strings.Repeat("%2e", 100): masked(strings.Repeat("%2e", 85) + "%…(+44 bytes)"),
-	} {
-		if got := s.show(text); got != want {
-			t.Errorf("show(%q) = %s; want %s", text, got, want)
-		}
-	}
-	for verb, want := range map[string]masked{"PASSSECRET": "PASS***", "PASV": "PASV", "HUNTER2": textWithheld, "XFOO": "XFOO"} {
-		if got := s.showVerb(verb); got != want {
-			t.Errorf("showVerb(%q) = %s; want %s", verb, got, want)
-		}
-	}
-}
-
-// A client that guesses fills no memory; nothing of a server's is shown to it then.
-func TestTooManySecrets(t *testing.T) {
-	var s *secrets
-	for n := range 1000 {
-		s = s.with(fmt.Sprintf("guess number %d", n))
-	}
-	if len(s.said) > maxSecrets || !s.withheld {
-		t.Errorf("%d bytes are kept, withheld %v", len(s.said), s.withheld)
-	}
-	if got := saying("same", "same", "same").said; got != "same" {
-		t.Errorf("kept is %q", got)
 	}
 }
 
@@ -221,6 +85,9 @@ func TestSecretsNeverLogged(t *testing.T) {
 		checkSecret(t, r, secret+"z")
 	}
 }
+
+// shortName is that of internal/logline: names and paths may have such a secret.
+const shortName = 6
 
 // checkSecret plays a session at random and looks at its log.
 func checkSecret(t *testing.T, r *rand.Rand, secret string) {
@@ -318,7 +185,7 @@ func hostileSession(t *testing.T, r *rand.Rand, secret string, log io.Writer) (s
 	say(server, "server", "331 go on")
 	for _, line := range saidSecretly(r, secret) {
 		say(client, "client", line)
-		if r.IntN(2) == 0 { // It may also leave the client's next to what it says unasked.
+		if r.IntN(2) == 0 { // Its reply may also come when none is due.
 			say(server, "server", "500 '"+again()+"' not understood")
 		}
 	}

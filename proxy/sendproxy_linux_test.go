@@ -15,6 +15,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/origin"
 	"ftproxy/internal/proxyheader"
 	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
@@ -132,18 +133,18 @@ func TestOwnHeader(t *testing.T) {
 	client, local := netip.MustParseAddrPort("198.51.100.7:40000"), netip.MustParseAddrPort("203.0.113.9:21")
 	for _, tt := range []struct {
 		version byte
-		from    origin
+		from    origin.Origin
 		want    proxyheader.Header
 	}{
-		{1, origin{client: client, local: local}, proxyheader.Header{Source: client, Destination: local}},
-		{2, origin{client: client, local: local}, proxyheader.Header{Source: client, Destination: local, UniqueID: "p-1f"}},
-		{2, origin{client: client, local: local, uniqueID: "given", authority: "ftp.example.net"},
+		{1, origin.Origin{Client: client, Local: local}, proxyheader.Header{Source: client, Destination: local}},
+		{2, origin.Origin{Client: client, Local: local}, proxyheader.Header{Source: client, Destination: local, UniqueID: "p-1f"}},
+		{2, origin.Origin{Client: client, Local: local, UniqueID: "given", Authority: "ftp.example.net"},
 			proxyheader.Header{Source: client, Destination: local, UniqueID: "given", Authority: "ftp.example.net"}},
 	} {
 		s := &session{
-			from: tt.from, clientAddr: tt.from.client, local: tt.from.local,
+			entry:   newEntry(0x1f, nil, &frontend{backend: &backend{}}, tt.from),
 			backend: &backend{sendProxy: tt.version},
-			log:     sessionLog{p: &Process{sessionPrefix: "p"}, id: 0x1f},
+			log:     sessionLog{p: &Process{sessions: registry{prefix: "p"}}, id: 0x1f},
 		}
 		if got, err := proxyheader.Read(bytes.NewReader(s.ownHeader())); err != nil || got != tt.want {
 			t.Errorf("%+v: %+v, %v; want %+v", tt.from, got, err, tt.want)

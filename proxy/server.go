@@ -10,6 +10,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/proxyheader"
 	"ftproxy/internal/tcp"
@@ -28,11 +29,11 @@ type server struct {
 	sized     bool        // it was told PBSZ
 	level     byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
 
-	lost    bool   // its stream ended; what it owed is settled first
-	more    bool   // another line is already buffered
-	unasked int    // replies that nobody asked for
-	within  bool   // within a reply that nobody asked for
-	extent  extent // of that one, or of a 421
+	lost        bool   // its stream ended; what it owed is settled first
+	more        bool   // another line is already buffered
+	unsolicited int    // replies so far
+	within      bool   // within an unsolicited reply
+	extent      extent // of that one, or of a 421
 }
 
 // gone tells whether the server was there and is not any more.
@@ -70,7 +71,7 @@ func (d dialer) connect(ctx context.Context, log sessionLog) (*server, error) {
 		}
 		d.metrics.ServerConnectFailed(d.backend.name)
 		at, _ := netip.ParseAddr(to.Host)
-		log.often(serverUnusable, d.backend.name, at).Err(err).Stringer("server", to).Msg(serverUnusable.message)
+		log.often(serverUnusable, d.backend.name, at).Err(err).Stringer("server", to).Msg(serverUnusable.Message)
 	}
 	return nil, errors.Join(failed...)
 }
@@ -175,7 +176,7 @@ func (d dialer) readGreeting(ctx context.Context, sv *server) error {
 			sv.greeting = &greeting
 			return nil
 		default:
-			return fmt.Errorf("%w: %w", errGreeting, peerText(greeting.Text()))
+			return fmt.Errorf("%w: %w", errGreeting, logline.PeerText(greeting.Text()))
 		}
 	}
 	return fmt.Errorf("%w: more than %d preliminary replies", errGreeting, maxDelays)

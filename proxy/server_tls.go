@@ -10,6 +10,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/tcp"
 )
 
@@ -102,7 +103,7 @@ func (d dialer) shake(ctx context.Context, sv *server, c *tls.Config) error {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fmt.Errorf("TLS handshake: %w%s", peerError{err}, advice(err))
+		return fmt.Errorf("TLS handshake: %w%s", logline.PeerError(err), advice(err))
 	}
 	sv.conn, sv.tlsConfig = secured, c
 	sv.reader.Switch(secured)
@@ -136,7 +137,7 @@ func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config
 	case err != nil:
 		return err
 	case reply.Code != 234:
-		return fmt.Errorf("%w: AUTH TLS: %w", errServerTLS, peerText(reply.Text()))
+		return fmt.Errorf("%w: AUTH TLS: %w", errServerTLS, logline.PeerText(reply.Text()))
 	case sv.reader.Buffered() > 0:
 		return errBehind234
 	}
@@ -165,7 +166,7 @@ func (d dialer) setLevel(ctx context.Context, sv *server) error {
 		case reply.Code == 530:
 			return nil
 		case ftp.Class(reply.Code) != 2:
-			return fmt.Errorf("%w: %s: %w", errServerTLS, command, peerText(reply.Text()))
+			return fmt.Errorf("%w: %s: %w", errServerTLS, command, logline.PeerText(reply.Text()))
 		}
 		sv.sized = true
 	}
@@ -193,7 +194,7 @@ func (s *session) sendLevel(ex *exchange) error {
 // replyLevel goes on once the server has agreed.
 func (s *session) replyLevel(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
-		s.log.often(protectionRefused, s.backend.name, s.server.addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.message)
+		s.log.often(protectionRefused, s.backend.name, s.server.addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.Message)
 		switch {
 		case ex.setup != nil:
 			ex.setup.ports.close()

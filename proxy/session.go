@@ -1,14 +1,12 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
@@ -20,19 +18,14 @@ import (
 // then logged in after a 230; REIN brings it back to greeted. It ends when its
 // loop returns.
 type session struct {
+	*entry
 	p       *Process
-	rt      *Runtime
-	fe      *frontend
 	backend *backend // whose servers it may use
-	id      uint64
 	log     sessionLog
 
-	secrets *atomic.Pointer[secrets] // that the client has said; workers log, too
+	secrets *atomic.Pointer[logline.Secrets] // that the client has said; workers log, too
 
-	client     client
-	clientAddr netip.AddrPort
-	local      netip.AddrPort // where the client reached us, or a proxy before us
-	from       origin
+	client client
 
 	dialling *dialling // nil: no attempt to connect to a server is under way
 	server   *server   // nil: not connected yet
@@ -48,7 +41,6 @@ type session struct {
 	data data
 
 	timers timers
-	began  time.Time
 }
 
 // stage is how far a session has come.
@@ -58,32 +50,29 @@ const (
 	connecting stage = iota
 	greeted
 	loggedIn
+	lingering // all is over but its client's FIN
 )
 
+func (s stage) String() string {
+	return [...]string{"connecting", "greeted", "logged_in", "lingering"}[s]
+}
+
 // newSession takes over conn.
-func newSession(p *Process, rt *Runtime, fe *frontend, conn net.Conn, from origin) *session {
-	s := &session{
-		p: p, rt: rt, fe: fe, backend: fe.backend,
-		id:         p.lastSession.Add(1),
-		clientAddr: from.client,
-		local:      from.local,
-		from:       from,
-		began:      time.Now(),
-		secrets:    new(atomic.Pointer[secrets]),
-	}
-	s.log = sessionLog{p: p, id: s.id, client: from.client, backend: s.backend, secrets: s.secrets}
+func newSession(p *Process, e *entry, conn net.Conn) *session {
+	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
+	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
-	s.data.bandwidth = p.bandwidthOf(fe, s.backend)
+	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.init()
 	s.client.conn, s.client.reader = conn, ftp.NewCommandReader(conn)
-	s.client.start(rt.timeouts.ClientWrite, &p.cuts)
+	s.client.start(s.rt.timeouts.ClientWrite, e)
 	return s
 }
 
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
+	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
 	if s.fe.tls.implicit() {
 		if err := s.secureFirst(); err != nil {
 			s.end(err)
@@ -96,7 +85,6 @@ func (s *session) run() {
 
 // loop returns why the session ends, always an *ending.
 func (s *session) loop() error {
-	var stop <-chan struct{} = s.p.drain // and when that has come, the cut
 	for {
 		if err := s.advance(); err != nil {
 			return err
@@ -105,6 +93,7 @@ func (s *session) loop() error {
 			return err
 		}
 		s.ask()
+		s.show()
 
 		var err error
 		select {
@@ -124,11 +113,9 @@ func (s *session) loop() error {
 			err = s.onEvicted()
 		case <-s.timers.c():
 			err = s.onTimer()
-		case <-stop:
-			if s.draining {
-				err = &ending{reason: endShutdown, text: "Service is shutting down.", cause: context.Cause(s.p.cut)}
-			}
-			stop, s.draining = s.p.cut.Done(), true
+		case <-s.news:
+			s.draining = s.leaving.Load()
+			err = s.hardStopped()
 		}
 		if err = s.answerRefusal(err); err != nil {
 			return err
@@ -196,7 +183,7 @@ func (s *session) advance() error {
 		case s.client.ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
 		case s.draining && !s.midway:
-			return &ending{reason: endShutdown, text: "Service is shutting down."}
+			return &ending{reason: endShutdown, text: textShutdown}
 		case s.data.evicted:
 			if err := s.onEvicted(); err != nil {
 				return err
@@ -253,6 +240,7 @@ func (s *session) onClient(err error) error {
 	c, fill := g.msg, s.client.fills
 	s.movedOn(c.Verb, fill, false)
 	s.hear(c)
+	s.showCommand(c)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {

@@ -1,9 +1,11 @@
 package proxy
 
 import (
-	"fmt"
 	"net/netip"
 	"sync/atomic"
+
+	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 )
 
 // sessionLog begins log lines with what tells one session from another. It
@@ -18,7 +20,7 @@ type sessionLog struct {
 	client  netip.AddrPort
 	backend *backend
 	server  netip.AddrPort // invalid: not connected
-	secrets *atomic.Pointer[secrets]
+	secrets *atomic.Pointer[logline.Secrets]
 }
 
 func (l sessionLog) Debug() logLine { return l.begin(l.p.log.Debug()) }
@@ -26,22 +28,28 @@ func (l sessionLog) Info() logLine  { return l.begin(l.p.log.Info()) }
 func (l sessionLog) Warn() logLine  { return l.begin(l.p.log.Warn()) }
 
 // often is a line that a peer can cause at will: see Process.often.
-func (l sessionLog) often(k *repeated, about string, peer netip.Addr) logLine {
+func (l sessionLog) often(k *logline.Kind, about string, peer netip.Addr) logLine {
 	return l.begin(l.p.often(k, about, "", peer))
 }
 
 // show is what the log may have of a name or path of the client's.
-func (l sessionLog) show(text []byte) masked { return l.secrets.Load().show(string(text)) }
+func (l sessionLog) show(text []byte) masked { return l.secrets.Load().Show(string(text)) }
 
 // name is what tells a session from all others.
-func (l sessionLog) name() string { return fmt.Sprintf("%s-%x", l.p.sessionPrefix, l.id) }
+func (l sessionLog) name() string { return l.p.sessions.name(l.id) }
+
+// hear keeps the secrets of a command, which the log is to withhold from now on.
+func (s *session) hear(c ftp.Command) {
+	for _, secret := range secretVerbs.Secrets(c) {
+		s.secrets.Store(s.secrets.Load().With(secret))
+	}
+}
 
 func (l sessionLog) begin(e logLine) logLine {
-	if !e.event.Enabled() {
+	if !e.Written() {
 		return e
 	}
-	e.secrets = l.secrets.Load()
-	e = e.Str("session", word(l.name())).
+	e = e.Withholding(l.secrets.Load()).Str("session", word(l.name())).
 		Stringer("client", l.client).Str("backend", word(l.backend.name))
 	if l.server.IsValid() {
 		e = e.Stringer("server", l.server)

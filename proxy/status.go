@@ -22,24 +22,28 @@ type Status struct {
 
 // Status tells what the process does now.
 func (p *Process) Status() Status {
+	entries := p.sessions.entries()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := Status{
-		Sessions:    p.counts.total,
-		ByFrontend:  make(map[string]int, len(p.counts.byFrontend)),
-		Started:     p.lastSession.Load(),
-		Transfers:   int(p.transfers.Load()),
+		Sessions:    len(entries),
+		ByFrontend:  make(map[string]int),
+		Started:     p.sessions.last.Load(),
+		Transfers:   int(p.sessions.transfers.Load()),
 		Applied:     p.applied,
 		Draining:    p.draining,
 		Ports:       p.ports.Snapshot(),
 		Descriptors: p.descriptors.limit,
 	}
-	for name, n := range p.counts.byFrontend {
-		st.ByFrontend[name] = n
-	}
-	if rt := p.runtime.Load(); rt != nil {
+	rt := p.runtime.Load()
+	if rt != nil {
 		st.SessionLimit = rt.limits.Sessions
-		st.Earlier = st.Sessions - p.counts.byRuntime[rt]
+	}
+	for _, e := range entries {
+		st.ByFrontend[e.fe.name]++
+		if e.rt != rt {
+			st.Earlier++
+		}
 	}
 	return st
 }

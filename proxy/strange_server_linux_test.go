@@ -42,7 +42,7 @@ import (
 //	server: greets 120                 TestStrangeGreetings, "h17-greeting-120*"
 //	server: greets 421                 TestStrangeGreetings, "two-servers/h17-first-greets-421"
 //	server: closes after each verb     TestServerClosesAfterVerb, "server-eof-*"
-//	server: replies nobody asked for   TestUnaskedReplies, "h15-*", "h16-421-idle"
+//	server: unsolicited replies   TestUnsolicitedReplies, "h15-*", "h16-421-idle"
 //	server: 227 of a third host        TestServerNamesAnotherHost, "h09-foreign-address"
 //	server: 227 of 0.0.0.0             TestServerNamesAnotherHost, "h09-foreign-address"
 //	client: pipelines everything       TestClientPipelinesEverything, "h30-*"
@@ -106,7 +106,7 @@ func (a *actor) hearRaw(want string) {
 }
 
 // stillWorks expects that nothing is out of step.
-func (th *theatre) stillWorks() {
+func (th *harness) stillWorks() {
 	th.t.Helper()
 	th.client.say("SITE still there?")
 	th.server.hear("SITE still there?")
@@ -373,7 +373,7 @@ func TestServerClosesAfterVerb(t *testing.T) {
 	}
 }
 
-func TestUnaskedReplies(t *testing.T) {
+func TestUnsolicitedReplies(t *testing.T) {
 	t.Run("are dropped", func(t *testing.T) {
 		th := play(t, nil)
 		th.server.say("226 Transfer complete.\r\n227 Entering Passive Mode (127,0,0,1,4,1).\r\n211-a\r\n b\r\n211 c")
@@ -399,7 +399,7 @@ func TestUnaskedReplies(t *testing.T) {
 }
 
 // await waits until the log has text.
-func (th *theatre) await(text string) {
+func (th *harness) await(text string) {
 	th.t.Helper()
 	for deadline := time.Now().Add(socketTimeout); !strings.Contains(th.logs.String(), text); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {

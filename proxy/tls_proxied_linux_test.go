@@ -45,7 +45,7 @@ func TestTLSBehindProxies(t *testing.T) {
 					}
 					s.logIn()
 				}
-				second := &tlsStage{theatre: &theatre{t: t, process: first.process, logs: first.logs}, atDoor: first.atDoor, joint: first.joint, front: first.front}
+				second := &tlsStage{harness: &harness{t: t, process: first.process, logs: first.logs}, atDoor: first.atDoor, joint: first.joint, front: first.front}
 				second.asUser = second.user()
 				stages := []*tlsStage{first, second}
 				if !reuse { // They would have to wait for one another.

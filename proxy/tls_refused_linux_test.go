@@ -16,7 +16,7 @@ import (
 // What becomes of protected data connections whose transfer the server refuses (H14).
 
 // refuse plays a transfer that the server refuses.
-func (th *theatre) refuse(command string) {
+func (th *harness) refuse(command string) {
 	th.t.Helper()
 	th.client.say(command)
 	th.server.hear(command)

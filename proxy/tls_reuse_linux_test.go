@@ -106,7 +106,7 @@ func TestThief(t *testing.T) {
 		s := enact(t, straight("passive"), reusing(version))
 		s.ready()
 		another := s.user() // who has a session of its own, with a ticket
-		other := &tlsStage{theatre: &theatre{t: t, process: s.process, logs: s.logs}, atDoor: s.atDoor, joint: s.joint, asUser: another, asHost: s.asHost}
+		other := &tlsStage{harness: &harness{t: t, process: s.process, logs: s.logs}, atDoor: s.atDoor, joint: s.joint, asUser: another, asHost: s.asHost}
 		other.ready()
 		fresh := s.user()
 		for name, thief := range map[string]*tls.Config{"no TLS": nil, "no ticket": fresh, "another's ticket": another} {
@@ -183,7 +183,7 @@ func TestOnePortForAll(t *testing.T) {
 		first.ready()
 		all := []*tlsStage{first}
 		for range 4 {
-			s := &tlsStage{theatre: &theatre{t: t, process: first.process, logs: first.logs}, atDoor: first.atDoor, joint: first.joint, front: first.front, asHost: first.asHost}
+			s := &tlsStage{harness: &harness{t: t, process: first.process, logs: first.logs}, atDoor: first.atDoor, joint: first.joint, front: first.front, asHost: first.asHost}
 			s.asUser = s.user()
 			s.ready()
 			all = append(all, s)

@@ -21,7 +21,7 @@ import (
 
 // beside is another client's stage at the process of s.
 func (s *tlsStage) beside() *tlsStage {
-	other := &tlsStage{theatre: &theatre{t: s.t, process: s.process, logs: s.logs}, atDoor: s.atDoor, joint: s.joint, front: s.front, asHost: s.asHost}
+	other := &tlsStage{harness: &harness{t: s.t, process: s.process, logs: s.logs}, atDoor: s.atDoor, joint: s.joint, front: s.front, asHost: s.asHost}
 	other.asUser = other.user()
 	return other
 }

@@ -14,9 +14,9 @@ import (
 	"ftproxy/internal/transfer"
 )
 
-// A tlsStage is a theatre whose peers may speak TLS.
+// A tlsStage is a harness whose peers may speak TLS.
 type tlsStage struct {
-	*theatre
+	*harness
 	joint   joint
 	atDoor  *net.TCPListener // the server's
 	front   ftptest.TestCertificate
@@ -32,7 +32,7 @@ func enact(t *testing.T, j joint, change func(*config.Config)) *tlsStage {
 	t.Helper()
 	names := []string{"ftp.example.com", "127.0.0.1", "::1"}
 	s := &tlsStage{joint: j, front: ftptest.Certificate(t, names...), back: ftptest.Certificate(t, names...)}
-	s.theatre, s.atDoor = emptyStage(t, j, func(c *config.Config) {
+	s.harness, s.atDoor = emptyStage(t, j, func(c *config.Config) {
 		c.Frontends[0].TLS = config.FrontendTLS{Mode: config.TLSOff, Certificates: []config.KeyPair{{Certificate: s.front.File, Key: s.front.File}},
 			MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}
 		c.Backends[0].TLS = config.BackendTLS{Mode: config.TLSOff, Data: config.DataPrivate, CA: s.back.File,

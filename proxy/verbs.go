@@ -109,7 +109,7 @@ func init() { // The table names methods that use the table.
 		"HELP": {class: classControl, flags: beforeAUTH},
 		"OPTS": {class: classControl, flags: beforeAUTH},
 		"TYPE": {class: classControl}, "STRU": {class: classControl}, "ALLO": {class: classControl},
-		"SITE": {class: classOther, flags: writes}, // secretSites has its secrets.
+		"SITE": {class: classOther, flags: writes}, // internal/logline knows its secrets.
 
 		"REST": {class: classFile, flags: paired},
 		"RNFR": {class: classFile, flags: paired | writes}, "RNTO": {class: classFile, flags: writes},

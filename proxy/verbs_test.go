@@ -12,6 +12,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/transfer"
 )
 
@@ -188,4 +189,13 @@ func verbsIn(n ast.Node) []string {
 		ast.Inspect(n, look)
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+func parsed(t *testing.T, line string) ftp.Command {
+	t.Helper()
+	c, err := ftp.NewCommandReader(strings.NewReader(line + "\r\n")).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

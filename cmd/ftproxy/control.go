@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
+
 	"ftproxy/config"
 	"ftproxy/internal/admin"
 )
@@ -303,11 +305,7 @@ func (p *program) tellDrain(ctx context.Context, service *admin.Client, ticks <-
 // attended tells whether somebody may be looking at w.
 func attended(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // age is a time that has passed, in its two largest units: "2d 3h", "5m 10s".

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
@@ -89,7 +90,7 @@ func frontendTable(b *strings.Builder, all []admin.FrontendStatus) {
 		for i, address := range f.Listen {
 			if i > 0 {
 				row = []string{"", "", "", ""}
-				narrow = append(narrow, nil)
+				narrow = append(narrow, []string{"", "", ""})
 			}
 			row[3] = address
 			wide = append(wide, row)
@@ -105,7 +106,7 @@ func frontendTable(b *strings.Builder, all []admin.FrontendStatus) {
 		return
 	}
 	for i, line := range columns(narrow, 2, 2) {
-		if narrow[i] != nil {
+		if line != "" {
 			b.WriteString(line + "\n")
 		}
 		if address := wide[i][3]; i > 0 && address != "" {
@@ -138,29 +139,23 @@ func rangeTable(b *strings.Builder, all []admin.RangeStatus) {
 // columns sets rows of cells as a table with gap spaces between its columns.
 // Those whose indexes are given have numbers, and are set to the right.
 func columns(rows [][]string, gap int, numbers ...int) (lines []string) {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+	for _, i := range numbers { // tabwriter sets all columns to one side.
+		width := 0
+		for _, row := range rows {
+			width = max(width, len(row[i]))
+		}
+		for _, row := range rows {
+			row[i] = fmt.Sprintf("%*s", width, row[i])
 		}
 	}
-	right := make([]bool, len(widths))
-	for _, i := range numbers {
-		right[i] = true
-	}
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, gap, ' ', 0)
 	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if right[i] {
-				cell, pad = pad+cell, ""
-			}
-			line.WriteString(cell + pad + strings.Repeat(" ", gap))
-		}
-		lines = append(lines, strings.TrimRight(line.String(), " "))
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	_ = table.Flush()
+	for line := range strings.Lines(b.String()) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
 	}
 	return lines
 }

@@ -51,7 +51,7 @@ func (t *logTarget) configure(c config.Log) {
 	t.level.Store(int32(levelOf(c)))
 	w := io.Writer(escapingWriter{t.out})
 	if c.Format == "console" {
-		w = zerolog.ConsoleWriter{Out: t.out, NoColor: !isTerminal(t.out), FormatTimestamp: func(t any) string {
+		w = zerolog.ConsoleWriter{Out: t.out, NoColor: os.Getenv("NO_COLOR") != "" || !attended(t.out), FormatTimestamp: func(t any) string {
 			return fmt.Sprint(t)
 		}}
 	}
@@ -65,16 +65,6 @@ func (t *logTarget) Write(line []byte) (int, error) { return (*t.format.Load()).
 
 func stamp(e *zerolog.Event, _ zerolog.Level, _ string) {
 	e.Str(zerolog.TimestampFieldName, time.Now().Format(timeFormat))
-}
-
-// isTerminal tells whether colours would be seen.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // An escapingWriter takes lines of JSON and escapes what JSON allows in a

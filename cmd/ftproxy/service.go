@@ -39,12 +39,12 @@ type service struct {
 	reloads  chan string // asked for by signals, with the cause
 
 	mu      sync.Mutex // one reload at a time; guards what follows
-	doors   doors
-	closing sync.WaitGroup // doors that are not wanted any more
+	servers adminServers
+	closing sync.WaitGroup // servers that are not wanted any more
 }
 
-// doors are the addresses of the service's own, beside those of the proxy.
-type doors struct {
+// adminServers are what the service itself listens with, beside the proxy.
+type adminServers struct {
 	admin   *admin.Server        // nil where it is off
 	control *admin.ControlServer // nil where it is off
 }
@@ -95,35 +95,35 @@ func (s *service) enforce(conf *config.Config) error {
 	return nil
 }
 
-// open opens the doors that conf has and the service has not.
-func (s *service) open(conf *config.Config) (opened doors, err error) {
+// open opens the admin servers that conf has and the service has not.
+func (s *service) open(conf *config.Config) (opened adminServers, err error) {
 	s.closing.Wait() // It may be the same address again.
 	old := s.conf.Load()
 	if at := conf.Admin.Listen; at.IsValid() && (old == nil || at != old.Admin.Listen) {
 		opened.admin, err = admin.New(at, s.metrics.Handler(), s.ready, s.log)
 		if err != nil {
-			return doors{}, &listenError{"admin", at, "admin.listen", err}
+			return adminServers{}, &listenError{"admin", at, "admin.listen", err}
 		}
 	}
 	if path := conf.Control.Socket; path != "" && s.wantsControl(conf) {
 		opened.control, err = admin.ListenControl(path, s, s.log)
 		if err != nil {
 			opened.close()
-			return doors{}, err
+			return adminServers{}, err
 		}
 	}
 	return opened, nil
 }
 
-// swap takes the doors that were opened for conf in use, and returns those that
+// swap takes the admin servers that were opened for conf in use, and returns those that
 // it does not have any more.
-func (s *service) swap(conf *config.Config, opened doors) (closing doors) {
+func (s *service) swap(conf *config.Config, opened adminServers) (closing adminServers) {
 	old := s.conf.Load()
 	if old == nil || conf.Admin.Listen != old.Admin.Listen {
-		s.doors.admin, closing.admin = opened.admin, s.doors.admin
+		s.servers.admin, closing.admin = opened.admin, s.servers.admin
 	}
 	if opened.control != nil || conf.Control.Socket == "" {
-		s.doors.control, closing.control = opened.control, s.doors.control
+		s.servers.control, closing.control = opened.control, s.servers.control
 	}
 	return closing
 }
@@ -135,21 +135,21 @@ const lastWords = 15 * time.Second
 // is open, or that one cannot be found any more.
 func (s *service) wantsControl(conf *config.Config) bool {
 	old := s.conf.Load()
-	return old == nil || conf.Control.Socket != old.Control.Socket || s.doors.control.Gone()
+	return old == nil || conf.Control.Socket != old.Control.Socket || s.servers.control.Gone()
 }
 
-// doorLimit bounds what an unfinished request may delay a close by.
-const doorLimit = time.Second
+// closeLimit bounds what an unfinished request may delay a close by.
+const closeLimit = time.Second
 
-func (d doors) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), doorLimit)
+func (a adminServers) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
 	// A request that was cut is no failure.
-	if d.control != nil {
-		_ = d.control.Close(ctx)
+	if a.control != nil {
+		_ = a.control.Close(ctx)
 	}
-	if d.admin != nil {
-		_ = d.admin.Close(ctx)
+	if a.admin != nil {
+		_ = a.admin.Close(ctx)
 	}
 }
 
@@ -167,11 +167,11 @@ func (s *service) announce() {
 			}
 		}
 	}
-	if s.doors.admin != nil {
-		s.log.Info().Stringer("listen", s.doors.admin.Addr()).Msg("admin listening")
+	if s.servers.admin != nil {
+		s.log.Info().Stringer("listen", s.servers.admin.Addr()).Msg("admin listening")
 	}
-	if s.doors.control != nil {
-		s.log.Info().Str("socket", s.doors.control.Path()).Msg("control socket listening")
+	if s.servers.control != nil {
+		s.log.Info().Str("socket", s.servers.control.Path()).Msg("control socket listening")
 	}
 }
 
@@ -194,11 +194,11 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	s.log.Info().Str("cause", cause).Stringer("shutdown_delay", timeouts.ShutdownDelay).
 		Stringer("drain", timeouts.Drain).Msg("stopping")
 
-	stopping, cutNow := context.WithTimeout(context.Background(), timeouts.ShutdownDelay+timeouts.Drain)
-	defer cutNow()
+	stopping, hardStop := context.WithTimeout(context.Background(), timeouts.ShutdownDelay+timeouts.Drain)
+	defer hardStop()
 	released := make(chan struct{})
 	watched := make(chan struct{})
-	go s.cutOnSignal(signals, cutNow, released, watched)
+	go s.hardStopOnSignal(signals, hardStop, released, watched)
 
 	delay := time.NewTimer(timeouts.ShutdownDelay)
 	defer delay.Stop()
@@ -213,15 +213,15 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	close(s.reloads)
 	<-reloaded
 	s.mu.Lock() // A reload that was under way ends: the process refuses it.
-	last := s.doors
-	s.doors = doors{}
+	last := s.servers
+	s.servers = adminServers{}
 	s.mu.Unlock()
 	s.closing.Wait()
 	// Who waits for the end of the drain may start another ftproxy then: the
 	// control socket, which tells of it, is the last.
-	doors{admin: last.admin}.close()
+	adminServers{admin: last.admin}.close()
 	close(s.left)
-	doors{control: last.control}.close()
+	adminServers{control: last.control}.close()
 	unwatch()
 	<-fed
 	s.notify.close()
@@ -275,8 +275,8 @@ func (s *service) reloadOnSignal(ended chan<- struct{}) {
 	}
 }
 
-// cutOnSignal ends the drain at the first signal to stop.
-func (s *service) cutOnSignal(signals <-chan os.Signal, cut context.CancelFunc, released <-chan struct{}, watched chan<- struct{}) {
+// hardStopOnSignal ends the drain at the first signal to stop.
+func (s *service) hardStopOnSignal(signals <-chan os.Signal, cut context.CancelFunc, released <-chan struct{}, watched chan<- struct{}) {
 	defer close(watched)
 	for {
 		select {

@@ -3,7 +3,7 @@ package firewall
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
 
 	"ftproxy/config"
 )
@@ -175,28 +175,25 @@ func (p Party) lines() []string {
 
 // align writes rows with columns as wide as their widest cell.
 func (t *table) align(rows []row) {
-	widths := make([]int, len(rows[0]))
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, r := range rows {
-		for c, cell := range r {
-			for _, line := range cell {
-				widths[c] = max(widths[c], utf8.RuneCountInString(line))
+		lines := 0
+		for _, cell := range r {
+			lines = max(lines, len(cell))
+		}
+		for i := range lines {
+			texts := make([]string, len(r))
+			for c, cell := range r {
+				if i < len(cell) {
+					texts[c] = cell[i]
+				}
 			}
+			fmt.Fprintln(w, "  "+strings.Join(texts, "\t"))
 		}
 	}
-	for _, r := range rows {
-		for i := 0; ; i++ {
-			text, more := "", false
-			for c, cell := range r {
-				line := ""
-				if i < len(cell) {
-					line, more = cell[i], true
-				}
-				text += fmt.Sprintf("  %-*s", widths[c], line)
-			}
-			if !more {
-				break
-			}
-			t.line(strings.TrimRight(text, " "))
-		}
+	_ = w.Flush()
+	for line := range strings.Lines(b.String()) {
+		t.line(strings.TrimRight(line, " \n"))
 	}
 }

@@ -47,10 +47,10 @@ type Metrics struct {
 	sessionsRefused *prometheus.CounterVec
 	headersRefused  *prometheus.CounterVec
 
-	loginFailures   *prometheus.CounterVec
-	commands        *prometheus.CounterVec
-	commandsRefused *prometheus.CounterVec
-	unaskedReplies  *prometheus.CounterVec
+	loginFailures      *prometheus.CounterVec
+	commands           *prometheus.CounterVec
+	commandsRefused    *prometheus.CounterVec
+	unsolicitedReplies *prometheus.CounterVec
 
 	transfersActive *prometheus.GaugeVec
 	transfers       *prometheus.CounterVec
@@ -109,7 +109,7 @@ func New(version string) *Metrics {
 	m.commands = m.counter("commands_total", "Commands received from clients, by class of verb.", "class")
 	m.commandsRefused = m.counter("commands_refused_total",
 		"Commands that ftproxy refused itself, by reply code.", "code")
-	m.unaskedReplies = m.counter("unasked_replies_total",
+	m.unsolicitedReplies = m.counter("unsolicited_replies_total",
 		"Replies of servers to no command, dropped or ending the session.", "backend")
 
 	m.transfersActive = m.gauge("transfers_active", "Transfers running now.", "direction")
@@ -207,7 +207,7 @@ func (m *Metrics) Declare(frontend, backend string, ports ...string) {
 	m.sessionsActive.WithLabelValues(frontend)
 	m.sessionsStarted.WithLabelValues(frontend)
 	m.loginFailures.WithLabelValues(frontend)
-	m.unaskedReplies.WithLabelValues(backend)
+	m.unsolicitedReplies.WithLabelValues(backend)
 	m.connectFailures.WithLabelValues(backend)
 	for _, r := range ports {
 		m.leasesPending.WithLabelValues(r)
@@ -270,9 +270,9 @@ func (m *Metrics) CommandRefused(code int) {
 	m.commandsRefused.WithLabelValues(strconv.Itoa(code)).Inc()
 }
 
-// UnaskedReply counts a reply to no command.
-func (m *Metrics) UnaskedReply(backend string) {
-	m.unaskedReplies.WithLabelValues(backend).Inc()
+// UnsolicitedReply counts a reply to no command.
+func (m *Metrics) UnsolicitedReply(backend string) {
+	m.unsolicitedReplies.WithLabelValues(backend).Inc()
 }
 
 // TransferStarted counts a running transfer; direction is Download or Upload.

@@ -23,7 +23,7 @@ func exercised() *Metrics {
 	m.ProxyHeaderRefused("public", "missing")
 	m.CommandReceived("login")
 	m.CommandRefused(502)
-	m.UnaskedReply("legacy")
+	m.UnsolicitedReply("legacy")
 	m.TransferStarted(Download)
 	m.TransferStarted(Upload)
 	m.TransferEnded(Upload, Client, 1000)
@@ -78,7 +78,7 @@ func TestNames(t *testing.T) {
 		"ftproxy_transfer_bytes_total direction",
 		"ftproxy_transfers_active direction",
 		"ftproxy_transfers_total direction,result",
-		"ftproxy_unasked_replies_total backend",
+		"ftproxy_unsolicited_replies_total backend",
 	}
 	m := exercised()
 	var got []string
@@ -164,9 +164,9 @@ ftproxy_commands_total{class="login"} 1
 # HELP ftproxy_commands_refused_total Commands that ftproxy refused itself, by reply code.
 # TYPE ftproxy_commands_refused_total counter
 ftproxy_commands_refused_total{code="502"} 1
-# HELP ftproxy_unasked_replies_total Replies of servers to no command, dropped or ending the session.
-# TYPE ftproxy_unasked_replies_total counter
-ftproxy_unasked_replies_total{backend="legacy"} 1
+# HELP ftproxy_unsolicited_replies_total Replies of servers to no command, dropped or ending the session.
+# TYPE ftproxy_unsolicited_replies_total counter
+ftproxy_unsolicited_replies_total{backend="legacy"} 1
 # HELP ftproxy_transfers_active Transfers running now.
 # TYPE ftproxy_transfers_active gauge
 ftproxy_transfers_active{direction="download"} 1

@@ -1,4 +1,4 @@
-package proxy
+package logline
 
 import (
 	"errors"
@@ -11,14 +11,14 @@ import (
 	"ftproxy/internal/ftp"
 )
 
-// secrets is what the client has said behind PASS, ACCT, ADAT, AUTH and SITE PSWD,
+// Secrets is what a client has said behind PASS, ACCT, ADAT, AUTH and SITE PSWD,
 // so that the log does not have it from somebody else: many servers quote a line
 // that they do not understand. It is never written to; a session goes on with
 // another one.
 //
 // A text that quotes a secret is withheld whole. Stars in its place would tell: of
 // "530 *** incorrect" everybody knows what the password is.
-type secrets struct {
+type Secrets struct {
 	said string // joined by NUL, which no command has
 	// withheld: servers' texts are not shown any more, whatever they say. There
 	// is a secret that cannot be looked for.
@@ -48,16 +48,12 @@ const (
 
 // What stands in the log instead.
 const (
-	textWithheld = "(withheld, it may quote a password)"
+	Withheld     = "(withheld, it may quote a password)"
 	glueWithheld = "***"
 )
 
-// hear keeps the secrets of a command.
-func (s *session) hear(c ftp.Command) {
-	for _, secret := range secretsIn(c) {
-		s.secrets.Store(s.secrets.Load().with(secret))
-	}
-}
+// Verbs tells of a verb whether it is known, and whether its argument is secret.
+type Verbs func(verb string) (known, secret bool)
 
 // secretSites are the subcommands of SITE that change a password: PSWD, and what
 // other servers call it.
@@ -66,14 +62,16 @@ var secretSites = []string{"PSWD", "PASSWD", "PASSWORD", "PASS", "CPWD", "CHPASS
 // mechanisms of AUTH are no secret (RFC 2228, RFC 4217, and the drafts before it).
 var mechanisms = []string{"TLS", "TLS-C", "TLS-P", "SSL", "GSSAPI", "KERBEROS_V4", "KERBEROS_V5", "SRP", "SPKM", "PLAIN", "LOGIN"}
 
-// secretsIn lists what is secret in a command.
-func secretsIn(c ftp.Command) (all []string) {
-	switch _, glued := unglue(c.Verb); {
+// Secrets lists what is secret in a command.
+func (v Verbs) Secrets(c ftp.Command) (all []string) {
+	_, glued := v.Unglue(c.Verb)
+	_, secret := v(c.Verb)
+	switch {
 	case glued != "":
 		return []string{glued, argument(c)}
 	case c.Verb == "AUTH":
 		return secretWords(argument(c), mechanisms)
-	case verbs[c.Verb].has(secret):
+	case secret:
 		return []string{argument(c)}
 	case c.Verb == "SITE":
 		arg := argument(c)
@@ -96,23 +94,23 @@ func secretWords(arg string, known []string) []string {
 	return slices.DeleteFunc(all, func(w string) bool { return slices.Contains(known, strings.ToUpper(w)) })
 }
 
-// unglue cuts a verb that has its secret behind it without a blank: a client that
+// Unglue cuts a verb that has its secret behind it without a blank: a client that
 // forgets the blank of PASS has still said its password.
-func unglue(verb string) (name, glued string) {
-	if _, known := verbs[verb]; known {
+func (v Verbs) Unglue(verb string) (name, glued string) {
+	if known, _ := v(verb); known {
 		return verb, ""
 	}
 	for n := range verb {
-		if verbs[verb[:n]].has(secret) {
+		if _, secret := v(verb[:n]); secret {
 			return verb[:n], verb[n:]
 		}
 	}
 	return verb, ""
 }
 
-// with is old and one secret more. Old may be nil.
-func (old *secrets) with(secret string) *secrets {
-	var now secrets
+// With is old and one secret more. Old may be nil.
+func (old *Secrets) With(secret string) *Secrets {
+	var now Secrets
 	if old != nil {
 		now = *old
 	}
@@ -129,7 +127,7 @@ func (old *secrets) with(secret string) *secrets {
 	return &now
 }
 
-func (s *secrets) list() []string {
+func (s *Secrets) list() []string {
 	if s.said == "" {
 		return nil
 	}
@@ -137,54 +135,54 @@ func (s *secrets) list() []string {
 }
 
 // cleanText is what may stand in the log of a peer's text.
-func (s *secrets) cleanText(text string) string {
+func (s *Secrets) cleanText(text string) string {
 	if s.quotedBy(text) {
-		return textWithheld
+		return Withheld
 	}
 	return ftp.Quote([]byte(text))
 }
 
 // cleanError is the same for an error. Most of them are words of ours, and not
 // withheld because a session has a short password.
-func (s *secrets) cleanError(err error) string {
+func (s *Secrets) cleanError(err error) string {
 	var quotes peerError
 	text := err.Error()
 	if quoting := errors.As(err, &quotes) || errors.Is(err, ftp.ErrReplySyntax); quoting && s.quotedBy(text) || s.knows(text) {
-		return textWithheld
+		return Withheld
 	}
 	return ftp.QuoteError(text)
 }
 
 // quotedBy tells whether a peer's text may have something of a secret.
-func (s *secrets) quotedBy(text string) bool { return s != nil && s.withheld || s.knows(text) }
+func (s *Secrets) quotedBy(text string) bool { return s != nil && s.withheld || s.knows(text) }
 
 // knows tells whether a text has something of a secret that can be looked for.
-func (s *secrets) knows(text string) bool {
+func (s *Secrets) knows(text string) bool {
 	return s != nil && s.within(text, func(secret int) int {
 		return min(max((secret+1)/2, leastTelling), mostTelling)
 	})
 }
 
-// show is what may stand in the log of a client's name or path: it is withheld where
+// Show is what may stand in the log of a client's name or path: it is withheld where
 // it has a whole secret. Parts, and short ones, are there by chance.
-func (s *secrets) show(text string) masked {
+func (s *Secrets) Show(text string) Masked {
 	if s != nil && s.within(text, func(secret int) int { return max(secret, shortName) }) {
-		return textWithheld
+		return Withheld
 	}
-	return masked(ftp.Quote([]byte(text)))
+	return Masked(ftp.Quote([]byte(text)))
 }
 
-// showVerb is what may stand in the log of a verb.
-func (s *secrets) showVerb(verb string) masked {
-	if name, glued := unglue(verb); glued != "" {
-		return masked(name + glueWithheld)
+// Show is what may stand in the log of a verb.
+func (v Verbs) Show(verb string, s *Secrets) Masked {
+	if name, glued := v.Unglue(verb); glued != "" {
+		return Masked(name + glueWithheld)
 	}
-	return s.show(verb)
+	return s.Show(verb)
 }
 
 // within tells whether text has as many characters of a secret in a row as telling
 // says of its length, in any case, escaped as Go, C or a URL do it, or not.
-func (s *secrets) within(text string, telling func(secret int) int) bool {
+func (s *Secrets) within(text string, telling func(secret int) int) bool {
 	if s.said == "" {
 		return false
 	}

@@ -37,8 +37,8 @@ const (
 	never = 10 * socketTimeout
 )
 
-// A theatre is a proxy between a client and a server that the test plays.
-type theatre struct {
+// A harness is a proxy between a client and a server that the test plays.
+type harness struct {
 	t      *testing.T
 	client *actor
 	server *actor
@@ -111,7 +111,7 @@ func (a *actor) hearEnd() {
 
 // play starts a proxy and logs a client in. Timeouts that a test does not set are
 // never.
-func play(t *testing.T, change func(*config.Config)) *theatre {
+func play(t *testing.T, change func(*config.Config)) *harness {
 	t.Helper()
 	noGoroutineStays(t)
 	return playBeside(t, change)
@@ -135,13 +135,13 @@ func noGoroutineStays(t *testing.T) {
 
 // playBeside is play for tests that run side by side: it does not look at goroutines,
 // which are everybody's.
-func playBeside(t *testing.T, change func(*config.Config)) *theatre {
+func playBeside(t *testing.T, change func(*config.Config)) *harness {
 	t.Helper()
 	return playJoint(t, straight("passive"), change)
 }
 
 // playJoint is playBeside with peers of these families, and the backend's mode.
-func playJoint(t *testing.T, j joint, change func(*config.Config)) *theatre {
+func playJoint(t *testing.T, j joint, change func(*config.Config)) *harness {
 	t.Helper()
 	th, serverAt := emptyStage(t, j, change)
 	for _, at := range th.process.Addrs() {
@@ -155,7 +155,7 @@ func playJoint(t *testing.T, j joint, change func(*config.Config)) *theatre {
 }
 
 // logIn plays a login without a password.
-func (th *theatre) logIn() {
+func (th *harness) logIn() {
 	th.t.Helper()
 	th.client.say("USER anna")
 	th.server.hear("USER anna")
@@ -164,7 +164,7 @@ func (th *theatre) logIn() {
 }
 
 // emptyStage is a proxy in front of a server that nobody has connected to yet.
-func emptyStage(t *testing.T, j joint, change func(*config.Config)) (*theatre, *net.TCPListener) {
+func emptyStage(t *testing.T, j joint, change func(*config.Config)) (*harness, *net.TCPListener) {
 	t.Helper()
 	serverAt := listenOn(t, j.server6)
 	addr := serverAt.Addr().(*net.TCPAddr).AddrPort()
@@ -185,7 +185,7 @@ func emptyStage(t *testing.T, j joint, change func(*config.Config)) (*theatre, *
 	if change != nil {
 		change(c)
 	}
-	th := &theatre{t: t, logs: &lockedBuffer{}, sockets: &witness{}}
+	th := &harness{t: t, logs: &lockedBuffer{}, sockets: &witness{}}
 	p := New(Options{Network: th.sockets, Log: zerolog.New(th.logs), Metrics: metrics.New("test")})
 	th.process = p
 	if err := p.Apply(c); err != nil {
@@ -337,7 +337,7 @@ func listens(ipv6 bool, port uint16) bool {
 }
 
 // passive agrees on a passive data connection and opens both of its ends.
-func (th *theatre) passive() (client, server *net.TCPConn) {
+func (th *harness) passive() (client, server *net.TCPConn) {
 	th.t.Helper()
 	l := listenLoopback(th.t)
 	th.client.say("PASV")
@@ -352,7 +352,7 @@ func (th *theatre) passive() (client, server *net.TCPConn) {
 }
 
 // begin plays a transfer command that the server accepts.
-func (th *theatre) begin(command string) {
+func (th *harness) begin(command string) {
 	th.t.Helper()
 	th.client.say(command)
 	th.server.hear(command)
@@ -392,7 +392,7 @@ func wantData(t *testing.T, who string, conn *net.TCPConn, want []byte) {
 }
 
 // wantLog waits for the log line of the transfer and expects these fields.
-func (th *theatre) wantLog(fields ...string) {
+func (th *harness) wantLog(fields ...string) {
 	th.t.Helper()
 	deadline := time.Now().Add(socketTimeout)
 	for {
