@@ -25,6 +25,7 @@ type stressWorld struct {
 	server   *stressServer
 	to       netip.AddrPort
 	tls      func() *tls.Config // of a new session; nil: in the clear
+	haproxy  bool               // HAProxy is between the clients and ftproxy
 	setups   []string           // the verbs that agree on data connections
 	sessions atomic.Int64
 	waits    *stressWaits    // for passive ports; nil: nobody wants to know

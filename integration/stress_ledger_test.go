@@ -21,6 +21,7 @@ const (
 	unserved                   // a prompt client was told a port and not served there
 	againUnserved              // likewise after a transfer that was refused (550)
 	lateUnserved               // likewise one that came late, within data_connect
+	emptyCut                   // an upload of no bytes that HAProxy reset (TestHAProxyEmptyUpload)
 	noPort                     // 425 instead of a port
 	said421
 	gaveUp  // a data connection that the client gave up
@@ -32,7 +33,7 @@ const (
 	tallies
 )
 
-var tallyNames = [tallies]string{"transfers", "mismatches", "false 226", "told and not served", "not served after 550", "late and not served",
+var tallyNames = [tallies]string{"transfers", "mismatches", "false 226", "told and not served", "not served after 550", "late and not served", "empty uploads cut by HAProxy",
 	"425", "421", "given up", "550", "ABOR", "control lost", "silent", "other faults"}
 
 // isFault tells which of them fail a row.

@@ -139,6 +139,8 @@ func (c *stressClient) judge(o *stressOrder, code int, text string) {
 	case code/100 == 2:
 		c.blame(falselyDone, "%v: %d %s, but %s", o, code, text, story)
 	case code == 0 || code == 421: // Told already.
+	case c.haproxy && o.upload() && o.file.size == 0 && code == 426:
+		c.add(emptyCut)
 	case o.leg.isOpen() || o.leg.listen != nil: // Where it could not connect is told already.
 		c.blame(o.kind, "%v: %d %s; %s", o, code, text, story)
 	}

@@ -64,7 +64,7 @@ func (row stressRow) start(t *testing.T) *stressRig {
 	}
 	r.to = c.listen[0]
 	r.serve(t, c)
-	if row.haproxy {
+	if r.haproxy = row.haproxy; row.haproxy {
 		r.to = startHAProxy(t, p, r.to, haproxyConfig{send: "send-proxy-v2"}).addr
 	}
 	return r
