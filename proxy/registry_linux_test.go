@@ -206,7 +206,7 @@ func TestRegistryIsCheap(t *testing.T) {
 		}
 	}
 	t.Logf("%d bytes kept for each session, %s of CPU for a list of %d", kept, least, many)
-	if least > 50*time.Millisecond {
+	if least > 50*time.Millisecond && !raceEnabled {
 		t.Errorf("a list of %d sessions takes %s of CPU", many, least)
 	}
 	if kept > 1<<10 {

@@ -153,9 +153,9 @@ func (d dialer) converse(ctx context.Context, sv *server, host string) error {
 // given it once (RFC 959 §5.4).
 func (d dialer) readGreeting(ctx context.Context, sv *server) error {
 	conn := sv.conn
+	_ = conn.SetReadDeadline(time.Now().Add(d.timeouts.Greeting)) // It must not undo that of stop.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_ = conn.SetReadDeadline(time.Now().Add(d.timeouts.Greeting))
 	extended := false
 	for range maxDelays + 1 {
 		greeting, err := gatherReply(sv.reader)
@@ -167,6 +167,9 @@ func (d dialer) readGreeting(ctx context.Context, sv *server) error {
 			if !extended {
 				extended = true
 				_ = conn.SetReadDeadline(time.Now().Add(d.timeouts.Greeting))
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
 			}
 		case 2:
 			if !stop() {

@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ftproxy/config"
@@ -72,4 +74,44 @@ func greetOnce(l net.Listener, n int, says string, heard chan<- string) {
 	_, _ = conn.Write([]byte(says))
 	heard <- string(header)
 	_, _ = conn.Read(make([]byte, 1))
+}
+
+// A leavingConn is a server's whose client leaves while the n-th read deadline is being
+// set. What that makes others set in the meantime comes before it.
+type leavingConn struct {
+	net.Conn
+	n     int
+	leave context.CancelFunc
+}
+
+func (c *leavingConn) SetReadDeadline(at time.Time) error {
+	if at.After(time.Now()) {
+		if c.n--; c.n == 0 {
+			c.leave()
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return c.Conn.SetReadDeadline(at)
+}
+
+// A client that leaves ends the wait for a greeting, at whatever moment it leaves.
+func TestLeftBeforeGreeting(t *testing.T) {
+	for n := 1; n <= 2; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			go func() {
+				_, _ = io.WriteString(far, "120 Soon.\r\n")
+				_, _ = io.Copy(io.Discard, far)
+			}()
+			ctx, leave := context.WithCancel(t.Context())
+			began := time.Now()
+			conn := &leavingConn{Conn: near, n: n, leave: leave}
+			err := dialer{timeouts: &config.Timeouts{Greeting: time.Hour}}.readGreeting(ctx,
+				&server{peer: peer[ftp.ReplyLine]{conn: conn, reader: ftp.NewReplyReader(conn)}})
+			if err == nil || time.Since(began) > time.Second {
+				t.Errorf("leaving at deadline %d: %v after %s", n, err, time.Since(began))
+			}
+			_, _ = near.Close(), far.Close()
+		})
+	}
 }

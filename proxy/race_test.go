@@ -1,0 +1,6 @@
+//go:build race
+
+package proxy
+
+// raceEnabled tells that the race detector makes all slower.
+const raceEnabled = true
