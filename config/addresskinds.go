@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ var (
 // readListen notes each address, because no two may be the same.
 func readListen(c cell, all *[]netip.AddrPort) {
 	for _, s := range c.texts(":21") {
-		addrs, w := parseListen(s.value, "21")
+		addrs, w := looked(s.value, c.quoteInList, func(s string) ([]netip.AddrPort, *wrong) { return parseListen(s, "21") })
 		if w != nil {
 			c.fault(s.line, w)
 			continue
@@ -41,7 +42,7 @@ func readLoopback(c cell, listen *netip.AddrPort) {
 	if !ok || s.value == "" {
 		return
 	}
-	addrs, w := parseListen(s.value, "9121")
+	addrs, w := looked(s.value, c.quoteInList, func(s string) ([]netip.AddrPort, *wrong) { return parseListen(s, "9121") })
 	if w == nil && (len(addrs) != 1 || !addrs[0].Addr().IsLoopback()) {
 		port := addrs[0].Port()
 		w = wrongf(fmt.Sprintf(`write "127.0.0.1:%d" or "[::1]:%d"`, port, port),
@@ -58,7 +59,7 @@ func readLoopback(c cell, listen *netip.AddrPort) {
 // readServers notes each server, because none may be ftproxy itself.
 func readServers(c cell, all *[]Server) {
 	for _, s := range c.texts("10.0.0.5:21") {
-		server, w := parseServer(s.value)
+		server, w := looked(s.value, c.quoteInList, parseServer)
 		if w == nil && slices.Contains(*all, server) {
 			w = wrongf("write each server once", "%q is named twice", server)
 		}
@@ -84,7 +85,15 @@ func (c cell) publicAddress(listen []netip.AddrPort, network netip.Prefix) (p Pu
 			p.Auto = true
 			continue
 		}
-		ip, host, w := parsePublic(s.value)
+		if strings.EqualFold(s.value, "auto") || strings.EqualFold(s.value, "automatic") {
+			c.fault(s.line, wrongf(`write "auto"`, "%q is not known", s.value))
+			continue
+		}
+		var host string
+		ip, w := looked(s.value, c.quoteInList, func(s string) (ip netip.Addr, w *wrong) {
+			ip, host, w = parsePublic(s)
+			return ip, w
+		})
 		switch {
 		case w != nil:
 			c.fault(s.line, w)
@@ -128,7 +137,7 @@ func (c cell) overrides(f *Frontend) {
 	for _, name := range sortedKeys(c.entry.table) {
 		o := cell{in: inner, key: name, entry: c.entry.table[name]}
 		inner.lines[o.entry.path] = o.entry.line
-		network, w := parseNetwork(name)
+		network, w := looked(name, quoteAll, parseNetwork)
 		if w == nil && slices.ContainsFunc(f.PublicAddressFor, func(o PublicOverride) bool { return o.Clients == network }) {
 			w = wrongf("write it once", "the network %s is named twice", network)
 		}
@@ -151,13 +160,24 @@ func readBind(c cell, b *PassiveBind) {
 	if len(given) == 1 && given[0].value == "" {
 		return
 	}
-	c.ownAddresses(given, &b.IPv4, &b.IPv6, parseIP)
+	c.ownAddresses(given, &b.IPv4, &b.IPv6, parseBind)
+}
+
+// parseBind reads an address to listen on.
+func parseBind(s string) (netip.Addr, *wrong) {
+	switch {
+	case strings.EqualFold(s, "auto"), strings.EqualFold(s, "default"):
+		return netip.Addr{}, wrongf(`write "" for the address that the client reached`, "%q is no IP address", s)
+	case s == "*", strings.EqualFold(s, "all"), strings.EqualFold(s, "any"):
+		return netip.Addr{}, wrongf(`write ["0.0.0.0", "::"] for every address`, "%q is no IP address", s)
+	}
+	return parseIP(s)
 }
 
 // ownAddresses reads addresses of this machine, one of each family at most.
 func (c cell) ownAddresses(given []text, ipv4, ipv6 *netip.Addr, parse func(string) (netip.Addr, *wrong)) {
 	for _, s := range given {
-		ip, w := parse(s.value)
+		ip, w := looked(s.value, c.quoteInList, parse)
 		if w == nil && (ip.IsMulticast() || ip == broadcast) {
 			w = wrongf("write an address of this machine", "%q is not the address of one machine", s.value)
 		}
@@ -171,13 +191,20 @@ func (c cell) ownAddresses(given []text, ipv4, ipv6 *netip.Addr, parse func(stri
 
 func readPeerLengths(c cell, peer *DataPeer) {
 	const hint = `write "exact", or lengths like "/24" for IPv4 and "/64" for IPv6`
-	given := c.texts("exact")
+	example := "exact"
+	if n, ok := c.entry.value.(int64); ok && n >= 8 && n <= 128 {
+		example = fmt.Sprintf("/%d", n)
+	}
+	given := c.texts(example)
 	for i, s := range given {
 		if s.value == "exact" && len(given) == 1 {
 			return
 		}
 		n, err := strconv.Atoi(strings.TrimPrefix(s.value, "/"))
 		switch {
+		case prefixLength.MatchString(s.value):
+			length := s.value[strings.IndexByte(s.value, '/')+1:]
+			c.fault(s.line, wrongf(fmt.Sprintf("write %q", "/"+length), "%q is not written as a length", s.value))
 		case !strings.HasPrefix(s.value, "/"), err != nil, n > 128, n < 0:
 			c.fault(s.line, wrongf(hint, "%q is no length of a prefix", s.value))
 		case n < 8, n > 32 && n < 48:
@@ -192,6 +219,9 @@ func readPeerLengths(c cell, peer *DataPeer) {
 	}
 }
 
+// prefixLength is a length of IPv4 without its slash, or with the address before it.
+var prefixLength = regexp.MustCompile(`^(?:\d+\.\d+\.\d+\.\d+/|[0-9a-fA-F:]*:[0-9a-fA-F:]*/)?(?:[89]|[12]\d|3[0-2]|4[89]|[5-9]\d|1[01]\d|12[0-8])$`)
+
 func isIPv4Length(s string) bool {
 	n, err := strconv.Atoi(strings.TrimPrefix(s, "/"))
 	return err == nil && n <= 32
@@ -200,7 +230,7 @@ func isIPv4Length(s string) bool {
 // readSourcePorts notes each range, because nothing may listen on its ports.
 func readSourcePorts(c cell, all *[]PortRange) {
 	for _, s := range c.list("20") {
-		r, w := parsePortRange(s.value)
+		r, w := looked(s.value, c.quoteInList, parsePortRange)
 		if w == nil {
 			for _, o := range *all {
 				if r.Overlaps(o) {
@@ -219,7 +249,7 @@ func readSourcePorts(c cell, all *[]PortRange) {
 
 func readNetworks(c cell, all *[]netip.Prefix) {
 	for _, s := range c.list("10.0.0.0/8") {
-		network, w := parseNetwork(s.value)
+		network, w := looked(s.value, c.quoteInList, parseNetwork)
 		if w == nil && slices.Contains(*all, network) {
 			w = wrongf("write it once", "the network %s is named twice", network)
 		}
@@ -235,17 +265,23 @@ func readNetworks(c cell, all *[]netip.Prefix) {
 func parseNetwork(s string) (netip.Prefix, *wrong) {
 	const example = `write a network like "10.0.0.0/8" or "2001:db8::/32", or an address`
 	if !strings.Contains(s, "/") {
+		if slices.Contains([]string{"any", "all", "*", "everyone", "anywhere", "everybody"}, strings.ToLower(s)) {
+			return netip.Prefix{}, wrongf(`write "0.0.0.0/0" for every IPv4 address, and "::/0" for every IPv6 address`, "%q is no network", s)
+		}
 		ip, w := parseIP(s)
 		if w != nil {
 			w.hint = example
 			return netip.Prefix{}, w
+		}
+		if ip.IsUnspecified() {
+			return netip.Prefix{}, wrongf(fmt.Sprintf(`write "%s/0" for every address`, ip), "%q is the address of no machine", s)
 		}
 		return netip.PrefixFrom(ip, ip.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, wrongf(example, "%q is no network", s)
+		return p, vaguef(example, "%q is no network", s)
 	case p.Addr().Is4In6():
 		return p, wrongf(example, "%q is an IPv4 network in IPv6 form", s)
 	case p != p.Masked():

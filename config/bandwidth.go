@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -37,6 +38,12 @@ func parseBandwidth(s string) (Bandwidth, *wrong) {
 	}
 	m := bandwidthText.FindStringSubmatch(s)
 	if m == nil {
+		if comma := strings.Replace(s, ",", ".", 1); bandwidthText.MatchString(comma) {
+			return 0, wrongf(fmt.Sprintf("write %q", comma), "%q has a comma in place of a point", s)
+		}
+		if slices.Contains([]string{"none", "unlimited", "off", "no", "infinite"}, strings.ToLower(s)) {
+			return 0, wrongf(`write "" for no limit`, "%q is no bandwidth", s)
+		}
 		return 0, wrongf(example, "%q is no bandwidth", s)
 	}
 	unit, known := bandwidthUnits[m[2]]
@@ -69,7 +76,7 @@ func (b Bandwidth) String() string {
 }
 
 // bandwidthHint says what was probably meant. In units a small b is a bit, but
-// not everybody knows; so only the others are guessed.
+// not everybody knows; so "80Mbps" and "500k" have two hints.
 func bandwidthHint(number, unit, example string) string {
 	name := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(unit), "/s"), "ps")
 	for known := range bandwidthUnits {
@@ -77,5 +84,14 @@ func bandwidthHint(number, unit, example string) string {
 			return fmt.Sprintf("write %q", number+known)
 		}
 	}
-	return example
+	prefix := map[string]string{"": "", "k": "k", "m": "M", "g": "G"}
+	letters, given := strings.CutSuffix(strings.TrimSuffix(name, "b"), "i") // "MiB/s" is a little more than "MB/s"
+	switch p := prefix[letters]; {
+	case p == "":
+		return example
+	case given:
+		return fmt.Sprintf("write %q", number+p+"B/s")
+	default:
+		return fmt.Sprintf("write %q for bytes, or %q for bits", number+p+"B/s", number+p+"bit/s")
+	}
 }

@@ -90,7 +90,18 @@ func parsed[V any](c cell, v *V, example string, parse func(string) (V, *wrong))
 
 // choice sets *s to the word that the key has, which is one of words.
 func choice[S ~string](c cell, s *S, words []string) {
-	parsed(c, s, string(*s), func(got string) (S, *wrong) {
+	example := string(*s)
+	switch v := c.entry.value.(type) {
+	case int64:
+		if version := fmt.Sprintf("v%d", v); slices.Contains(words, version) {
+			example = version
+		}
+	case bool:
+		if v && example == "" && len(words) > 1 {
+			example = words[1]
+		}
+	}
+	parsed(c, s, example, func(got string) (S, *wrong) {
 		if slices.Contains(words, got) {
 			return S(got), nil
 		}

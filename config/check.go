@@ -214,19 +214,29 @@ func (r *reader) checkLoops(k *checks) {
 		}
 	}
 	for _, s := range k.servers {
-		ip, err := netip.ParseAddr(s.server.Host)
-		if err != nil {
-			continue
-		}
-		l, found := own[netip.AddrPortFrom(ip, s.server.Port)]
-		if !found && ip.IsLoopback() {
-			l, found = own[netip.AddrPortFrom(unspecified(ip), s.server.Port)]
-		}
-		if found {
-			r.fault(s.line, s.key, fmt.Sprintf("%q is ftproxy itself, by %s", s.server, place(l.key, l.line)),
-				"write the address of the FTP server")
+		for _, ip := range s.server.known() {
+			l, found := own[netip.AddrPortFrom(ip, s.server.Port)]
+			if !found && ip.IsLoopback() {
+				l, found = own[netip.AddrPortFrom(unspecified(ip), s.server.Port)]
+			}
+			if found {
+				r.fault(s.line, s.key, fmt.Sprintf("%q is ftproxy itself, by %s", s.server, place(l.key, l.line)),
+					"write the address of the FTP server")
+				break
+			}
 		}
 	}
+}
+
+// known are the addresses of a server, as far as nobody has to be asked.
+func (s Server) known() []netip.Addr {
+	if strings.EqualFold(strings.TrimSuffix(s.Host, "."), "localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	if ip, err := netip.ParseAddr(s.Host); err == nil {
+		return []netip.Addr{ip}
+	}
+	return nil
 }
 
 // unspecified returns the wildcard address of the family of ip.

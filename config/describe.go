@@ -21,13 +21,42 @@ func likely(value any, example string) string {
 			return fmt.Sprintf(`"%s:%d"`, host, v)
 		}
 	case []any:
-		if len(v) == 1 {
+		if len(v) > 0 {
 			if s, ok := v[0].(string); ok {
 				return strconv.Quote(s)
 			}
 		}
+		if len(v) == 2 {
+			text := fmt.Sprintf("%v-%v", v[0], v[1])
+			_, usual := parsePortRange(example)
+			if _, w := parsePortRange(text); w == nil && usual == nil {
+				return strconv.Quote(text)
+			}
+		}
+	case map[string]any:
+		return strconv.Quote(hostOf(v, example))
+	case []map[string]any:
+		if len(v) > 0 {
+			return strconv.Quote(hostOf(v[0], example))
+		}
 	}
 	return strconv.Quote(example)
+}
+
+// hostOf is the "HOST:PORT" that a table has in keys of its own; without one it is
+// the example.
+func hostOf(table map[string]any, example string) string {
+	for _, name := range []string{"host", "address", "addr", "ip"} {
+		host, ok := table[name].(string)
+		if !ok {
+			continue
+		}
+		if port, ok := table["port"].(int64); ok {
+			return joinPort(host, strconv.FormatInt(port, 10))
+		}
+		return host
+	}
+	return example
 }
 
 // describe names the type of a TOML value as a person would.

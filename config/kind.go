@@ -109,8 +109,8 @@ func readWhole(c cell, n *int, least int) {
 	switch {
 	case !ok:
 		example := strconv.Itoa(*n)
-		if s, ok := c.entry.value.(string); ok && bareNumber.MatchString(s) {
-			example = s
+		if s, ok := c.entry.value.(string); ok && signedNumber.MatchString(s) {
+			example = strings.TrimPrefix(s, "+")
 		}
 		c.wrongType("a whole number", example)
 	case value < int64(least) || value > maxWhole:
@@ -120,7 +120,10 @@ func readWhole(c cell, n *int, least int) {
 	}
 }
 
-func readPortRange(c cell, r *PortRange) { parsed(c, r, r.String(), parsePortRange) }
+func readPortRange(c cell, r *PortRange) {
+	one := func(values []string) string { return fmt.Sprintf("one range, for example %q", values[0]) }
+	parsed(c, r, r.String(), func(s string) (PortRange, *wrong) { return looked(s, one, parsePortRange) })
+}
 
 func readBandwidth(c cell, b *Bandwidth) { parsed(c, b, "10MB/s", parseBandwidth) }
 

@@ -123,6 +123,8 @@ func unusable(data string) *Problem {
 	case strings.Contains(data, "\x00"):
 		p.Line = lineAt(data, strings.IndexByte(data, 0))
 		p.Message, p.Hint = "the file holds a NUL byte, so it is no text", "name a configuration with -config FILE"
+	case strings.Contains(data, "\r") && !strings.Contains(data, "\n"):
+		p.Message, p.Hint = "the lines end with CR alone, as on old Macs", "save the file with the line ends of Unix (LF)"
 	default:
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,8 +12,10 @@ import (
 )
 
 var (
-	bareNumber = regexp.MustCompile(`^\d+$`)
-	wordyTime  = regexp.MustCompile(`^(\d+) ?(s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hour|hours|d|day|days)$`)
+	bareNumber   = regexp.MustCompile(`^\d+$`)
+	signedNumber = regexp.MustCompile(`^[+-]?\d+$`)
+	clockTime    = regexp.MustCompile(`^(\d{1,2}):(\d{2}):(\d{2})$`)
+	wordyTime    = regexp.MustCompile(`^(\d+) ?(s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hour|hours|d|day|days)$`)
 )
 
 // minDuration is the shortest bound that makes sense for a wait on a network;
@@ -26,8 +29,13 @@ func parseDuration(s string, zero bool) (time.Duration, *wrong) {
 	d, err := time.ParseDuration(s)
 	switch {
 	case err != nil && bareNumber.MatchString(s):
-		return 0, wrongf(fmt.Sprintf("write %q for seconds", s+"s"), "%q has no unit", s)
+		return 0, wrongf(fmt.Sprintf("write %q for seconds, or %q for milliseconds", s+"s", s+"ms"), "%q has no unit", s)
+	case err != nil && slices.Contains([]string{"never", "none", "off", "infinite", "infinity", "unlimited", "forever", ""}, strings.ToLower(s)):
+		return 0, wrongf(`write "8760h", a year, where there should be no limit`, "%q is no time", s)
 	case err != nil:
+		if meant := plainTime(s); meant != "" {
+			return 0, wrongf(fmt.Sprintf("write %q", meant), "%q is not written as a time", s)
+		}
 		if m := wordyTime.FindStringSubmatch(s); m != nil {
 			if n, err := strconv.Atoi(m[1]); err == nil && n < 1000000 {
 				unit := m[2][:1]
@@ -46,6 +54,26 @@ func parseDuration(s string, zero bool) (time.Duration, *wrong) {
 		return 0, wrongf(example, "%q is shorter than a millisecond", s)
 	}
 	return d, nil
+}
+
+// plainTime writes "1h 30m", "10M", "1,5h", "PT10M" and "0:10:00" as ftproxy reads
+// them; "" if s is nothing of that.
+func plainTime(s string) string {
+	if m := clockTime.FindStringSubmatch(s); m != nil {
+		d, err := time.ParseDuration(m[1] + "h" + m[2] + "m" + m[3] + "s")
+		if err != nil || d == 0 {
+			return ""
+		}
+		return shortTime(d)
+	}
+	meant := strings.NewReplacer(" ", "", ",", ".").Replace(strings.ToLower(s))
+	if rest, iso := strings.CutPrefix(meant, "pt"); iso {
+		meant = rest
+	}
+	if d, err := time.ParseDuration(meant); err != nil || d <= 0 {
+		return ""
+	}
+	return meant
 }
 
 // maxBanner keeps the greeting within the line of 512 bytes that old clients

@@ -8,10 +8,28 @@ import (
 )
 
 // A wrong says what is wrong with one value and what to write instead.
-type wrong struct{ message, hint string }
+type wrong struct {
+	message, hint string
+	vague         bool // the hint is only an example: perhaps it was a slip
+	final         bool // it was no slip
+}
 
 func wrongf(hint, format string, a ...any) *wrong {
 	return &wrong{message: fmt.Sprintf(format, a...), hint: hint}
+}
+
+// vaguef is wrongf for a text that may be a slip of a kind that looked knows.
+func vaguef(hint, format string, a ...any) *wrong {
+	w := wrongf(hint, format, a...)
+	w.vague = true
+	return w
+}
+
+// finalf is wrongf for a text that is no slip, whatever it looks like.
+func finalf(hint, format string, a ...any) *wrong {
+	w := wrongf(hint, format, a...)
+	w.final = true
+	return w
 }
 
 // parseListen reads an address to listen on: "192.0.2.1:21", "[2001:db8::1]:21",
@@ -36,9 +54,12 @@ func parseListen(s, usual string) ([]netip.AddrPort, *wrong) {
 		if _, err := parsePort(host); err == nil {
 			return nil, wrongf(fmt.Sprintf("write %q", ":"+host), "%q has no colon before the port", s)
 		}
-		if !strings.HasPrefix(s, "[") && strings.Contains(s, ":") {
+		if _, err := netip.ParseAddr(s); err == nil && strings.Contains(s, ":") {
 			return nil, wrongf(fmt.Sprintf(`write the address in brackets and the port behind it, as in "[2001:db8::1]:%s"`, usual),
 				"%q is an IPv6 address without brackets", s)
+		}
+		if _, err := netip.ParseAddr(host); err != nil {
+			return nil, vaguef(example, "%q is no address with a port", s)
 		}
 		return nil, wrongf(fmt.Sprintf("write %q", joinPort(host, usual)), "%q has no port", s)
 	}
@@ -123,7 +144,7 @@ func parseIP(s string) (netip.Addr, *wrong) {
 	case err != nil && isHostName(s):
 		return ip, wrongf("write the IP address that it stands for", "%q is a host name, not an IP address", s)
 	case err != nil:
-		return ip, wrongf(`write an address like "192.0.2.1" or "2001:db8::1"`, "%q is no IP address", s)
+		return ip, vaguef(`write an address like "192.0.2.1" or "2001:db8::1"`, "%q is no IP address", s)
 	case ip.Zone() != "":
 		return ip, wrongf("write an address that needs no zone", "%q has a zone, which is not supported", s)
 	case ip.Is4In6():
@@ -172,16 +193,14 @@ func parseServer(s string) (Server, *wrong) {
 	if s == "" {
 		return Server{}, wrongf(example, "the server is empty")
 	}
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		rest, _, _ = strings.Cut(rest, "/")
-		_, rest = cutLast(rest, "@")
-		if rest == "" {
-			return Server{}, wrongf(example, "%q is a URL", s)
-		}
-		if scheme != "ftp" {
-			return Server{}, wrongf(example, "%q is a URL, and not of FTP", s)
-		}
-		return Server{}, wrongf(fmt.Sprintf("write %q", rest), "%q is a URL", s)
+	switch host := cutURL(s); strings.ToLower(strings.TrimRight(scheme.FindString(s), ":/")) {
+	case "", "ftp":
+	case "ftps", "ftpes":
+		return Server{}, finalf(fmt.Sprintf(`write %q, and mode = "explicit" or "implicit" in the backend's table tls`, host), "%q is a URL", s)
+	case "sftp", "ssh", "scp":
+		return Server{}, finalf(`write the address of an FTP server, for example "10.0.0.5:21"`, "%q is a URL of SFTP, which is SSH and not FTP", s)
+	default:
+		return Server{}, finalf(example, "%q is a URL, and not of FTP", s)
 	}
 	host, portText, w := cutPort(s, "21")
 	if w != nil {
@@ -209,7 +228,7 @@ func parseServer(s string) (Server, *wrong) {
 		return Server{Host: ip.String(), Port: port}, nil
 	}
 	if !isHostName(host) {
-		return Server{}, wrongf(example, "%q is neither an IP address nor a host name", host)
+		return Server{}, vaguef(example, "%q is neither an IP address nor a host name", host)
 	}
 	return Server{Host: host, Port: port}, nil
 }

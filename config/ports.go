@@ -60,14 +60,14 @@ func ParsePortRange(text string) (PortRange, error) {
 	return r, nil
 }
 
-var rangeText = regexp.MustCompile(`^\s*(\d+)\s*(?:(?:-|:|,|\.\.+|–|to)\s*(\d+)\s*)?$`)
+var rangeText = regexp.MustCompile(`^\s*(\d+)\s*(?:(?:-|:|,|\.\.+|–|—|to|\s)\s*(\d+)\s*)?$`)
 
 // parsePortRange reads "N-M" or "N" with 1 ≤ N ≤ M ≤ 65535.
 func parsePortRange(s string) (PortRange, *wrong) {
 	const example = `write "FIRST-LAST" with ports from 1 to 65535, for example "30000-30099"`
 	m := rangeText.FindStringSubmatch(s)
 	if m == nil {
-		return PortRange{}, wrongf(example, "%q is no range of ports", s)
+		return PortRange{}, vaguef(example, "%q is no range of ports", s)
 	}
 	first, err := strconv.ParseUint(m[1], 10, 16)
 	last := first

@@ -94,12 +94,34 @@ func (r *reader) named(kind string) []table {
 			}
 			continue
 		}
+		if parts := nameParts(kind+".NAME", child); len(parts) > 1 {
+			r.fault(child.line, child.path, "the name has dots in it", fmt.Sprintf("write [%s.%s]", kind, strings.Join(parts, "-")))
+			continue
+		}
 		if !isName(name) {
 			r.fault(child.line, child.path, "the name must be made of letters, digits, - and _", fmt.Sprintf("write [%s.%s]", kind, cleanName(name)))
 		}
 		tables = append(tables, table{reader: r, kind: kind + ".NAME", entry: child})
 	}
 	return tables
+}
+
+// nameParts returns the parts of a name that was written with dots, as in
+// [frontend.ftp.example.net]: TOML takes them for tables, each with the next alone.
+func nameParts(kind string, e *entry) (parts []string) {
+	for {
+		parts = append(parts, e.name)
+		var only *entry
+		for name, child := range e.table {
+			if len(e.table) == 1 && child.table != nil && !slices.Contains(known(kind), name) && foreign[kind][plain(name)] == "" {
+				only = child
+			}
+		}
+		if only == nil {
+			return parts
+		}
+		e = only
+	}
 }
 
 // inner returns the table [NAME] inside of t.

@@ -8,6 +8,9 @@ import (
 
 // suggest says what may have been meant by an unknown key in a table of kind.
 func suggest(kind, key string) string {
+	if hint := foreign[kind][plain(key)]; hint != "" && !slices.ContainsFunc(known(kind), func(k string) bool { return plain(k) == plain(key) }) {
+		return hint
+	}
 	if near := nearest(key, known(kind)); near != "" {
 		if kind == "" && (near == "frontend" || near == "backend") {
 			return fmt.Sprintf("did you mean [%s.NAME]?", near)
@@ -29,6 +32,9 @@ func suggest(kind, key string) string {
 	}
 	if len(same) > 0 {
 		return "did you mean " + strings.Join(same, " or ") + "?"
+	}
+	if parent, _ := cutLast(kind, "."); parent != "" && slices.Contains(schema[parent], key) {
+		return fmt.Sprintf("write it in [%s], above this table", parent)
 	}
 	if len(near) > 0 {
 		places = near

@@ -23,13 +23,20 @@ func syntaxProblem(lines []string, err error) Problem {
 		line--
 	}
 	reason := strings.TrimSuffix(fault.Message, ".")
-	reason = oneLine(strings.ToLower(reason[:1]) + reason[1:])
+	if !strings.HasPrefix(reason, "TOML") {
+		reason = strings.ToLower(reason[:1]) + reason[1:]
+	}
+	reason = oneLine(reason)
 	better, hint := guess(lines[line-1])
 	name := fault.LastKey[strings.LastIndexByte(fault.LastKey, '.')+1:]
 	if before := lineOfKey(lines[:line-1], name); before > 0 {
-		better, hint = "", fmt.Sprintf("close the value that begins in line %d", before)
-		if keyOf(lines[line-1]) == name {
-			hint = fmt.Sprintf("write it once; line %d has it, too", before)
+		switch {
+		case keyOf(lines[line-1]) == name:
+			better, hint = "", fmt.Sprintf("write it once; line %d has it, too", before)
+		case strings.HasPrefix(strings.TrimSpace(lines[line-1]), `"`) && strings.HasSuffix(strings.TrimSpace(lines[line-2]), `"`):
+			better, hint = "a comma is missing before this line", fmt.Sprintf("write a comma after each value of the list that begins in line %d", before)
+		default:
+			better, hint = "", fmt.Sprintf("close the value that begins in line %d", before)
 		}
 	}
 	if better != "" {
@@ -80,59 +87,6 @@ func keyOf(line string) string {
 		return m[1]
 	}
 	return ""
-}
-
-// guess tells from the shape of a line what was meant. reason is empty where
-// the library's own is as good.
-func guess(line string) (reason, hint string) {
-	if m := keyValue.FindStringSubmatch(line); m != nil {
-		return guessValue(m[1], m[2])
-	}
-	if m := keyColon.FindStringSubmatch(line); m != nil {
-		value, _, _ := strings.Cut(m[2], " #")
-		if value == "" {
-			return "", fmt.Sprintf("write [%s]", m[1])
-		}
-		if !isNumber(value) && !strings.HasPrefix(value, "[") {
-			value = strconv.Quote(strings.Trim(value, `"'`))
-		}
-		return "", fmt.Sprintf("write %s = %s", m[1], value)
-	}
-	switch {
-	case header.MatchString(line):
-		return "", "write this header once, and all its keys below"
-	case strings.HasPrefix(strings.TrimSpace(line), "["):
-		return "", "write a header like [log] or [frontend.NAME]"
-	}
-	return "", `write key = "value", or # before a comment`
-}
-
-// guessValue tells what was meant by a value that is not TOML, or by a key
-// that was given twice.
-func guessValue(key, value string) (reason, hint string) {
-	bare, _, _ := strings.Cut(value, "#")
-	bare = strings.TrimSpace(bare)
-	switch {
-	case bare == "":
-		return "the value is missing", fmt.Sprintf("write it behind %s =, or # before the line for the default", key)
-	case isNumber(bare):
-		return "", fmt.Sprintf("write %s once", key)
-	case digits.MatchString(bare):
-		n, err := strconv.ParseInt(strings.ReplaceAll(bare, "_", ""), 10, 64)
-		if err != nil {
-			return "the number is too large", fmt.Sprintf("write a smaller one for %s", key)
-		}
-		return "", fmt.Sprintf("write %s = %d", key, n)
-	case unquoted.MatchString(bare):
-		return "the value is a string without quotes", fmt.Sprintf("write %s = %q", key, bare)
-	case strings.HasPrefix(value, "["):
-		return "", fmt.Sprintf(`write %s = ["FIRST", "SECOND"] with each string in quotes`, key)
-	case strings.Count(bare, `"`)%2 == 1:
-		return "", `write the string on one line, with " before and behind it`
-	case strings.Contains(value, `\`):
-		return "", `write \\ for each backslash`
-	}
-	return "", fmt.Sprintf("write %s once, as %s = \"value\"", key, key)
 }
 
 // isNumber reports whether s is a number or boolean of TOML, as far as our keys have them.
