@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ftproxy/config"
 	"ftproxy/internal/portpool"
@@ -20,6 +23,14 @@ func (s *session) advertised() (addr netip.Addr, ok bool) {
 		return public.IPv4, true
 	}
 	return s.p.names.IPv4(public.Hosts)
+}
+
+// noPublic says why there is no IPv4 address to tell the client in a 227.
+func (s *session) noPublic() error {
+	if hosts := s.fe.publicFor(s.clientAddr.Addr()).Hosts; len(hosts) > 0 {
+		return fmt.Errorf("public_address has no IPv4 address: DNS has none for %s", strings.Join(hosts, ", "))
+	}
+	return errors.New("the frontend has no IPv4 address to tell the client: check public_address")
 }
 
 // publicFor is what clients at addr are told.

@@ -42,7 +42,9 @@ func (s *session) doPASV(*queued) error {
 		return refuse(425, "PASV is for IPv4, use EPSV.", nil)
 	}
 	if _, ok := s.advertised(); !ok {
-		return refuse(425, "No IPv4 address for PASV, use EPSV.", nil)
+		err := s.noPublic()
+		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb("PASV").Msg(noConnection.Message)
+		return refuse(425, "No IPv4 address for PASV, use EPSV.", err)
 	}
 	return s.setUp("PASV", netip.AddrPort{})
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"ftproxy/internal/logline"
 )
@@ -29,6 +31,13 @@ func (n *Names) IPv4(hosts []string) (addr netip.Addr, ok bool) {
 	return netip.Addr{}, false
 }
 
+// resolved tells whether a host has had an answer.
+func (n *Names) resolved(host string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.known[host]) > 0
+}
+
 // set notes an answer and reports whether it is news.
 func (n *Names) set(host string, addrs []netip.Addr) bool {
 	slices.SortFunc(addrs, netip.Addr.Compare) // Resolvers rotate their answers.
@@ -44,13 +53,24 @@ func (n *Names) set(host string, addrs []netip.Addr) bool {
 	return true
 }
 
+// patience is how long a resolver may take before the log says what is waited for:
+// the start and each reload wait for the names.
+const patience = time.Second
+
 // Resolve asks for all hosts at once, and logs what is news.
 func (n *Names) Resolve(ctx context.Context, hosts []string, ask func(context.Context, string) ([]netip.Addr, error), log logline.Log) {
+	slow := time.AfterFunc(patience, func() {
+		log.Warn().Str("hosts", logline.Word(strings.Join(hosts, ", "))).Msg("waiting for the resolver to answer for public_address, check DNS")
+	})
+	defer slow.Stop()
 	var asking sync.WaitGroup
 	for _, host := range hosts {
 		asking.Go(func() {
 			addrs, err := ask(ctx, host)
 			switch {
+			case err != nil && !n.resolved(host):
+				log.Warn().Err(err).Str("host", logline.Word(host)).
+					Msg("public address not resolved and no earlier answer is known, PASV gets 425: check the name and DNS")
 			case err != nil:
 				log.Warn().Err(err).Str("host", logline.Word(host)).Msg("public address not resolved, the last answer stays")
 			case n.set(host, addrs):
