@@ -95,6 +95,7 @@ func Warnings(c *Config, s Sysctl) []Problem {
 		}
 	}
 	c.exposure(warn)
+	c.doubts(warn)
 	c.tlsWarnings(warn)
 	for _, p := range c.renamed {
 		warn(p.Key, p.Message, p.Hint)

@@ -46,7 +46,7 @@ func Check(c *config.Config) ([]Warning, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnings := rt.expiring(time.Now())
+	warnings := slices.Concat(rt.expiring(time.Now()), rt.nameless())
 	exposed := func(key string, pair config.KeyPair) {
 		if pair.Key != "" && certs.Exposed(pair.Key) {
 			warnings = append(warnings, Warning{key, fmt.Sprintf("everybody on this machine can read the private key in %s", pair.Key), "run: chmod o= " + pair.Key})
@@ -91,6 +91,19 @@ func (rt *Runtime) expiring(now time.Time) (warnings []Warning) {
 			message = fmt.Sprintf("the certificate in %s for %s has expired on %s", c.file, c.name(), c.leaf.NotAfter.UTC().Format(time.DateOnly))
 		}
 		warnings = append(warnings, Warning{"frontend." + c.frontend + ".tls.certificate", message, "renew it, and reload ftproxy"})
+	}
+	return warnings
+}
+
+// nameless tells of the certificates that have no name that clients look at: since
+// RFC 6125 that is subjectAltName alone.
+func (rt *Runtime) nameless() (warnings []Warning) {
+	for _, c := range rt.shown() {
+		if len(c.leaf.DNSNames) == 0 && len(c.leaf.IPAddresses) == 0 {
+			warnings = append(warnings, Warning{"frontend." + c.frontend + ".tls.certificate",
+				fmt.Sprintf("the certificate in %s has no subjectAltName, so most clients reject it", c.file),
+				`make one with the name that clients connect to: openssl req -x509 … -addext "subjectAltName=DNS:ftp.example.net"`})
+		}
 	}
 	return warnings
 }

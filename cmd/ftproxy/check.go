@@ -62,6 +62,10 @@ func (p *program) check(_ context.Context, c *command, args []string) int {
 	if !ok {
 		return exitFailed
 	}
+	if err := checkLoops(conf); err != nil {
+		fmt.Fprintln(p.stderr, err)
+		return exitFailed
+	}
 	if _, err := proxy.Check(conf); err != nil {
 		fmt.Fprintln(p.stderr, explain(conf, err))
 		return exitFailed

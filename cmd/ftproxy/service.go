@@ -80,6 +80,9 @@ func (s *service) enforce(conf *config.Config) error {
 	if err := checkDescriptors(conf, descriptorLimit()); err != nil {
 		return err
 	}
+	if err := checkLoops(conf); err != nil {
+		return err
+	}
 	opened, err := s.open(conf)
 	if err != nil {
 		return err

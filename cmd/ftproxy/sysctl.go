@@ -35,5 +35,5 @@ func (p *program) warnings(c *config.Config) []config.Problem {
 	for _, w := range secrets {
 		all = append(all, c.Problem(w.Key, w.Message, w.Hint))
 	}
-	return all
+	return append(all, doubtSocket(c)...)
 }

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"ftproxy/config"
+)
+
+// localAddrs are the addresses that this machine has; none where they cannot be known.
+func localAddrs() (all []netip.Addr) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				all = append(all, ip.Unmap())
+			}
+		}
+	}
+	return all
+}
+
+// checkLoops finds servers that are ftproxy itself: a session with one begins the
+// next, until no more are allowed.
+func checkLoops(conf *config.Config) error {
+	if loops := conf.Loops(localAddrs()); len(loops) > 0 {
+		return loops
+	}
+	return nil
+}
+
+// doubtSocket warns of a control socket whose directory is not there.
+func doubtSocket(conf *config.Config) []config.Problem {
+	if conf.Control.Socket == "" {
+		return nil
+	}
+	directory := filepath.Dir(conf.Control.Socket)
+	info, err := os.Stat(directory)
+	switch {
+	case os.IsNotExist(err):
+		return []config.Problem{conf.Problem("control.socket", fmt.Sprintf("the directory %s does not exist", directory),
+			"create it for the user of ftproxy, or have systemd create it: RuntimeDirectory=ftproxy makes /run/ftproxy when the service starts")}
+	case err == nil && !info.IsDir():
+		return []config.Problem{conf.Problem("control.socket", fmt.Sprintf("%s is not a directory", directory), "write a path in a directory")}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A server that is ftproxy itself, by an address of this machine, is an error of the
+// start and of check, before anything listens.
+func TestServerIsThisMachine(t *testing.T) {
+	i := slices.IndexFunc(localAddrs(), func(a netip.Addr) bool { return a.Is4() && !a.IsLoopback() })
+	if i < 0 {
+		t.Skip("this machine has no IPv4 address but loopback")
+	}
+	server := netip.AddrPortFrom(localAddrs()[i], 2121)
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := fmt.Sprintf("[frontend.public]\nlisten = \":2121\"\nbackend = \"legacy\"\n[backend.legacy]\nservers = %q\n", server)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(":5: backend.legacy.servers: %q is ftproxy itself: this machine has the address, and frontend.public.listen (line 2) listens on it; "+
+		"write the address of the FTP server, or another port\n", server)
+	for _, command := range []string{"check", "serve"} {
+		r := runInBackground(t, command, "-config", path)
+		if code := r.exit(); code != exitFailed {
+			t.Errorf("%s: exit code %d", command, code)
+		}
+		if got := r.stderr.String(); !strings.HasSuffix(got, path+want) || strings.Contains(got, "listening") {
+			t.Errorf("%s: standard error %q", command, got)
+		}
+	}
+}
+
+// Check notices that the control socket has no directory, and that no client can find
+// the name of a certificate.
+func TestCheckNotices(t *testing.T) {
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "run", "control.sock")
+	r := runInBackground(t, "check", "-config", configFile(t, "127.0.0.1:0", "[control]", fmt.Sprintf("socket = %q", missing)))
+	if code := r.exit(); code != exitOK {
+		t.Errorf("exit code %d: %s", code, r.stderr)
+	}
+	if want := ":2: control.socket: the directory " + filepath.Dir(missing) + " does not exist; create it"; !strings.Contains(r.stderr.String(), want) {
+		t.Errorf("no %q in %s", want, r.stderr)
+	}
+
+	old := namelessCertificate(t)
+	path := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(path, fmt.Appendf(nil, withTLS, old, old, old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = runInBackground(t, "check", "-config", path)
+	if code := r.exit(); code != exitOK {
+		t.Errorf("exit code %d: %s", code, r.stderr)
+	}
+	if want := ":7: frontend.public.tls.certificate: the certificate in " + old + " has no subjectAltName, so most clients reject it; make one"; !strings.Contains(r.stderr.String(), want) {
+		t.Errorf("no %q in %s", want, r.stderr)
+	}
+}
+
+// namelessCertificate is a file with a certificate that has a common name only, as
+// those of old instructions, and its key.
+func namelessCertificate(t *testing.T) string {
+	t.Helper()
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ftp.example.com"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+	secret := must(x509.MarshalPKCS8PrivateKey(key))
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...)
+	path := filepath.Join(t.TempDir(), "old.pem")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
