@@ -62,6 +62,7 @@ var (
 		"frontend.one.advertised_port_offset": {`0`, `-1000`},
 		"frontend.one.passive_ports":          {`"30000-30099"`, `"40000"`},
 		"frontend.one.passive_bind":           {`""`, `["0.0.0.0", "::"]`},
+		"frontend.one.freebind":               {`false`, `true`},
 		"frontend.one.data_peer":              {`"exact"`, `["/24", "/64"]`},
 		"frontend.one.active_source_ports":    {`[]`, `["41000-41009", "20"]`},
 		"frontend.one.allow_foreign_data":     {`[]`, `["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]`},

@@ -92,6 +92,7 @@ type Frontend struct {
 	PassivePorts         PortRange
 	AdvertisedPortOffset int // told ports are those of PassivePorts plus this; all are within 1 to 65535
 	PassiveBind          PassiveBind
+	FreeBind             bool // addresses of Listen and PassiveBind need not be this machine's yet
 	DataPeer             DataPeer
 	ActiveSourcePorts    []PortRange    // of connections to clients, in the order they are tried; none: any port
 	Bandwidth            Bandwidth      // of all transfers of the frontend
@@ -117,6 +118,16 @@ type PublicOverride struct {
 // PassiveBind is where data ports listen for clients of each family. The zero
 // value of one is the address that the client's control connection reached.
 type PassiveBind struct{ IPv4, IPv6 netip.Addr }
+
+// Addrs are those of the two that are set.
+func (b PassiveBind) Addrs() (all []netip.Addr) {
+	for _, a := range []netip.Addr{b.IPv4, b.IPv6} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
+}
 
 // DataPeer is how many leading bits of a client's address its data connections
 // must share; 0 is all of them.

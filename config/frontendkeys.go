@@ -81,6 +81,12 @@ var frontendKeys = section[Frontend]{
 			IPv4 and one IPv6 address, "0.0.0.0" and "::" included. "" is the address that the client
 			reached, or with proxy_protocol every address.`,
 	}, {
+		name:  "freebind",
+		value: field(boolean, false, func(f *Frontend) *bool { return &f.FreeBind }),
+		help: `Whether the addresses in listen and passive_bind may be missing on this machine when ftproxy
+			starts, because they come later, for example from keepalived. With false, a missing address is
+			an error at the start. It needs Linux (IP_FREEBIND).`,
+	}, {
 		name:  "data_peer",
 		value: field(peerLengths, DataPeer{}, func(f *Frontend) *DataPeer { return &f.DataPeer }),
 		help: `Addresses that may open a client's data connection. "exact" is the client's own address. A

@@ -15,10 +15,14 @@ import (
 type fakeNetwork struct{ *ftptest.Host }
 
 func (n fakeNetwork) ListenData(at tcp.Local) (net.Listener, error) {
-	if at.Transparent {
+	if at.Transparent || at.FreeBind {
 		return n.ListenForeign(at.AddrPort)
 	}
 	return n.Listen(at.AddrPort)
+}
+
+func (n fakeNetwork) ListenFree(addr netip.AddrPort) (net.Listener, error) {
+	return n.ListenForeign(addr)
 }
 
 func (n fakeNetwork) Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error) {

@@ -104,12 +104,12 @@ func (p *Process) listen(rt *Runtime) (listenerSet, error) {
 	var failed []error
 	for addr, fe := range rt.frontends {
 		if open.listens(addr) {
-			if err := p.probe(addr, open); err != nil {
+			if err := p.probe(addr, open); err != nil && !rt.free[addr.Addr()] {
 				failed = append(failed, &ListenError{Frontend: fe.name, Addr: addr, Err: err})
 			}
 			continue
 		}
-		l, err := p.network.Listen(addr, open.beside(addr)...)
+		l, err := p.listenControl(rt, addr, open)
 		if err != nil && withoutIPv6(rt, addr, err) {
 			p.log.Warn().Err(err).Str("frontend", word(fe.name)).Stringer("listen", addr).
 				Msg("this machine has no IPv6, listening on IPv4 only")

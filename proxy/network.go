@@ -16,6 +16,9 @@ type Network interface {
 	// wildcard is opened beside the listeners that this process has for single
 	// addresses at that port, which go on serving theirs.
 	Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener, error)
+	// ListenFree opens a control listener on a single address that this machine
+	// may get later.
+	ListenFree(addr netip.AddrPort) (net.Listener, error)
 	// ListenData opens a data listener.
 	ListenData(at tcp.Local) (net.Listener, error)
 	// Dial connects to remote. It comes from the address of local where that

@@ -112,6 +112,9 @@ func (p *Process) Apply(c *config.Config) error {
 	if err := p.checkSources(c); err != nil {
 		return err
 	}
+	if err := p.checkBinds(c); err != nil {
+		return err
+	}
 	p.resolve(rt)
 	opened, err := p.listen(rt)
 	if err != nil && p.Draining() { // A listener beside it may be closed by now.
@@ -160,7 +163,8 @@ func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
 
 // listenData opens a listener for the port pool.
 func (p *Process) listenData(addr netip.AddrPort, transparent bool) (net.Listener, error) {
-	return p.network.ListenData(tcp.Local{AddrPort: addr, Transparent: transparent})
+	rt := p.runtime.Load()
+	return p.network.ListenData(tcp.Local{AddrPort: addr, Transparent: transparent, FreeBind: rt != nil && rt.free[addr.Addr()]})
 }
 
 // Draining tells whether the process is leaving service.

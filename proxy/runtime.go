@@ -18,6 +18,7 @@ type Runtime struct {
 	limits    config.Limits
 	frontends map[netip.AddrPort]*frontend // by listening address
 	hosts     []string                     // names of public addresses
+	free      map[netip.Addr]bool          // addresses that this machine may get later
 
 	bandwidths map[string]int64 // in bytes per second, by the share's name
 }
@@ -82,7 +83,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress, source: source{b.Source},
 			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData, tls: back}
 	}
-	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c)}
+	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: freeAddrs(c)}
 	for _, f := range c.Frontends {
 		front, err := newFrontTLS(&f)
 		failed = append(failed, err)

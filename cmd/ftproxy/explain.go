@@ -22,6 +22,7 @@ func explain(c *config.Config, err error) error {
 	for _, one := range flatten(err) {
 		var failed *proxy.ListenError
 		var source *proxy.SourceError
+		var bind *proxy.BindError
 		var secret *proxy.TLSError
 		var file *certs.FileError
 		switch {
@@ -29,6 +30,8 @@ func explain(c *config.Config, err error) error {
 			one = &listenError{"frontend " + failed.Frontend, failed.Addr, "frontend." + failed.Frontend + ".listen", failed.Err}
 		case errors.As(one, &secret) && errors.As(one, &file):
 			one = c.Problem(secret.Key, file.Path+": "+file.Message, file.Hint)
+		case errors.As(one, &bind):
+			one = explainBind(bind)
 		case errors.As(one, &source):
 			one = explainSource(source)
 		}
@@ -48,6 +51,20 @@ func flatten(err error) (all []error) {
 		all = append(all, flatten(one)...)
 	}
 	return all
+}
+
+// explainBind says what to do about an address that data ports cannot listen on.
+func explainBind(e *proxy.BindError) error {
+	key := "frontend." + e.Frontend + ".passive_bind"
+	switch {
+	case errors.Is(e.Err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("frontend %s: cannot listen on %s for data connections: %w: this machine does not have the address; `ip address` lists "+
+			"those it has: change %s, or write freebind = true in [frontend.%s] where the address comes later", e.Frontend, e.Addr, e.Err, key, e.Frontend)
+	case errors.Is(e.Err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("frontend %s: cannot listen on %s for data connections: %w: this machine has no %s; take the address out of %s",
+			e.Frontend, e.Addr, e.Err, family(e.Addr), key)
+	}
+	return e
 }
 
 // explainSource says what a process lacks that may not connect from somewhere.
@@ -94,7 +111,11 @@ func (e *listenError) advice() string {
 	case errors.Is(err, syscall.EACCES) && address.Port() < 1024:
 		return needsCapability(key)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Sprintf("this machine does not have the address; `ip address` lists those it has: change %s", key)
+		later := ""
+		if table, ok := strings.CutSuffix(key, ".listen"); ok && table != "admin" {
+			later = fmt.Sprintf(", or write freebind = true in [%s] where the address comes later", table)
+		}
+		return fmt.Sprintf("this machine does not have the address; `ip address` lists those it has: change %s%s", key, later)
 	case errors.Is(err, syscall.EAFNOSUPPORT):
 		return fmt.Sprintf("this machine has no %s; take the address out of %s", family(address.Addr()), key)
 	}

@@ -91,7 +91,7 @@ func TestMayBindSource(t *testing.T) {
 			t.Errorf("clients' addresses with capability %d: %v", c, err)
 		}
 	}
-	foreign := Local{netip.MustParseAddrPort("192.0.2.77:0"), true}
+	foreign := Local{AddrPort: netip.MustParseAddrPort("192.0.2.77:0"), Transparent: true}
 	if err := mayBindWith(t, foreign, unix.CAP_NET_RAW); err != nil {
 		t.Errorf("a client's address: %v", err)
 	}

@@ -19,6 +19,9 @@ type Local struct {
 	// Transparent allows an address that is not this machine's: a client's
 	// (IP_TRANSPARENT). It needs Linux, and CAP_NET_RAW or CAP_NET_ADMIN.
 	Transparent bool
+	// FreeBind allows an address that this machine may get later (IP_FREEBIND). It
+	// needs Linux.
+	FreeBind bool
 }
 
 // AnyPort is an address of this machine with any port. An invalid address stands for
@@ -27,7 +30,8 @@ func AnyPort(addr netip.Addr) Local { return Local{AddrPort: netip.AddrPortFrom(
 
 // WithPort returns the same address with a port.
 func (l Local) WithPort(port uint16) Local {
-	return Local{netip.AddrPortFrom(l.Addr(), port), l.Transparent}
+	l.AddrPort = netip.AddrPortFrom(l.Addr(), port)
+	return l
 }
 
 // keepAlive finds peers that are gone without a word, and holds the state of
@@ -46,12 +50,21 @@ func (Network) Listen(addr netip.AddrPort, beside ...net.Listener) (net.Listener
 	return listenBeside(addr, beside)
 }
 
+// ListenFree is Listen for a single address that this machine may get later.
+func (Network) ListenFree(addr netip.AddrPort) (net.Listener, error) {
+	takeSign()
+	return listenTCP(addr, before(setFreeBind, controlListener))
+}
+
 // ListenData opens a listener for data connections. It has a method Queued, which
 // accepts what is in its queue without waiting.
 func (Network) ListenData(at Local) (net.Listener, error) {
 	control := controlFunc(dataSocket)
-	if at.Transparent {
-		control = transparently(dataSocket)
+	switch {
+	case at.Transparent:
+		control = before(setTransparent, dataSocket)
+	case at.FreeBind:
+		control = before(setFreeBind, dataSocket)
 	}
 	l, err := listenTCP(at.AddrPort, control)
 	if err != nil {
@@ -63,11 +76,10 @@ func (Network) ListenData(at Local) (net.Listener, error) {
 // A controlFunc prepares a socket before it is bound or connected.
 type controlFunc = func(network, address string, raw syscall.RawConn) error
 
-// transparently sets IP_TRANSPARENT, before a socket is bound, and then what
-// control sets.
-func transparently(control controlFunc) controlFunc {
+// before sets an option of a socket before it is bound, and then what control sets.
+func before(option func(network string, raw syscall.RawConn) error, control controlFunc) controlFunc {
 	return func(network, address string, raw syscall.RawConn) error {
-		if err := setTransparent(network, raw); err != nil {
+		if err := option(network, raw); err != nil {
 			return err
 		}
 		return control(network, address, raw)
@@ -96,7 +108,7 @@ func (Network) Dial(ctx context.Context, local Local, remote netip.AddrPort) (ne
 	dialer.SetMultipathTCP(false)
 	dialer.Control = dialled(local.Port())
 	if local.Transparent {
-		dialer.Control = transparently(dialer.Control)
+		dialer.Control = before(setTransparent, dialer.Control)
 	}
 	if local.Addr().IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(local.AddrPort)

@@ -140,6 +140,15 @@ func setTransparent(network string, c syscall.RawConn) error {
 	return os.NewSyscallError("setsockopt IP_TRANSPARENT", setInt(c, level, option, 1))
 }
 
+// setFreeBind lets a socket be bound to an address that this machine may get later.
+func setFreeBind(network string, c syscall.RawConn) error {
+	level, option := unix.SOL_IP, unix.IP_FREEBIND
+	if network == "tcp6" {
+		level, option = unix.SOL_IPV6, unix.IPV6_FREEBIND
+	}
+	return os.NewSyscallError("setsockopt IP_FREEBIND", setInt(c, level, option, 1))
+}
+
 // MayBind tells whether this process may connect from local, by trying to bind it. An
 // invalid address is any address, and port 0 any port. A port on which something
 // listens already is allowed: it says nothing of another address.

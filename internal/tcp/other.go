@@ -38,6 +38,8 @@ var errTransparent = fmt.Errorf("an address that is not this machine's needs Lin
 
 func setTransparent(string, syscall.RawConn) error { return errTransparent }
 
+func setFreeBind(string, syscall.RawConn) error { return errTransparent }
+
 // MayBind leaves it to the first connection what addresses and ports there are.
 func (Network) MayBind(local Local) error {
 	if local.Transparent {
