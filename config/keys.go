@@ -41,7 +41,8 @@ var controlKeys = section[Control]{
 		value: field(socketPath, "", func(c *Control) *string { return &c.Socket }),
 		help: `The absolute path of a Unix socket, at most 100 bytes long, for example
 			"/run/ftproxy/control.sock". "" turns it off. The directory must exist. The socket has mode
-			0660: the members of the service's group may use it.`,
+			0660: the members of the service's group may use it. If this key is not written and systemd
+			starts ftproxy with a RuntimeDirectory, the socket is control.sock in that directory.`,
 	}},
 }
 

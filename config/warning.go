@@ -111,6 +111,12 @@ func (c *Config) Problem(key, message, hint string) Problem {
 	return Problem{File: c.file, Line: c.line(key), Key: key, Message: message, Hint: hint}
 }
 
+// Written tells whether a key stands in the file that c was read from.
+func (c *Config) Written(key string) bool {
+	_, written := c.lines[key]
+	return written
+}
+
 // line returns where a key stands, or else its table; 0 if c was not read from a file.
 func (c *Config) line(key string) int {
 	for {

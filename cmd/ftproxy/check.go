@@ -94,6 +94,7 @@ func (p *program) load(path string) (c *config.Config, ok bool) {
 		fmt.Fprintln(p.stderr, err)
 		return nil, false
 	}
+	p.runtimeDirectory.give(c)
 	return c, true
 }
 

@@ -128,7 +128,8 @@ func (p *program) find(r controlRequest) (c *admin.Client, ok bool) {
 		return admin.DialControl(conf.Control.Socket), true
 	}
 	p.complain(fmt.Sprintf("%s has no control.socket: write\n\n  [control]\n  socket = \"/run/ftproxy/control.sock\"\n\n"+
-		"into it and send ftproxy a SIGHUP, which puts it in force; %s", r.config, r.instead))
+		"into it and send ftproxy a SIGHUP, which puts it in force. Where systemd has started ftproxy by its unit, "+
+		"name its socket: -socket /run/ftproxy/control.sock. %s", r.config, r.instead))
 	return nil, false
 }
 

@@ -15,6 +15,7 @@ func main() {
 	// Buffered, so that a second signal is not lost while the first is acted on.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	p := &program{stdout: os.Stdout, stderr: os.Stderr, signals: signals, sysctl: "/proc/sys"}
+	p := &program{stdout: os.Stdout, stderr: os.Stderr, signals: signals, sysctl: "/proc/sys",
+		runtimeDirectory: runtimeDirectory(os.Getenv("RUNTIME_DIRECTORY"))}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }

@@ -27,6 +27,8 @@ type program struct {
 	signals        <-chan os.Signal // SIGTERM, SIGINT and SIGHUP
 	sysctl         string           // "/proc/sys"
 
+	runtimeDirectory runtimeDirectory
+
 	// lookup resolves a host name; nil is the system's way.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }

@@ -53,6 +53,7 @@ func (s *service) reloadFile(cause string, began time.Time) (done admin.Reloaded
 	if err != nil {
 		return done, err
 	}
+	s.directory.give(conf)
 	letSessionsGoFirst()
 	changes := config.Changes(s.conf.Load(), conf)
 	letSessionsGoFirst()

@@ -44,6 +44,7 @@ func (p *program) serve(ctx context.Context, c *command, args []string) int {
 	log, target := newLogger(conf.Log, p.stderr)
 	s := newService(log)
 	s.file, s.target, s.warnings = *path, target, p.warnings
+	s.directory = p.runtimeDirectory
 	s.warn(conf)
 	if err := s.start(conf); err != nil {
 		return p.failed(err)

@@ -21,18 +21,19 @@ import (
 
 // A service is a proxy at work, with its admin address and its control socket.
 type service struct {
-	file     string                                // of the configuration; empty: none to reload
-	target   *logTarget                            // of log; nil: it stays as it is
-	warnings func(*config.Config) []config.Problem // of a configuration on this machine
-	log      zerolog.Logger
-	metrics  *metrics.Metrics
-	process  *proxy.Process
-	notify   *notifier
-	began    time.Time
-	serving  atomic.Bool   // between the first listener and the signal to stop
-	asked    chan string   // to stop, with the cause
-	left     chan struct{} // closed when the process has left service
-	cut      bool          // then: something had to be cut
+	file      string                                // of the configuration; empty: none to reload
+	target    *logTarget                            // of log; nil: it stays as it is
+	warnings  func(*config.Config) []config.Problem // of a configuration on this machine
+	directory runtimeDirectory
+	log       zerolog.Logger
+	metrics   *metrics.Metrics
+	process   *proxy.Process
+	notify    *notifier
+	began     time.Time
+	serving   atomic.Bool   // between the first listener and the signal to stop
+	asked     chan string   // to stop, with the cause
+	left      chan struct{} // closed when the process has left service
+	cut       bool          // then: something had to be cut
 
 	conf     atomic.Pointer[config.Config] // in force
 	reloaded atomic.Pointer[admin.ReloadStatus]
