@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/tcp"
 )
@@ -38,9 +39,8 @@ type upgraded struct {
 
 // Why there is no TLS.
 var (
-	errBehindAUTH  = errors.New("commands came behind AUTH, in the clear")
-	errBehind234   = errors.New("something came behind the server's 234, in the clear")
-	errNoHandshake = errors.New("no TLS handshake in time")
+	errBehindAUTH = errors.New("commands came behind AUTH, in the clear")
+	errBehind234  = errors.New("something came behind the server's 234, in the clear")
 )
 
 // doAUTH begins the handshake. What lies behind AUTH was sent in the clear, by
@@ -70,7 +70,7 @@ func (s *session) doAUTH(q *queued) error {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
 	s.client.security.upgrading, s.client.security.stop = out, stop
-	conn, config := s.client.conn, s.controlTLS()
+	conn, config := s.client.conn, s.fe.tls.Control(s.p.tickets.All(), s.id)
 	limit := s.rt.timeouts.TLSHandshake
 	s.p.workers.Go(func() { out <- secureClient(ctx, conn, config, limit) })
 	return nil
@@ -78,7 +78,7 @@ func (s *session) doAUTH(q *queued) error {
 
 // secureClient makes a client's control connection a protected one.
 func secureClient(ctx context.Context, conn net.Conn, c *tls.Config, limit time.Duration) upgraded {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoHandshake)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, ftps.ErrNoHandshake)
 	defer cancel()
 	secure := tls.Server(tcp.Prompt(conn), c)
 	if err := secure.HandshakeContext(ctx); err != nil {
@@ -127,7 +127,7 @@ func (s *session) secureFirst() error {
 	defer stop()
 	s.interruptBy(stop)
 	defer s.interruptBy(nil)
-	return s.onUpgraded(secureClient(ctx, s.client.conn, s.controlTLS(), s.rt.timeouts.TLSHandshake))
+	return s.onUpgraded(secureClient(ctx, s.client.conn, s.fe.tls.Control(s.p.tickets.All(), s.id), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.
@@ -170,7 +170,7 @@ func (s *session) doPROT(q *queued) error {
 		return refuse(536, "Use PROT P.", nil)
 	case level != "P" && level != "C":
 		return refuse(504, "Use PROT P.", nil)
-	case level == "C" && s.fe.tls.requireData:
+	case level == "C" && s.fe.tls.RequireData:
 		return refuse(534, "Data connections must be protected.", nil)
 	}
 	if s.client.security.level != level[0] {
@@ -209,7 +209,7 @@ func (s *session) doREIN(q *queued) error {
 // mayTransfer refuses a transfer in the clear where the frontend wants protection;
 // RFC 4217 §10 has that said at the transfer, not at PASV (H70).
 func (s *session) mayTransfer() error {
-	if s.fe.tls != nil && s.fe.tls.requireData && !s.client.protects() {
+	if s.fe.tls != nil && s.fe.tls.RequireData && !s.client.protects() {
 		return refuse(521, "Data connections must be protected, use PROT P.", nil)
 	}
 	return nil
@@ -219,7 +219,7 @@ func (s *session) mayTransfer() error {
 func (s *session) features() []string {
 	own := []string{"EPRT", "EPSV"}
 	if s.fe.tls != nil {
-		if !s.fe.tls.implicit() {
+		if !s.fe.tls.Implicit() {
 			own = append(own, "AUTH TLS")
 		}
 		own = append(own, "PBSZ", "PROT")

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/portpool"
@@ -25,7 +26,7 @@ import (
 type identifier struct {
 	p         *Process
 	fe        *frontend
-	front     *frontTLS // nil: the TLS session tells nothing
+	front     *ftps.Frontend // nil: the TLS session tells nothing
 	header    time.Duration
 	handshake time.Duration
 }
@@ -35,7 +36,7 @@ type identifier struct {
 // client's was refused goes to refused.
 func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 	i := &identifier{p: s.p, fe: s.fe, header: s.rt.timeouts.ProxyHeader, handshake: s.rt.timeouts.TLSHandshake}
-	if s.fe.tls.reuses() && s.client.protects() {
+	if s.fe.tls.Reuses() && s.client.protects() {
 		i.front = s.fe.tls
 		r.Prove = i.prove
 		r.Refused = func(err error) {
@@ -49,7 +50,7 @@ func (s *session) identifyData(r *portpool.Request, refused chan<- error) {
 		r.Header, r.Through = i.readHeader, s.fe.trustedProxies
 	}
 	type key struct {
-		front  *frontTLS
+		front  *ftps.Frontend
 		header bool
 	}
 	r.Alike = key{i.front, s.fe.dataProxyProtocol}
@@ -86,9 +87,9 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 	if err := tcp.Peek(conn); err != nil {
 		return nil, 0, err
 	}
-	ctx, cancel := context.WithTimeoutCause(i.p.hardStop, i.handshake, errNoHandshake)
+	ctx, cancel := context.WithTimeoutCause(i.p.hardStop, i.handshake, ftps.ErrNoHandshake)
 	defer cancel()
-	c, owner := i.front.dataConfig(i.p.tickets.All())
+	c, owner := i.front.Data(i.p.tickets.All())
 	secured := tls.Server(transfer.ReadyForTLS(conn), c)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {

@@ -89,7 +89,7 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Owner:  s.id,
 		Evict:  s.data.promises.Evictor(),
 	}
-	if s.fe.tls.reuses() && s.client.protects() || s.fe.dataProxyProtocol {
+	if s.fe.tls.Reuses() && s.client.protects() || s.fe.dataProxyProtocol {
 		st.refused = make(chan error, 1)
 		s.identifyData(r, st.refused)
 	}

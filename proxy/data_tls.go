@@ -25,14 +25,14 @@ func (s *session) clientProtection() *transfer.Protection {
 		return nil
 	}
 	front, keys := s.fe.tls, s.p.tickets.All()
-	p := &transfer.Protection{Limit: s.rt.timeouts.TLSHandshake, StrictEOF: front.strictEOF, Quoting: quotingPeer}
+	p := &transfer.Protection{Limit: s.rt.timeouts.TLSHandshake, StrictEOF: front.StrictEOF, Quoting: quotingPeer}
 	var owner *uint64
 	p.Begin = func(conn net.Conn) *tls.Conn {
 		var c *tls.Config
-		c, owner = front.dataConfig(keys)
+		c, owner = front.Data(keys)
 		return tls.Server(conn, c)
 	}
-	reuses, id, certified := front.requireReuse, s.id, s.client.security.certified
+	reuses, id, certified := front.RequireReuse, s.id, s.client.security.certified
 	p.Check = func(conn *tls.Conn) error {
 		cs := conn.ConnectionState()
 		switch {
@@ -57,7 +57,7 @@ func (s *session) serverProtection() *transfer.Protection {
 	return &transfer.Protection{
 		Begin:     func(conn net.Conn) *tls.Conn { return tls.Client(conn, c) },
 		Limit:     s.rt.timeouts.TLSHandshake,
-		StrictEOF: s.backend.tls.strictEOF,
+		StrictEOF: s.backend.tls.StrictEOF,
 		Quoting:   quotingPeer,
 	}
 }

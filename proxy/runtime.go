@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftps"
 	"ftproxy/internal/portpool"
 )
 
@@ -19,6 +20,8 @@ type Runtime struct {
 	frontends map[netip.AddrPort]*frontend // by listening address
 	hosts     []string                     // names of public addresses
 	free      map[netip.Addr]bool          // addresses that this machine may get later
+
+	certificates []ftps.Certificate // that clients see, of each frontend
 
 	bandwidths map[string]int64 // in bytes per second, by the share's name
 }
@@ -39,7 +42,7 @@ type frontend struct {
 	proxyProtocol, dataProxyProtocol bool           // connections begin with a PROXY header
 	trustedProxies                   []netip.Prefix // whose
 
-	tls     *frontTLS // nil: none
+	tls     *ftps.Frontend // nil: none
 	banner  string
 	backend *backend
 }
@@ -52,7 +55,7 @@ type backend struct {
 	dataPorts portpool.Range
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
 	source    source         // of connections to them
-	tls       *backTLS       // nil: none
+	tls       *ftps.Backend  // nil: none
 
 	sendProxy     byte // the version of the PROXY header that servers are sent; 0: none
 	sendProxyData bool // on data connections, too
@@ -78,15 +81,16 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))
 	var failed []error
 	for _, b := range c.Backends {
-		back, err := newBackTLS(&b)
+		back, err := ftps.NewBackend(&b)
 		failed = append(failed, err)
 		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress, source: source{b.Source},
 			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData, tls: back}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: freeAddrs(c)}
 	for _, f := range c.Frontends {
-		front, err := newFrontTLS(&f)
+		front, err := ftps.NewFrontend(&f)
 		failed = append(failed, err)
+		rt.certificates = append(rt.certificates, front.Certificates()...)
 		fe := &frontend{
 			name:         f.Name,
 			public:       f.PublicAddress,
@@ -124,6 +128,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	if err := errors.Join(failed...); err != nil {
 		return nil, err
 	}
+	ftps.Sort(rt.certificates)
 	return rt, nil
 }
 

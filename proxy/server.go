@@ -146,7 +146,7 @@ func (d dialer) converse(ctx context.Context, sv *server, host string) error {
 	if d.backend.tls == nil {
 		return d.readGreeting(ctx, sv)
 	}
-	return d.converseTLS(ctx, sv, d.backend.tls.serverTLS(host))
+	return d.converseTLS(ctx, sv, d.backend.tls.Session(host))
 }
 
 // readGreeting reads a server's first reply. A 120 asks for patience and is

@@ -6,10 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"sync"
 
 	"ftproxy/config"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/tcp"
 )
@@ -20,59 +20,9 @@ import (
 // goes on in the clear instead.
 var errServerTLS = errors.New("the server refuses protection")
 
-// A ticketCache is the TLS sessions of one session with its server. A server that
-// insists on resumption takes each TLS 1.3 ticket once, and gives new ones on every
-// connection, so the newest goes first and the last one is kept.
-type ticketCache struct {
-	mu    sync.Mutex
-	state []*tls.ClientSessionState
-}
-
-// maxTickets bounds what one server can make us keep.
-const maxTickets = 4
-
-// Get implements [tls.ClientSessionCache]; the session has one server, so one key.
-func (c *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := len(c.state)
-	if n == 0 {
-		return nil, false
-	}
-	newest := c.state[n-1]
-	if n > 1 {
-		c.state = c.state[:n-1]
-	}
-	return newest, true
-}
-
-// Put keeps a new one. crypto/tls says nil of one that a server did not take.
-func (c *ticketCache) Put(_ string, state *tls.ClientSessionState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if state == nil {
-		return
-	}
-	if len(c.state) == maxTickets {
-		c.state = append(c.state[:0], c.state[1:]...)
-	}
-	c.state = append(c.state, state)
-}
-
-// serverTLS is the configuration of a session's connections to a server, control
-// and data: one server name and one cache, or nothing would be resumed.
-func (b *backTLS) serverTLS(host string) *tls.Config {
-	c := b.config.Clone()
-	if c.ServerName == "" {
-		c.ServerName = host
-	}
-	c.ClientSessionCache = new(ticketCache)
-	return c
-}
-
 // converseTLS is converse for a backend whose servers are reached over TLS.
 func (d dialer) converseTLS(ctx context.Context, sv *server, config *tls.Config) error {
-	if d.backend.tls.implicit {
+	if d.backend.tls.Implicit {
 		if err := d.shake(ctx, sv, config); err != nil {
 			return err
 		}
@@ -80,7 +30,7 @@ func (d dialer) converseTLS(ctx context.Context, sv *server, config *tls.Config)
 	if err := d.readGreeting(ctx, sv); err != nil {
 		return err
 	}
-	if !d.backend.tls.implicit {
+	if !d.backend.tls.Implicit {
 		sv.level = 'C'
 		if err := d.authenticate(ctx, sv, config); err != nil {
 			return err
@@ -91,7 +41,7 @@ func (d dialer) converseTLS(ctx context.Context, sv *server, config *tls.Config)
 
 // shake makes the handshake with a server.
 func (d dialer) shake(ctx context.Context, sv *server, c *tls.Config) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.timeouts.TLSHandshake, errNoHandshake)
+	ctx, cancel := context.WithTimeoutCause(ctx, d.timeouts.TLSHandshake, ftps.ErrNoHandshake)
 	defer cancel()
 	conn := sv.conn
 	secured := tls.Client(conn, c)
@@ -149,7 +99,7 @@ func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config
 // data connection.
 func (d dialer) setLevel(ctx context.Context, sv *server) error {
 	want := byte('P')
-	switch d.backend.tls.data {
+	switch d.backend.tls.Data {
 	case config.DataSameAsClient:
 		return nil
 	case config.DataClear:
@@ -223,9 +173,9 @@ func (s *session) serverWants() byte {
 	switch back := s.backend.tls; {
 	case back == nil:
 		return s.server.level
-	case back.data == config.DataPrivate:
+	case back.Data == config.DataPrivate:
 		return 'P'
-	case back.data == config.DataSameAsClient && s.client.protects():
+	case back.Data == config.DataSameAsClient && s.client.protects():
 		return 'P'
 	}
 	return 'C'

@@ -73,7 +73,7 @@ func newSession(p *Process, e *entry, conn net.Conn) *session {
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
 	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
-	if s.fe.tls.implicit() {
+	if s.fe.tls.Implicit() {
 		if err := s.secureFirst(); err != nil {
 			s.end(err)
 			return

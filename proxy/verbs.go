@@ -180,7 +180,7 @@ func (s *session) do(q *queued) error {
 	v := verbs[q.Verb]
 	switch {
 	case s.fe.tls != nil && !s.client.security.on && !v.has(beforeAUTH):
-		if s.fe.tls.required() {
+		if s.fe.tls.Required() {
 			return refuse(530, "Use AUTH TLS first.", nil)
 		}
 		s.client.security.late = true

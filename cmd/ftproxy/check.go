@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"ftproxy/config"
-	"ftproxy/proxy"
+	"ftproxy/internal/ftps"
 )
 
 // defaultConfig is where serve and check look.
@@ -66,7 +66,7 @@ func (p *program) check(_ context.Context, c *command, args []string) int {
 		fmt.Fprintln(p.stderr, err)
 		return exitFailed
 	}
-	if _, err := proxy.Check(conf); err != nil {
+	if _, err := ftps.Check(conf); err != nil {
 		fmt.Fprintln(p.stderr, explain(conf, err))
 		return exitFailed
 	}

@@ -12,6 +12,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/certs"
+	"ftproxy/internal/ftps"
 	"ftproxy/proxy"
 )
 
@@ -23,7 +24,7 @@ func explain(c *config.Config, err error) error {
 		var failed *proxy.ListenError
 		var source *proxy.SourceError
 		var bind *proxy.BindError
-		var secret *proxy.TLSError
+		var secret *ftps.KeyError
 		var file *certs.FileError
 		switch {
 		case errors.As(one, &failed):

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 
 	"ftproxy/config"
-	"ftproxy/proxy"
+	"ftproxy/internal/ftps"
 )
 
 // readSysctl reads which ports the kernel gives to outgoing connections. root
@@ -31,7 +31,7 @@ func (p *program) warnings(c *config.Config) []config.Problem {
 		s = config.Sysctl{}
 	}
 	all := config.Warnings(c, s)
-	secrets, _ := proxy.Check(c) // Its faults are told where they are no warnings.
+	secrets, _ := ftps.Check(c) // Its faults are told where they are no warnings.
 	for _, w := range secrets {
 		all = append(all, c.Problem(w.Key, w.Message, w.Hint))
 	}

@@ -1,4 +1,4 @@
-package proxy
+package ftps
 
 import (
 	"crypto/tls"
@@ -14,7 +14,7 @@ import (
 // a key that is gone is not resumed.
 func TestSharedTicketKeys(t *testing.T) {
 	c := ftptest.Certificate(t, "ftp.example.com")
-	front, err := newFrontTLS(&config.Frontend{Name: "public", TLS: config.FrontendTLS{Mode: config.TLSRequired,
+	front, err := NewFrontend(&config.Frontend{Name: "public", TLS: config.FrontendTLS{Mode: config.TLSRequired,
 		Certificates: []config.KeyPair{{Certificate: c.File, Key: c.File}}, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}})
 	if err != nil {
 		t.Fatal(err)
