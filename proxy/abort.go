@@ -93,7 +93,7 @@ func (s *session) interrupt(c ftp.Command, place *queued) error {
 // synch interrupts the server's transfer: IAC IP, IAC DM, the DM being the
 // urgent byte (RFC 854). BSD's ftpd does not read ABOR without it.
 func (s *session) synch() error {
-	if err := s.server.writeUrgent([]byte(ftp.TelnetSynch)); err != nil {
+	if err := s.server.WriteUrgent([]byte(ftp.TelnetSynch)); err != nil {
 		return fmt.Errorf("sending the Telnet synch: %w", err)
 	}
 	return nil
@@ -142,7 +142,7 @@ func (s *session) settleUnanswered() {
 		case ex.place != nil:
 			ex.place.answer = answer
 		case ex.owed:
-			s.client.out = append(s.client.out, answer...)
+			s.client.Out = append(s.client.Out, answer...)
 		}
 	}
 }

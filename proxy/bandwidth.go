@@ -7,7 +7,7 @@ import (
 
 // bandwidthOf is what limits the transfers of a session.
 func (p *Process) bandwidthOf(fe *frontend, be *backend) transfer.Bandwidth {
-	b := transfer.Bandwidth{Set: &p.paces, Frontend: fe.name, Backend: be.name}
+	b := transfer.Bandwidth{Set: &p.paces, Frontend: fe.name, Backend: be.Name}
 	if fe.bandwidth > 0 {
 		for _, d := range []transfer.Direction{transfer.Download, transfer.Upload} {
 			b.Session[d] = p.paces.NewShare(int64(fe.bandwidth))

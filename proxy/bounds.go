@@ -23,9 +23,6 @@ const (
 	// maxPreliminary is how many 1xx replies one command may have. A server that
 	// tells of its progress once a second needs a quarter of an hour for them.
 	maxPreliminary = 1000
-	// maxDelays is how many 1xx replies may stand before a greeting. RFC 959 §5.4
-	// has one, 120.
-	maxDelays = 16
 )
 
 // extent is how long a reply is so far.
@@ -44,7 +41,7 @@ func (e *extent) endless(l ftp.ReplyLine) bool {
 
 // tooLong ends the session of a server that sends too much.
 func (s *session) tooLong(reason, text string, cause error) error {
-	s.log.often(endlessReply, s.backend.name, s.server.addr.Addr()).Err(cause).Msg(endlessReply.Message)
+	s.log.often(endlessReply, s.backend.Name, s.server.Addr.Addr()).Err(cause).Msg(endlessReply.Message)
 	return &ending{reason: reason, text: text, cause: cause}
 }
 

@@ -21,8 +21,8 @@ func (p *Process) tellCertificates(rt *Runtime) {
 	p.tellRenewed(rt)
 	unverified := make(map[string]bool)
 	for _, fe := range rt.frontends {
-		if b := fe.backend; b.tls != nil {
-			unverified[b.name] = !b.tls.Verifies()
+		if b := fe.backend; b.TLS != nil {
+			unverified[b.Name] = !b.TLS.Verifies()
 		}
 	}
 	p.metrics.Unverified(unverified)

@@ -1,11 +1,14 @@
 package proxy
 
-import "ftproxy/internal/ftp"
+import (
+	"ftproxy/internal/control"
+	"ftproxy/internal/ftp"
+)
 
 // A client is the control connection of a session's client, and what was read from it
 // ahead. The session's loop owns everything here.
 type client struct {
-	peer[ftp.Command]
+	control.Peer[ftp.Command]
 	security security
 	queue    []*queued // commands read ahead
 	saidAt   int       // fills, when the command under way was read

@@ -40,7 +40,6 @@ type upgraded struct {
 // Why there is no TLS.
 var (
 	errBehindAUTH = errors.New("commands came behind AUTH, in the clear")
-	errBehind234  = errors.New("something came behind the server's 234, in the clear")
 )
 
 // doAUTH begins the handshake. What lies behind AUTH was sent in the clear, by
@@ -57,11 +56,11 @@ func (s *session) doAUTH(q *queued) error {
 	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL" && mechanism != "TLS-P":
 		return refuse(504, "Use AUTH TLS.", nil)
 	}
-	if len(s.client.queue) > 0 || !s.client.quiet() {
+	if len(s.client.queue) > 0 || !s.client.Quiet() {
 		return &ending{reason: endTLS, text: "Commands behind AUTH.", cause: errBehindAUTH}
 	}
 	s.say(234, "AUTH command successful.")
-	if err := s.client.flush(); err != nil {
+	if err := s.client.Flush(); err != nil {
 		return s.clientFailed(err)
 	}
 	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
@@ -70,7 +69,7 @@ func (s *session) doAUTH(q *queued) error {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
 	s.client.security.upgrading, s.client.security.stop = out, stop
-	conn, config := s.client.conn, s.fe.tls.Control(s.p.tickets.All(), s.id)
+	conn, config := s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.id)
 	limit := s.rt.timeouts.TLSHandshake
 	s.p.workers.Go(func() { out <- secureClient(ctx, conn, config, limit) })
 	return nil
@@ -99,10 +98,10 @@ func (s *session) onUpgraded(u upgraded) error {
 	s.client.security.upgrading, s.client.security.stop = nil, nil
 	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
 	if u.err != nil {
-		s.client.broken = true
+		s.client.Broken = true
 		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", logline.PeerError(u.err))}
 	}
-	s.client.upgrade(u.conn)
+	s.client.Upgrade(u.conn)
 	s.client.security.on = true
 	s.data.epsvAll, s.midway = false, false
 	cs := u.conn.ConnectionState()
@@ -125,9 +124,9 @@ func (s *session) secureFirst() error {
 	s.client.security.level = 'P' // Clients of implicit TLS seldom say PROT.
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	defer stop()
-	s.interruptBy(stop)
-	defer s.interruptBy(nil)
-	return s.onUpgraded(secureClient(ctx, s.client.conn, s.fe.tls.Control(s.p.tickets.All(), s.id), s.rt.timeouts.TLSHandshake))
+	s.InterruptBy(stop)
+	defer s.InterruptBy(nil)
+	return s.onUpgraded(secureClient(ctx, s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.id), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.
@@ -141,7 +140,7 @@ func (s *session) stopUpgrade() {
 	s.client.security.stop()
 	<-s.client.security.upgrading
 	s.client.security.upgrading = nil
-	s.client.broken = true
+	s.client.Broken = true
 }
 
 // doPBSZ takes the only size that TLS has (RFC 4217 §8).
@@ -177,7 +176,7 @@ func (s *session) doPROT(q *queued) error {
 		s.dropData() // It was agreed on at the other level.
 	}
 	s.client.security.level = level[0]
-	if s.stage == loggedIn && s.server.level != s.serverWants() {
+	if s.stage == loggedIn && s.server.Level != s.serverWants() {
 		return s.sendLevel(&exchange{owed: true}) // Then the client is answered.
 	}
 	return s.answerPROT()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 
+	"ftproxy/internal/dial"
 	"ftproxy/internal/tcp"
 )
 
@@ -14,7 +15,7 @@ type dialling struct {
 
 // A dialled is what came of it.
 type dialled struct {
-	server *server
+	server *dial.Server
 	err    error
 }
 
@@ -25,20 +26,20 @@ func (s *session) connect() {
 	s.dialling = &dialling{out: out, stop: stop}
 	d, log := s.dialer(), s.log
 	s.p.workers.Go(func() {
-		sv, err := d.connect(ctx, log)
+		sv, err := d.Connect(ctx, log.serverUnusable)
 		out <- dialled{sv, err}
 	})
 }
 
 // dialer connects to the servers of the session's backend on behalf of its client.
-func (s *session) dialer() dialer {
-	return dialer{
-		network:  s.p.network,
-		metrics:  s.p.metrics,
-		backend:  s.backend,
-		timeouts: &s.rt.timeouts,
-		client:   s.clientAddr.Addr(),
-		header:   s.ownHeader(),
+func (s *session) dialer() dial.Dialer {
+	return dial.Dialer{
+		Network:  s.p.network,
+		Metrics:  s.p.metrics,
+		Backend:  s.backend.Backend,
+		Timeouts: &s.rt.timeouts,
+		Client:   s.clientAddr.Addr(),
+		Header:   s.ownHeader(),
 	}
 }
 
@@ -57,16 +58,16 @@ func (s *session) onConnected(d dialled) error {
 	if d.err != nil {
 		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: d.err}
 	}
-	s.server = d.server
-	s.server.start(s.rt.timeouts.ClientWrite, s.entry)
-	s.log.server = s.server.addr
+	s.server = &server{Server: d.server}
+	s.server.Start(s.rt.timeouts.ClientWrite, &s.HardStop)
+	s.log.server = s.server.Addr
 	s.stage = greeted
 	if banner := s.fe.banner; banner != "" {
 		s.say(220, banner)
 	} else {
-		s.client.out = s.server.greeting.AppendLines(s.client.out)
+		s.client.Out = s.server.Greeting.AppendLines(s.client.Out)
 	}
-	s.server.greeting = nil
+	s.server.Greeting = nil
 	s.timers.set(timerLogin, s.rt.timeouts.Login)
 	return nil
 }
@@ -79,7 +80,7 @@ func (s *session) stopConnecting() {
 	}
 	s.dialling.stop()
 	if d := <-s.dialling.out; d.server != nil {
-		tcp.Reset(d.server.conn)
+		tcp.Reset(d.server.Conn)
 	}
 	s.dialling = nil
 }

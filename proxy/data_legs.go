@@ -98,10 +98,10 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 
 // insidePort is the request for a port that the server will connect to.
 func (s *session) insidePort() *portpool.Request {
-	server := s.server.addr.Addr()
+	server := s.server.Addr.Addr()
 	return &portpool.Request{
-		Local:       s.server.local.Addr(),
-		Transparent: s.server.local.Transparent,
+		Local:       s.server.Local.Addr(),
+		Transparent: s.server.Local.Transparent,
 		Ports:       s.backend.dataPorts,
 		Peer:        netip.PrefixFrom(server, server.BitLen()),
 		Others:      s.backend.trusted,
@@ -120,7 +120,7 @@ func (s *session) clientLeg(st *setup) transfer.Leg {
 
 // serverLeg is the side of a server that listens at addr.
 func (s *session) serverLeg(addr netip.AddrPort) transfer.Leg {
-	l := transfer.DialLeg{Dialer: s.p.network, Local: s.server.local, Remote: addr}
+	l := transfer.DialLeg{Dialer: s.p.network, Local: s.server.Local, Remote: addr}
 	if s.backend.sendProxyData {
 		l.Header, l.Limit = s.ownHeader(), s.rt.timeouts.Connect
 	}

@@ -17,8 +17,8 @@ func (s *session) markPromises() {
 	if !s.data.promises.Unwritten() {
 		return
 	}
-	mark := s.client.filled()
-	if tcp.Unread(s.client.conn) > 0 {
+	mark := s.client.Filled()
+	if tcp.Unread(s.client.Conn) > 0 {
 		mark++ // What the kernel has already proves nothing, either.
 	}
 	s.data.promises.Written(mark)
@@ -33,7 +33,7 @@ func (s *session) movedOn(verb string, fill int, setup bool) {
 	if verbs[verb].has(crosses) || !s.data.promises.ClientMayMoveOn(fill, setup) {
 		return
 	}
-	if waiting, _ := tcp.Unacknowledged(s.client.conn); waiting > 0 { // What cannot tell has no such delay.
+	if waiting, _ := tcp.Unacknowledged(s.client.Conn); waiting > 0 { // What cannot tell has no such delay.
 		return
 	}
 	s.data.promises.ClientMovedOn(fill, setup)
@@ -72,10 +72,10 @@ func (s *session) onEvicted() error {
 // leftPromises says what more is known of the promises when it is known how the control
 // connections have ended.
 func (s *session) leftPromises() {
-	if closedByPeer(s.client.failure) && !s.from.Proxy.IsValid() {
+	if closedByPeer(s.client.Failure) && !s.from.Proxy.IsValid() {
 		s.data.promises.ClientLeft()
 	}
-	if s.server != nil && closedByPeer(s.server.failure) {
+	if s.server != nil && closedByPeer(s.server.Failure) {
 		s.data.promises.ServerLeft()
 	}
 }

@@ -11,9 +11,9 @@ func (s *session) record(d *delivery, code int) transfer.Record {
 	return transfer.Record{
 		Session:    s.log.name(),
 		Client:     s.clientAddr,
-		Server:     s.server.addr,
+		Server:     s.server.Addr,
 		Frontend:   s.fe.name,
-		Backend:    s.backend.name,
+		Backend:    s.backend.Name,
 		User:       string(s.user),
 		Verb:       string(secretVerbs.Show(d.verb, s.secrets.Load())),
 		Path:       string(d.path),
@@ -22,7 +22,7 @@ func (s *session) record(d *delivery, code int) transfer.Record {
 		Accepted:   d.accepted,
 		Code:       code,
 		Outcome:    d.outcome(code),
-		ClientGone: s.client.ended || tcp.FINReceived(s.client.conn) || tcp.Over(s.client.conn),
+		ClientGone: s.client.Ended || tcp.FINReceived(s.client.Conn) || tcp.Over(s.client.Conn),
 		Result:     *d.result,
 	}
 }

@@ -50,14 +50,14 @@ func (s *session) clientProtection() *transfer.Protection {
 // resumes the control connection's session: the servers that insist on that are
 // vsftpd (require_ssl_reuse), ProFTPD and FileZilla Server (H73).
 func (s *session) serverProtection() *transfer.Protection {
-	if s.server.tlsConfig == nil || s.server.level != 'P' {
+	if s.server.Protection == nil || s.server.Level != 'P' {
 		return nil
 	}
-	c := s.server.tlsConfig
+	c := s.server.Protection
 	return &transfer.Protection{
 		Begin:     func(conn net.Conn) *tls.Conn { return tls.Client(conn, c) },
 		Limit:     s.rt.timeouts.TLSHandshake,
-		StrictEOF: s.backend.tls.StrictEOF,
+		StrictEOF: s.backend.TLS.StrictEOF,
 		Quoting:   quotingPeer,
 	}
 }

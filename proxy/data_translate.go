@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"ftproxy/config"
+	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/transfer"
@@ -26,7 +27,7 @@ var errVerbFamily = errors.New("the backend's data mode is for IPv4, the server'
 // server's control connection; where that leaves a choice, an extended verb is
 // tried for an extended one, unless this server is known to refuse it (H22).
 func (s *session) serverVerbs(client string) ([]string, error) {
-	mode, ipv4 := s.backend.data, s.server.addr.Addr().Is4()
+	mode, ipv4 := s.backend.data, s.server.Addr.Addr().Is4()
 	passive := mode == config.DataPassive || mode == config.DataClient && passiveVerb(client)
 	extended, plain := "EPRT", "PORT"
 	if passive {
@@ -47,7 +48,7 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 		return []string{extended}, nil
 	case passive && len(s.backend.trusted) > 0: // Only a 227 names an address.
 		return []string{plain}, nil
-	case client == "PASV", client == "PORT", s.midway, s.p.servers.refuses(s.server.addr, extended):
+	case client == "PASV", client == "PORT", s.midway, s.p.servers.refuses(s.server.Addr, extended):
 		// Between REST and its transfer a second attempt would be one command
 		// more that the client did not send (H33).
 		return []string{plain}, nil
@@ -57,10 +58,10 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 
 // sendSetup tells the server of the data connection.
 func (s *session) sendSetup(st *setup) error {
-	switch open := s.server.level != s.serverWants(); {
+	switch open := s.server.Level != s.serverWants(); {
 	case open && s.midway: // Nothing may come between REST and its transfer (H33).
 		st.ports.close()
-		return refuse(425, textNoConnect, errServerTLS)
+		return refuse(425, textNoConnect, dial.ErrProtection)
 	case open:
 		return s.sendLevel(&exchange{owed: true, setup: st})
 	}
@@ -90,7 +91,7 @@ func (s *session) replyPassive(ex *exchange) error {
 	// The address in a 227 is not believed: many servers behind NAT write a
 	// wrong one, and a bad one could send us anywhere (H9, RFC 2577 §4).
 	if !contains(s.backend.trusted, addr.Addr()) {
-		addr = netip.AddrPortFrom(s.server.addr.Addr(), addr.Port())
+		addr = netip.AddrPortFrom(s.server.Addr.Addr(), addr.Port())
 	}
 	s.agreed(ex, s.serverLeg(addr))
 	return nil
@@ -145,7 +146,7 @@ func (s *session) agreed(ex *exchange, server transfer.Leg) {
 	if st.passiveClient() {
 		s.data.promises.Client(st.ports.public)
 	}
-	s.client.out = append(s.client.out, s.setupReply(ex)...)
+	s.client.Out = append(s.client.Out, s.setupReply(ex)...)
 }
 
 // setupReply is what the client is told: the server's words with our address
@@ -177,7 +178,7 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 	st, code := ex.setup, ex.reply.Code
 	s.log.Debug().Err(cause).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg("setup refused")
 	if len(st.attempts) > 1 && unknownVerb(code) {
-		s.p.servers.remember(s.server.addr, ex.verb)
+		s.p.servers.remember(s.server.Addr, ex.verb)
 		st.attempts = st.attempts[1:]
 		return s.sendSetup(st)
 	}

@@ -161,7 +161,7 @@ func (s *session) answer(d *delivery, code int, text string) {
 		s.say(code, text)
 		return
 	}
-	s.client.out = d.final.AppendLines(s.client.out)
+	s.client.Out = d.final.AppendLines(s.client.Out)
 }
 
 // deliverEarly gives the client the verdict on a failed transfer that the
@@ -265,7 +265,7 @@ func (s *session) abandonTransfer(e *ending) {
 		// A client that is gone is ABOR and logout (H59). It is only a
 		// courtesy: the connections end right behind.
 		if s.synch() == nil {
-			_ = s.server.write([]byte("ABOR\r\n"))
+			_ = s.server.Write([]byte("ABOR\r\n"))
 		}
 	}
 	if d.answered { // by the server's 421

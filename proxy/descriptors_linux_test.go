@@ -100,7 +100,7 @@ func TestDescriptorsProcess(t *testing.T) {
 		case "release":
 			release()
 		case "settle": // Wait until the next client may be turned away.
-			for deadline := time.Now().Add(socketTimeout); !p.descriptors.hasSpare(); {
+			for deadline := time.Now().Add(socketTimeout); !p.listeners.HasSpare(); {
 				if time.Now().After(deadline) {
 					t.Fatal("no spare descriptor")
 				}
@@ -117,13 +117,6 @@ func TestDescriptorsProcess(t *testing.T) {
 	if after := openSockets(t); !slices.Equal(after, before) {
 		t.Errorf("sockets and devices that are open: %v, before: %v", after, before)
 	}
-}
-
-// hasSpare tells whether there is one descriptor for who comes when there are none.
-func (d *descriptors) hasSpare() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.spare != nil
 }
 
 // openSockets lists this process's sockets and device files.

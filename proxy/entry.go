@@ -2,12 +2,11 @@ package proxy
 
 import (
 	"crypto/tls"
-	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"ftproxy/internal/control"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/origin"
@@ -16,6 +15,8 @@ import (
 // An entry is a session in the registry: what never changes of it, what it shows to
 // others, and what they tell it.
 type entry struct {
+	control.HardStop // of its control connections
+
 	id         uint64
 	rt         *Runtime
 	fe         *frontend
@@ -28,11 +29,6 @@ type entry struct {
 
 	news    chan struct{} // one, buffered: leave or stop was called
 	leaving atomic.Bool
-	stopped atomic.Pointer[ending]
-
-	mu        sync.Mutex
-	conns     [2]net.Conn // control connections, whose blocked writes a hard stop fails
-	interrupt func()      // ends what the session waits for while it does not look at news
 }
 
 // A state is what a session shows of itself. It is never written to: a session shows
@@ -51,7 +47,7 @@ type state struct {
 func newEntry(id uint64, rt *Runtime, fe *frontend, from origin.Origin) *entry {
 	e := &entry{id: id, rt: rt, fe: fe, from: from, clientAddr: from.Client, local: from.Local, began: time.Now(),
 		news: make(chan struct{}, 1)}
-	e.shown.Store(&state{backend: fe.backend.name})
+	e.shown.Store(&state{backend: fe.backend.Name})
 	return e
 }
 
@@ -61,22 +57,10 @@ func (e *entry) leave() {
 	e.tell()
 }
 
-// stop is the hard stop: the session ends at once. It may be in the middle of a write,
-// which fails. From now on its writes have lastWrite. A context for each session would
-// take a kilobyte of it.
+// stop is the hard stop: the session ends at once, also in the middle of a write.
 func (e *entry) stop(why *ending) {
-	e.stopped.CompareAndSwap(nil, why)
+	e.StopHard(why)
 	e.tell()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, conn := range e.conns {
-		if conn != nil {
-			_ = conn.SetWriteDeadline(time.Unix(1, 0))
-		}
-	}
-	if e.interrupt != nil {
-		e.interrupt()
-	}
 }
 
 func (e *entry) tell() {
@@ -86,51 +70,21 @@ func (e *entry) tell() {
 	}
 }
 
-// hardStopped is why there was a hard stop, or nil.
-func (e *entry) hardStopped() error {
-	if why := e.stopped.Load(); why != nil {
-		return why
-	}
-	return nil
-}
-
-// interruptBy says what a hard stop has to call until this is called with nil.
-func (e *entry) interruptBy(f func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.interrupt = f; f != nil && e.stopped.Load() != nil {
-		f()
-	}
-}
-
-// replace has a hard stop fail the writes of another control connection, or of one more
-// or less where one of them is nil.
-func (e *entry) replace(old, conn net.Conn) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for i := range e.conns {
-		if e.conns[i] == old {
-			e.conns[i] = conn
-			return
-		}
-	}
-}
-
 // show makes the state of the session visible where it has changed.
 func (s *session) show() {
 	old := s.shown.Load()
 	now := state{
 		stage:        s.stage,
-		backend:      s.backend.name,
+		backend:      s.backend.Name,
 		user:         s.user,
-		clientTLS:    s.client.tls,
+		clientTLS:    s.client.TLS(),
 		verb:         old.verb,
 		arg:          old.arg,
 		secrets:      old.secrets,
 		transferring: s.data.delivery != nil,
 	}
 	if s.server != nil {
-		now.server, now.serverTLS = s.server.addr, s.server.tls
+		now.server, now.serverTLS = s.server.Addr, s.server.TLS()
 	}
 	if now != *old {
 		s.shown.Store(&now)

@@ -40,7 +40,7 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 	if s.server.gone() { // A write would succeed, and nobody would answer.
 		return nil, s.serverFailed(errServerGone)
 	}
-	if s.server.halfClosed { // What follows up on a command of a client that has left.
+	if s.server.HalfClosed { // What follows up on a command of a client that has left.
 		return nil, &ending{reason: endClientGone, cause: errClientGone}
 	}
 	ex.verb, ex.row = c.Verb, verbs[c.Verb]
@@ -49,8 +49,8 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 		s.data.promises.ServerAsked()
 	}
 	s.midway = false
-	s.server.out = c.AppendLine(s.server.out[:0])
-	if err := s.server.flush(); err != nil {
+	s.server.Out = c.AppendLine(s.server.Out[:0])
+	if err := s.server.Flush(); err != nil {
 		return nil, s.serverFailed(err)
 	}
 	s.pending = append(s.pending, ex)
@@ -60,16 +60,16 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 
 // onServer takes what the server's pump read.
 func (s *session) onServer(err error) error {
-	g, ok := s.server.received(err)
+	g, ok := s.server.Received(err)
 	if !ok {
 		return nil
 	}
 	s.server.more = false
 	s.timers.clear(timerLeave)
-	if g.err != nil {
-		return s.onServerEnd(g.err)
+	if g.Err != nil {
+		return s.onServerEnd(g.Err)
 	}
-	l := g.msg
+	l := g.Msg
 	s.server.more = l.More
 	if l.Code == 421 && !s.holdsReply() {
 		return s.relay421(l)
@@ -127,7 +127,7 @@ func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
 	if ex.row.noted != nil {
 		was := s.stage
 		ex.row.noted(s, ex, l.Code)
-		if was != loggedIn && s.stage == loggedIn && s.server.level != s.serverWants() {
+		if was != loggedIn && s.stage == loggedIn && s.server.Level != s.serverWants() {
 			return s.sendLevel(&exchange{}) // Here nothing of the client's can be in its way (H33).
 		}
 	}
@@ -143,7 +143,7 @@ func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
 	if err := s.grow(ex, l, maxReply); err != nil {
 		return err
 	}
-	s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
+	s.client.Out = append(append(s.client.Out, l.Text...), '\r', '\n')
 	if ex.delivery == nil {
 		s.timers.set(timerReply, s.rt.timeouts.Reply)
 	}
@@ -221,8 +221,8 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 		return nil
 	}
 	s.server.unsolicited++
-	s.p.metrics.UnsolicitedReply(s.backend.name)
-	s.log.often(unsolicited, s.backend.name, s.server.addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unsolicited.Message)
+	s.p.metrics.UnsolicitedReply(s.backend.Name)
+	s.log.often(unsolicited, s.backend.Name, s.server.Addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unsolicited.Message)
 	if s.server.unsolicited >= maxUnsolicited {
 		return &ending{reason: endUnsolicited, text: textOutOfStep}
 	}
@@ -234,7 +234,7 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 func (s *session) relay421(l ftp.ReplyLine) error {
 	tooLong := s.server.extent.endless(l)
 	if !tooLong {
-		s.client.out = append(append(s.client.out, l.Text...), '\r', '\n')
+		s.client.Out = append(append(s.client.Out, l.Text...), '\r', '\n')
 		if !l.Last {
 			return nil
 		}
@@ -270,7 +270,7 @@ func (s *session) serverFailed(err error) error {
 	if errors.Is(err, io.EOF) {
 		e.cause = errServerGone
 	}
-	if s.server.halfClosed && e.reason == endServerGone { // As it should.
+	if s.server.HalfClosed && e.reason == endServerGone { // As it should.
 		e.reason = endClientGone
 	}
 	return e

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"ftproxy/config"
@@ -57,12 +56,4 @@ func freeAddrs(c *config.Config) map[netip.Addr]bool {
 	delete(free, netip.IPv4Unspecified())
 	delete(free, netip.IPv6Unspecified())
 	return free
-}
-
-// listenControl opens a listener that rt needs.
-func (p *Process) listenControl(rt *Runtime, addr netip.AddrPort, open listenerSet) (net.Listener, error) {
-	if rt.free[addr.Addr()] {
-		return p.network.ListenFree(addr)
-	}
-	return p.network.Listen(addr, open.beside(addr)...)
 }

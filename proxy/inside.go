@@ -18,7 +18,7 @@ const (
 // connection into its 150, ftpserverlib into its errors (H20). Where inside and
 // outside are the same there is nothing to hide.
 func (s *session) namesInside(text []byte) bool {
-	for _, addr := range []netip.Addr{s.server.addr.Addr(), s.server.local.Addr()} {
+	for _, addr := range []netip.Addr{s.server.Addr.Addr(), s.server.Local.Addr()} {
 		if addr == s.local.Addr() || addr == s.clientAddr.Addr().WithZone("") {
 			continue
 		}

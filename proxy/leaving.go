@@ -44,7 +44,7 @@ const leaveAfter = 5 * time.Second
 // mayLeave starts timer leave where the client may be gone while the server owes an
 // answer: its stream has ended, or is not read because commands wait.
 func (s *session) mayLeave() {
-	if s.data.delivery == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.ended || len(s.client.queue) > 0) {
+	if s.data.delivery == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.Ended || len(s.client.queue) > 0) {
 		s.timers.setIfUnset(timerLeave, leaveAfter)
 	}
 }
@@ -54,10 +54,10 @@ func (s *session) mayLeave() {
 func (s *session) lookForClient() error {
 	switch {
 	case s.data.delivery != nil || len(s.pending) == 0 && s.stage != connecting:
-	case tcp.Over(s.client.conn):
+	case tcp.Over(s.client.Conn):
 		return &ending{reason: endClientGone, cause: errClientGone}
-	case s.server != nil && s.client.ended && len(s.client.queue) == 0 && !s.server.halfClosed:
-		s.server.halfClose()
+	case s.server != nil && s.client.Ended && len(s.client.queue) == 0 && !s.server.HalfClosed:
+		s.server.HalfClose()
 	}
 	return nil
 }
@@ -83,25 +83,25 @@ func (s *session) end(err error) {
 		s.say(421, e.text)
 	}
 	s.data.promises.End()
-	flushed := s.client.flush()
+	flushed := s.client.Flush()
 	s.stopConnecting()
 	s.releasePorts()
 	s.freeSlot()
 	switch {
 	case s.server != nil && s.early(e):
-		s.server.reset()
+		s.server.Reset()
 	case s.server != nil:
-		s.server.close()
+		s.server.Close()
 	}
 	if flushed == nil && e.reason != endClientGone {
 		s.lingerClient()
 	}
 	s.leftPromises()
-	s.client.close()
+	s.client.Close()
 	s.timers.stop()
-	s.client.wait()
+	s.client.Wait()
 	if s.server != nil {
-		s.server.wait()
+		s.server.Wait()
 	}
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
@@ -128,19 +128,19 @@ func (s *session) early(e *ending) bool {
 // lingerClient sends our FIN and waits a little for the client's: closing with
 // unread input would reset the connection, and the last reply with it (H57).
 func (s *session) lingerClient() {
-	if s.client.ended {
+	if s.client.Ended {
 		return
 	}
 	s.stage = lingering
 	s.show()
-	s.client.halfClose()
+	s.client.HalfClose()
 	limit := time.NewTimer(s.rt.timeouts.Linger)
 	defer limit.Stop()
-	for !s.client.ended && s.hardStopped() == nil {
-		s.client.request()
+	for !s.client.Ended && s.HardStopped() == nil {
+		s.client.Request()
 		select {
-		case err := <-s.client.in:
-			s.client.received(err)
+		case err := <-s.client.In():
+			s.client.Received(err)
 		case <-limit.C:
 			return
 		case <-s.news:

@@ -52,7 +52,7 @@ func (s *session) replyFEAT(ex *exchange) error {
 	if ex.reply.Code == 211 {
 		lines = rewrite.EditFEAT(lines, dropFeature, s.features())
 	}
-	s.client.out = ftp.Reply{Code: ex.reply.Code, Lines: lines}.AppendLines(s.client.out)
+	s.client.Out = ftp.Reply{Code: ex.reply.Code, Lines: lines}.AppendLines(s.client.Out)
 	return nil
 }
 

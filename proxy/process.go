@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
+	"ftproxy/internal/listeners"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/names"
@@ -49,7 +50,8 @@ type Process struct {
 	paces   pace.Set
 	tickets tickets.Keys
 
-	descriptors descriptors
+	descriptors int // how many there may be; 0: unknown
+	listeners   *listeners.Listeners
 	workers     workers.Pool
 	runner      transfer.Runner // of transfers, on the workers
 	runtime     atomic.Pointer[Runtime]
@@ -67,7 +69,6 @@ type Process struct {
 	// long as the resolver does. Sessions wait for mu only.
 	applying  sync.Mutex
 	mu        sync.Mutex
-	listeners listenerSet
 	draining  bool
 	following bool                 // a goroutine refreshes names
 	applied   time.Time            // when the runtime was put in force
@@ -78,13 +79,13 @@ type Process struct {
 // New makes a process that listens nowhere yet: Apply gives it its rules.
 func New(o Options) *Process {
 	p := &Process{
-		network:   o.Network,
-		log:       logline.Log{Logger: o.Log, Verbs: secretVerbs},
-		metrics:   o.Metrics,
-		listeners: make(listenerSet),
+		network:     o.Network,
+		log:         logline.Log{Logger: o.Log, Verbs: secretVerbs},
+		metrics:     o.Metrics,
+		descriptors: o.Descriptors,
 	}
 	p.sessions.init()
-	p.descriptors.init(o.Descriptors)
+	p.listeners = listeners.New(listeners.Options{Network: o.Network, Log: p.log, Descriptors: o.Descriptors, Serve: p.serve})
 	p.repeats.Log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
@@ -116,7 +117,7 @@ func (p *Process) Apply(c *config.Config) error {
 		return err
 	}
 	p.resolve(rt)
-	opened, err := p.listen(rt)
+	opened, err := p.listeners.Open(rt.listens())
 	if err != nil && p.Draining() { // A listener beside it may be closed by now.
 		return ErrShutdown
 	}
@@ -124,16 +125,14 @@ func (p *Process) Apply(c *config.Config) error {
 		return err
 	}
 	if !p.enforce(rt, opened) {
-		for _, l := range opened {
-			_ = l.Close()
-		}
+		opened.Close()
 		return ErrShutdown
 	}
 	return nil
 }
 
 // enforce puts rt in force, unless the process began to leave service meanwhile.
-func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
+func (p *Process) enforce(rt *Runtime, opened *listeners.Opened) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.draining {
@@ -145,20 +144,20 @@ func (p *Process) enforce(rt *Runtime, opened listenerSet) bool {
 	p.applied = time.Now()
 	p.tellCertificates(rt)
 	for _, fe := range rt.frontends {
-		p.metrics.Declare(fe.name, fe.backend.name, fe.passivePorts.String(), fe.backend.dataPorts.String())
+		p.metrics.Declare(fe.name, fe.backend.Name, fe.passivePorts.String(), fe.backend.dataPorts.String())
 	}
-	for addr, l := range opened {
-		p.listeners[addr] = l
-		p.accepting.Add(1)
-		go p.accept(l)
-	}
-	for addr, l := range p.listeners {
-		if !p.listeners.needed(addr, rt) {
-			delete(p.listeners, addr)
-			_ = l.Close()
-		}
-	}
+	p.listeners.Use(opened)
 	return true
+}
+
+// Addrs are the addresses that the process listens on, by the configured
+// address: they differ where a port 0 was asked for.
+func (p *Process) Addrs() map[netip.AddrPort]net.Addr {
+	rt := p.runtime.Load()
+	if rt == nil {
+		return nil
+	}
+	return p.listeners.Addrs(rt.listens())
 }
 
 // listenData opens a listener for the port pool.
@@ -187,10 +186,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 		p.draining = true
 		p.leave(ErrShutdown)
 		p.sessions.drain()
-		for _, l := range p.listeners {
-			_ = l.Close()
-		}
-		clear(p.listeners)
+		p.listeners.Close()
 		if p.expiry != nil {
 			p.expiry.Stop()
 		}
@@ -212,7 +208,6 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	}
 	p.stopHard(ErrShutdown)
 	p.workers.Close()
-	p.descriptors.close()
 	err := errors.Join(hard, p.ports.Close())
 	p.repeats.Close()
 	return err
@@ -229,6 +224,7 @@ func (p *Process) later(f func()) {
 }
 
 func (p *Process) waitSessions(ended chan<- struct{}) {
+	p.listeners.Wait()
 	p.accepting.Wait()
 	p.sessions.Wait()
 	close(ended)

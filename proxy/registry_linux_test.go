@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/origin"
@@ -182,7 +183,7 @@ func TestRegistryIsCheap(t *testing.T) {
 	const many = 10_000
 	p := &Process{}
 	p.sessions.init()
-	rt, fe := &Runtime{}, &frontend{name: "public", backend: &backend{name: "inside"}}
+	rt, fe := &Runtime{}, &frontend{name: "public", backend: &backend{Backend: dial.Backend{Name: "inside"}}}
 	before := heap()
 	for i := range many {
 		from := origin.Origin{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4711)}

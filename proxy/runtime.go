@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	"ftproxy/config"
+	"ftproxy/internal/dial"
 	"ftproxy/internal/ftps"
+	"ftproxy/internal/listeners"
 	"ftproxy/internal/portpool"
 )
 
@@ -47,33 +49,24 @@ type frontend struct {
 	backend *backend
 }
 
-// A backend is a named group of servers.
+// A backend is a named group of servers, and how data goes to them.
 type backend struct {
-	name      string
-	servers   []config.Server
+	dial.Backend
 	data      config.DataMode
 	dataPorts portpool.Range
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
-	source    source         // of connections to them
-	tls       *ftps.Backend  // nil: none
 
 	sendProxy     byte // the version of the PROXY header that servers are sent; 0: none
 	sendProxyData bool // on data connections, too
 }
 
-// frontendAt is the frontend of a connection to the address local that came in by
-// the listener key. One for that very address goes before one for all addresses.
-func (rt *Runtime) frontendAt(key netip.AddrPort, local netip.Addr) *frontend {
-	if key.Port() == 0 { // Each such listener has a port of its own.
-		return rt.frontends[key]
+// listens is where the runtime wants to listen.
+func (rt *Runtime) listens() listeners.Wanted {
+	wanted := make(listeners.Wanted, len(rt.frontends))
+	for addr, fe := range rt.frontends {
+		wanted[addr] = listeners.Want{Frontend: fe.name, Free: rt.free[addr.Addr()]}
 	}
-	if fe := rt.frontends[netip.AddrPortFrom(local, key.Port())]; fe != nil {
-		return fe
-	}
-	if fe := rt.frontends[key]; fe != nil {
-		return fe
-	}
-	return rt.frontends[wildcard(key)]
+	return wanted
 }
 
 // newRuntime builds the rules from a checked configuration.
@@ -83,8 +76,9 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	for _, b := range c.Backends {
 		back, err := ftps.NewBackend(&b)
 		failed = append(failed, err)
-		backends[b.Name] = &backend{name: b.Name, servers: b.Servers, data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress, source: source{b.Source},
-			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData, tls: back}
+		backends[b.Name] = &backend{Backend: dial.Backend{Name: b.Name, Servers: b.Servers, Source: b.Source, TLS: back},
+			data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress,
+			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData}
 	}
 	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: freeAddrs(c)}
 	for _, f := range c.Frontends {

@@ -64,8 +64,8 @@ func newSession(p *Process, e *entry, conn net.Conn) *session {
 	s.client.security.level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.init()
-	s.client.conn, s.client.reader = conn, ftp.NewCommandReader(conn)
-	s.client.start(s.rt.timeouts.ClientWrite, e)
+	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)
+	s.client.Start(s.rt.timeouts.ClientWrite, &e.HardStop)
 	return s
 }
 
@@ -97,7 +97,7 @@ func (s *session) loop() error {
 
 		var err error
 		select {
-		case err = <-s.client.in:
+		case err = <-s.client.In():
 			err = s.onClient(err)
 		case err = <-s.serverIn():
 			err = s.onServer(err)
@@ -115,7 +115,7 @@ func (s *session) loop() error {
 			err = s.onTimer()
 		case <-s.news:
 			s.draining = s.leaving.Load()
-			err = s.hardStopped()
+			err = s.HardStopped()
 		}
 		if err = s.answerRefusal(err); err != nil {
 			return err
@@ -129,10 +129,10 @@ const maxBatch = 16 << 10
 // flush writes what the client is owed, unless more of the same reply is
 // already at hand.
 func (s *session) flush() error {
-	if s.server.hasMore() && len(s.client.out) < maxBatch || s.client.security.upgrading != nil {
+	if s.server.hasMore() && len(s.client.Out) < maxBatch || s.client.security.upgrading != nil {
 		return nil
 	}
-	if err := s.client.flush(); err != nil {
+	if err := s.client.Flush(); err != nil {
 		return s.clientFailed(err)
 	}
 	s.markPromises()
@@ -155,7 +155,7 @@ func (s *session) answerRefusal(err error) error {
 
 // say queues a reply of our own.
 func (s *session) say(code int, text string) {
-	s.client.out = ftp.AppendReply(s.client.out, code, text)
+	s.client.Out = ftp.AppendReply(s.client.Out, code, text)
 }
 
 // busy tells whether a command is under way: the next has to wait. So it does
@@ -180,7 +180,7 @@ func (s *session) advance() error {
 			continue
 		case s.server.gone():
 			return &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: errServerGone}
-		case s.client.ended:
+		case s.client.Ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
 		case s.draining && !s.midway:
 			return &ending{reason: endShutdown, text: textShutdown}
@@ -207,7 +207,7 @@ const (
 // ask tells the pumps to read on.
 func (s *session) ask() {
 	if s.server != nil {
-		s.server.request()
+		s.server.Request()
 	}
 	if len(s.client.queue) > 0 && s.data.delivery == nil && s.data.wait == nil || len(s.client.queue) >= maxQueued || s.client.security.upgrading != nil {
 		return
@@ -217,7 +217,7 @@ func (s *session) ask() {
 		size += len(q.Arg)
 	}
 	if size < maxQueuedBytes {
-		s.client.request()
+		s.client.Request()
 	}
 }
 
@@ -225,26 +225,26 @@ func (s *session) serverIn() <-chan error {
 	if s.server == nil {
 		return nil
 	}
-	return s.server.in
+	return s.server.In()
 }
 
 // onClient takes what the client's pump read.
 func (s *session) onClient(err error) error {
-	g, ok := s.client.received(err)
+	g, ok := s.client.Received(err)
 	if !ok {
 		return nil
 	}
-	if g.err != nil {
-		return s.onClientEnd(g.err)
+	if g.Err != nil {
+		return s.onClientEnd(g.Err)
 	}
-	c, fill := g.msg, s.client.fills
+	c, fill := g.Msg, s.client.Fills
 	s.movedOn(c.Verb, fill, false)
 	s.hear(c)
 	s.showCommand(c)
 	s.timers.clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
-		s.client.out = append(s.client.out, c.Telnet...)
+		s.client.Out = append(s.client.Out, c.Telnet...)
 	}
 	if !s.busy() && len(s.client.queue) == 0 {
 		return s.dispatch(&queued{Command: c, fill: fill})

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"ftproxy/config"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
 )
@@ -32,6 +33,12 @@ func (l sessionLog) often(k *logline.Kind, about string, peer netip.Addr) logLin
 	return l.begin(l.p.often(k, about, "", peer))
 }
 
+// serverUnusable tells of a server that cannot be connected to.
+func (l sessionLog) serverUnusable(to config.Server, err error) {
+	at, _ := netip.ParseAddr(to.Host)
+	l.often(serverUnusable, l.backend.Name, at).Err(err).Stringer("server", to).Msg(serverUnusable.Message)
+}
+
 // show is what the log may have of a name or path of the client's.
 func (l sessionLog) show(text []byte) masked { return l.secrets.Load().Show(string(text)) }
 
@@ -50,7 +57,7 @@ func (l sessionLog) begin(e logLine) logLine {
 		return e
 	}
 	e = e.Withholding(l.secrets.Load()).Str("session", word(l.name())).
-		Stringer("client", l.client).Str("backend", word(l.backend.name))
+		Stringer("client", l.client).Str("backend", word(l.backend.Name))
 	if l.server.IsValid() {
 		e = e.Stringer("server", l.server)
 	}

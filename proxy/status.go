@@ -33,7 +33,7 @@ func (p *Process) Status() Status {
 		Applied:     p.applied,
 		Draining:    p.draining,
 		Ports:       p.ports.Snapshot(),
-		Descriptors: p.descriptors.limit,
+		Descriptors: p.descriptors,
 	}
 	rt := p.runtime.Load()
 	if rt != nil {

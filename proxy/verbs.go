@@ -162,7 +162,7 @@ func classOf(name string) string {
 // dispatch does one command whose turn has come.
 func (s *session) dispatch(q *queued) error {
 	if q.sent { // An ABOR that overtook others: only its reply was due.
-		s.client.out = append(s.client.out, q.answer...)
+		s.client.Out = append(s.client.Out, q.answer...)
 		return nil
 	}
 	err := s.do(q)

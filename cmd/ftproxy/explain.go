@@ -13,6 +13,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/certs"
 	"ftproxy/internal/ftps"
+	"ftproxy/internal/listeners"
 	"ftproxy/proxy"
 )
 
@@ -21,7 +22,7 @@ import (
 func explain(c *config.Config, err error) error {
 	var lines []error
 	for _, one := range flatten(err) {
-		var failed *proxy.ListenError
+		var failed *listeners.Error
 		var source *proxy.SourceError
 		var bind *proxy.BindError
 		var secret *ftps.KeyError

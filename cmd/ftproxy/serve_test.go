@@ -16,6 +16,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/admin"
+	"ftproxy/internal/listeners"
 	"ftproxy/proxy"
 )
 
@@ -176,7 +177,7 @@ func TestServePortInUse(t *testing.T) {
 func TestExplain(t *testing.T) {
 	failed := func(frontend, address string, err error) error {
 		a := netip.MustParseAddrPort(address)
-		return &proxy.ListenError{Frontend: frontend, Addr: a,
+		return &listeners.Error{Frontend: frontend, Addr: a,
 			Err: &net.OpError{Op: "listen", Net: "tcp", Addr: net.TCPAddrFromAddrPort(a), Err: os.NewSyscallError("bind", err)}}
 	}
 	tests := []struct {

@@ -25,13 +25,16 @@ const module = "ftproxy"
 // of them ask the kernel by, internal/logline, and the grammar of internal/ftp;
 // internal/transfer joins some of them.
 var mayImport = map[string][]string{
-	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/firewall", "internal/ftps", "internal/metrics", "internal/admin", "internal/tcp"},
+	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
 	"config":               nil,
 	"rewrite":              nil,
-	"proxy":                {"config", "rewrite", "internal/certs", "internal/ftp", "internal/ftps", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
+	"proxy":                {"config", "rewrite", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/listeners", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
 	"internal/certs":       nil,
+	"internal/control":     {"internal/tcp"},
+	"internal/dial":        {"config", "internal/control", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/proxyheader", "internal/tcp"},
 	"internal/ftp":         nil,
 	"internal/ftps":        {"config", "internal/certs", "internal/tickets"}, // it builds what a configuration asks for
+	"internal/listeners":   {"config", "internal/logline", "internal/tcp"},
 	"internal/logline":     {"internal/ftp"},
 	"internal/names":       {"internal/logline"},
 	"internal/origin":      {"internal/logline", "internal/proxyheader", "internal/tcp"},

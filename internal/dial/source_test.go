@@ -1,4 +1,4 @@
-package proxy
+package dial
 
 import (
 	"errors"
@@ -37,7 +37,7 @@ func TestSourceTowards(t *testing.T) {
 			want = tcp.AnyPort(netip.MustParseAddr(tt.want))
 		}
 		want.Transparent = tt.transparent
-		got, err := source{tt.source}.towards(netip.MustParseAddr(tt.server), netip.MustParseAddr(tt.client))
+		got, err := towards(tt.source, netip.MustParseAddr(tt.server), netip.MustParseAddr(tt.client))
 		if got != want || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v, %v; want %v, %v", tt.name, got, err, want, tt.err)
 		}

@@ -1,4 +1,4 @@
-package proxy
+package dial
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/control"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/tcp"
@@ -25,7 +26,7 @@ func TestDialer(t *testing.T) {
 		{name: "greets", says: "220-Hello\r\n220 there\r\n"},
 		{name: "asks for patience", says: "120 Soon.\r\n220 Hello\r\n"},
 		{name: "gets a header", header: "PROXY UNKNOWN\r\n", says: "220 Hello\r\n"},
-		{name: "refuses", says: "421 Full.\r\n", want: errGreeting},
+		{name: "refuses", says: "421 Full.\r\n", want: ErrGreeting},
 		{name: "speaks no FTP", says: "SSH-2.0-server\r\n", want: ftp.ErrReplySyntax},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -42,20 +43,20 @@ func TestDialer(t *testing.T) {
 				}
 			}()
 			at := l.Addr().(*net.TCPAddr).AddrPort()
-			d := dialer{
-				network: tcp.Network{}, metrics: metrics.New("test"), backend: &backend{name: "b"}, header: []byte(tt.header),
-				timeouts: &config.Timeouts{Connect: 5 * time.Second, Greeting: 5 * time.Second},
+			d := Dialer{
+				Network: tcp.Network{}, Metrics: metrics.New("test"), Backend: Backend{Name: "b"}, Header: []byte(tt.header),
+				Timeouts: &config.Timeouts{Connect: 5 * time.Second, Greeting: 5 * time.Second},
 			}
-			sv, err := d.dial(t.Context(), config.Server{Host: "127.0.0.1", Port: at.Port()})
+			sv, err := d.Dial(t.Context(), config.Server{Host: "127.0.0.1", Port: at.Port()})
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("dial: %v; want %v", err, tt.want)
 			}
 			if err != nil {
 				return
 			}
-			defer sv.conn.Close()
-			if sv.addr != at || sv.local != tcp.AnyPort(netip.MustParseAddr("127.0.0.1")) || sv.greeting.Code != 220 {
-				t.Errorf("the server is at %v, we at %v, its greeting %+v", sv.addr, sv.local, sv.greeting)
+			defer sv.Conn.Close()
+			if sv.Addr != at || sv.Local != tcp.AnyPort(netip.MustParseAddr("127.0.0.1")) || sv.Greeting.Code != 220 {
+				t.Errorf("the server is at %v, we at %v, its greeting %+v", sv.Addr, sv.Local, sv.Greeting)
 			}
 		})
 	}
@@ -106,8 +107,8 @@ func TestLeftBeforeGreeting(t *testing.T) {
 			ctx, leave := context.WithCancel(t.Context())
 			began := time.Now()
 			conn := &leavingConn{Conn: near, n: n, leave: leave}
-			err := dialer{timeouts: &config.Timeouts{Greeting: time.Hour}}.readGreeting(ctx,
-				&server{peer: peer[ftp.ReplyLine]{conn: conn, reader: ftp.NewReplyReader(conn)}})
+			err := Dialer{Timeouts: &config.Timeouts{Greeting: time.Hour}}.readGreeting(ctx,
+				&Server{Peer: control.Peer[ftp.ReplyLine]{Conn: conn, Reader: ftp.NewReplyReader(conn)}})
 			if err == nil || time.Since(began) > time.Second {
 				t.Errorf("leaving at deadline %d: %v after %s", n, err, time.Since(began))
 			}

@@ -1,4 +1,4 @@
-package proxy
+package listeners
 
 import (
 	"net"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ftproxy/config"
-	"ftproxy/internal/origin"
 	"ftproxy/internal/tcp"
 )
 
@@ -74,17 +73,17 @@ const (
 // exhausted is what a listener does instead of accepting when no descriptor is free:
 // whoever waits there gets 421 rather than silence. It returns when accepting is
 // worth another try.
-func (p *Process) exhausted(l *listener, cause error) {
-	if p.descriptors.isNews() {
-		p.log.Error().Err(cause).Stringer("listen", l.key).
+func (ls *Listeners) exhausted(l *listener, cause error) {
+	if ls.descriptors.isNews() {
+		ls.log.Error().Err(cause).Stringer("listen", l.key).
 			Msg("no file descriptor is free")
 	}
-	if tcp.Waiting(l.Listener) && p.turnAway(l) {
+	if tcp.Waiting(l.Listener) && ls.turnAway(l) {
 		return
 	}
 	select {
 	case <-time.After(exhaustedPause):
-	case <-p.drain:
+	case <-ls.closing:
 	}
 }
 
@@ -100,8 +99,8 @@ func (d *descriptors) isNews() bool {
 
 // turnAway refuses one connection with the spare descriptor. It reports false if
 // there was none, or the connection is gone.
-func (p *Process) turnAway(l *listener) bool {
-	d := &p.descriptors
+func (ls *Listeners) turnAway(l *listener) bool {
+	d := &ls.descriptors
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reserve() // Somebody else may have taken it the last time.
@@ -118,11 +117,14 @@ func (p *Process) turnAway(l *listener) bool {
 	if err != nil {
 		return false
 	}
-	fe := p.runtime.Load().frontendAt(l.key, tcp.AddrPort(conn.LocalAddr()).Addr())
-	if fe == nil {
-		tcp.Reset(conn)
-		return true
-	}
-	p.refuse(conn, fe, origin.Direct(conn), "descriptors")
+	ls.serve(conn, l.key, true)
 	return true
+}
+
+// HasSpare tells whether there is one descriptor for who comes when there are none.
+// Tests wait for that.
+func (ls *Listeners) HasSpare() bool {
+	ls.descriptors.mu.Lock()
+	defer ls.descriptors.mu.Unlock()
+	return ls.descriptors.spare != nil
 }

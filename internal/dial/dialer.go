@@ -1,0 +1,245 @@
+// Package dial connects to the servers of a backend: up to the greeting, from the source
+// and with the protection that the backend wants, at the first server that is willing.
+package dial
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"ftproxy/config"
+	"ftproxy/internal/control"
+	"ftproxy/internal/ftp"
+	"ftproxy/internal/ftps"
+	"ftproxy/internal/logline"
+	"ftproxy/internal/metrics"
+	"ftproxy/internal/proxyheader"
+	"ftproxy/internal/tcp"
+)
+
+// A Backend is a named group of servers, and how they are reached.
+type Backend struct {
+	Name    string
+	Servers []config.Server
+	Source  config.Source // of connections to them
+	TLS     *ftps.Backend // nil: in the clear
+}
+
+// A Network is where a Dialer dials.
+type Network interface {
+	// Dial connects to remote. It comes from the address of local where that
+	// is valid, and from its port where that is not 0; a port may have many
+	// connections, but the error wraps EADDRINUSE or EADDRNOTAVAIL where it
+	// cannot have this one. The context bounds the attempt.
+	Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error)
+	// Resolve gives the addresses of a host name.
+	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// A Server is the control connection to one server, and what is known of that server.
+// It belongs to whoever had it made, and so does closing its Conn.
+type Server struct {
+	control.Peer[ftp.ReplyLine] // not started yet
+
+	Addr     netip.AddrPort
+	Local    tcp.Local  // our end, with any port: data connections come from there, too
+	Greeting *ftp.Reply // nil, once it is of no use any more
+
+	Protection *tls.Config // of this connection and of data connections; nil: in the clear
+	Sized      bool        // it was told PBSZ
+	Level      byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
+}
+
+// A Dialer connects to servers of a backend for one client. It is a value that has
+// copies of all it needs, so it may be used on any goroutine.
+type Dialer struct {
+	Network  Network
+	Metrics  *metrics.Metrics
+	Backend  Backend
+	Timeouts *config.Timeouts // nobody writes to them any more
+	Client   netip.Addr       // for a source that is the client's
+	Header   []byte           // a PROXY header, which the connection begins with; nil: none
+}
+
+// ErrGreeting is a server that greets with a refusal.
+var ErrGreeting = errors.New("the server refuses service")
+
+// What a server may send to one of our own commands, and before its greeting.
+const (
+	maxReply = 64 << 10
+	// maxDelays is how many 1xx replies may stand before a greeting. RFC 959 §5.4
+	// has one, 120.
+	maxDelays = 16
+)
+
+// Connect connects to the first server of the backend that answers with a greeting,
+// and calls failed for those that do not. Nothing has reached the client yet, so a dead or
+// unwilling one is passed over unseen (H17, H83).
+func (d Dialer) Connect(ctx context.Context, failed func(to config.Server, err error)) (*Server, error) {
+	var all []error
+	for _, to := range d.Backend.Servers {
+		sv, err := d.Dial(ctx, to)
+		if err == nil {
+			return sv, nil
+		}
+		all = append(all, err)
+		if ctx.Err() != nil {
+			break
+		}
+		d.Metrics.ServerConnectFailed(d.Backend.Name)
+		failed(to, err)
+	}
+	return nil, errors.Join(all...)
+}
+
+// Dial connects to one server, at the first of its addresses that answers. Timer
+// connect bounds the resolver, and then each address: one that is dead must not take
+// the time of the next.
+func (d Dialer) Dial(ctx context.Context, to config.Server) (*Server, error) {
+	addrs, err := d.resolve(ctx, to.Host)
+	if err != nil {
+		return nil, err
+	}
+	var failed []error
+	for _, addr := range addrs {
+		sv, err := d.dialAddr(ctx, netip.AddrPortFrom(addr, to.Port), to.Host)
+		if err == nil {
+			return sv, nil
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
+}
+
+// resolve gives the addresses of a server; nobody needs to be asked for one that
+// is an address.
+func (d Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.Timeouts.Connect)
+	defer cancel()
+	return d.Network.Resolve(ctx, host)
+}
+
+// dialAddr connects to one address of the server that the configuration calls host.
+func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string) (*Server, error) {
+	local, err := towards(d.Backend.Source, remote.Addr(), d.Client)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", remote, err)
+	}
+	dialling, cancel := context.WithTimeout(ctx, d.Timeouts.Connect)
+	conn, err := d.Network.Dial(dialling, local, remote)
+	cancel()
+	if err != nil {
+		return nil, err
+	}
+	tcp.TuneControl(conn)
+	sv := &Server{
+		Peer:  control.Peer[ftp.ReplyLine]{Conn: conn, Reader: ftp.NewReplyReader(conn)},
+		Addr:  tcp.AddrPort(conn.RemoteAddr()),
+		Local: tcp.AnyPort(tcp.AddrPort(conn.LocalAddr()).Addr()),
+	}
+	sv.Local.Transparent = local.Transparent
+	if err := d.converse(ctx, sv, host); err != nil {
+		if ctx.Err() != nil {
+			tcp.Reset(conn) // The client is gone, or we are: a reset keeps no port of ours in TIME_WAIT.
+		} else {
+			_ = conn.Close()
+		}
+		return nil, fmt.Errorf("%s: %w", remote, err)
+	}
+	return sv, nil
+}
+
+// converse brings a new control connection to where the client's commands can
+// follow: the server knows who the client is, the greeting is read, and the
+// connection is protected, each where the backend wants it.
+func (d Dialer) converse(ctx context.Context, sv *Server, host string) error {
+	if err := proxyheader.Send(sv.Conn, d.Header, d.Timeouts.Connect); err != nil {
+		return err
+	}
+	if d.Backend.TLS == nil {
+		return d.readGreeting(ctx, sv)
+	}
+	return d.converseTLS(ctx, sv, d.Backend.TLS.Session(host))
+}
+
+// readGreeting reads a server's first reply. A 120 asks for patience and is
+// given it once (RFC 959 §5.4).
+func (d Dialer) readGreeting(ctx context.Context, sv *Server) error {
+	conn := sv.Conn
+	_ = conn.SetReadDeadline(time.Now().Add(d.Timeouts.Greeting)) // It must not undo that of stop.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	extended := false
+	for range maxDelays + 1 {
+		greeting, err := readReply(sv.Reader)
+		if err != nil {
+			return fmt.Errorf("greeting: %w", err)
+		}
+		switch ftp.Class(greeting.Code) {
+		case 1:
+			if !extended {
+				extended = true
+				_ = conn.SetReadDeadline(time.Now().Add(d.Timeouts.Greeting))
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+			}
+		case 2:
+			if !stop() {
+				return context.Cause(ctx)
+			}
+			_ = conn.SetReadDeadline(time.Time{})
+			sv.Greeting = &greeting
+			return nil
+		default:
+			return fmt.Errorf("%w: %w", ErrGreeting, logline.PeerText(greeting.Text()))
+		}
+	}
+	return fmt.Errorf("%w: more than %d preliminary replies", ErrGreeting, maxDelays)
+}
+
+// ask says a command of our own before the client's, and waits for its reply.
+func (d Dialer) ask(ctx context.Context, sv *Server, command string) (ftp.Reply, error) {
+	conn := sv.Conn
+	_ = conn.SetDeadline(time.Now().Add(d.Timeouts.Greeting))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	_, err := conn.Write([]byte(command + "\r\n"))
+	var reply ftp.Reply
+	if err == nil {
+		reply, err = readReply(sv.Reader)
+	}
+	if !stop() {
+		return reply, context.Cause(ctx)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	if err != nil {
+		return reply, fmt.Errorf("%s: %w", command, err)
+	}
+	return reply, nil
+}
+
+// readReply reads one whole reply of at most 64 KiB.
+func readReply(r control.Reader[ftp.ReplyLine]) (ftp.Reply, error) {
+	var reply ftp.Reply
+	size := 0
+	for {
+		l, err := r.Read()
+		if err != nil {
+			return ftp.Reply{}, err
+		}
+		reply.Add(l)
+		if size += len(l.Text) + len("\r\n"); size > maxReply {
+			return ftp.Reply{}, ftp.ErrLineTooLong
+		}
+		if l.Last {
+			return reply, nil
+		}
+	}
+}
