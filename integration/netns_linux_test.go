@@ -46,13 +46,6 @@ func netnsName(role string) string {
 	return fmt.Sprintf("ftproxy-%d-%d-%s", os.Getpid(), netnsCount.Add(1), role)
 }
 
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
-
 func newNetns(t *testing.T, role string) *netns {
 	t.Helper()
 	n := &netns{netnsName(role)}

@@ -3,8 +3,10 @@ package integration
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,7 +48,7 @@ func start(t *testing.T, name string, cmd *exec.Cmd) *process {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
 	cmd.SysProcAttr.Setpgid = true
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	dieWithTest(cmd.SysProcAttr)
 	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -171,5 +173,62 @@ func fileLog(path string) func() string {
 	return func() string {
 		b, _ := os.ReadFile(path)
 		return string(b)
+	}
+}
+
+// wantIdle waits until no session is left, and nothing that one held.
+func wantIdle(t *testing.T, p *process, get func(string) (string, error), before int) {
+	t.Helper()
+	var held []string
+	if !holdsWithin(patience, func() bool {
+		text, err := get("/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = nil
+		for line := range strings.Lines(text) {
+			for _, gauge := range []string{"ftproxy_sessions_active", "ftproxy_transfers_active", "ftproxy_data_port_leases_pending"} {
+				if strings.HasPrefix(line, gauge) && !strings.HasSuffix(line, " 0\n") {
+					held = append(held, line)
+				}
+			}
+		}
+		if n := socketsOf(t, p); n > before {
+			held = append(held, fmt.Sprintf("%d sockets, before %d", n, before))
+		}
+		return len(held) == 0
+	}) {
+		t.Fatalf("not released within %v: %q", patience, held)
+	}
+}
+
+// atRest waits until a new ftproxy listens everywhere, and counts its sockets.
+func atRest(t *testing.T, p *process) int {
+	t.Helper()
+	waitFor(t, "ftproxy listens", patience, func() bool { return strings.Contains(p.out.String(), `"admin listening"`) })
+	return socketsOf(t, p)
+}
+
+// socketsOf counts a process's sockets.
+func socketsOf(t *testing.T, p *process) (n int) {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// ip runs the tool of that name.
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 }

@@ -445,11 +445,19 @@ func latePort(_, _ string, c syscall.RawConn) error {
 
 // touch connects and closes before anybody can know whether that worked.
 func (l *stressLeg) touch(c *stressClient, reset bool) error {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return err
 	}
 	defer syscall.Close(fd)
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return err
+	}
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: c.bind.As4()}); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -147,19 +146,6 @@ func TestReloadsLoseNothing(t *testing.T) {
 	}
 }
 
-// waitFor waits for something that comes soon.
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(busyTimeout); !done(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Errorf("waited in vain for %s", what)
-			return
-		}
-	}
-}
-
 // portBlock is the first of a thousand ports that no other run of these tests takes,
 // because the first one is taken by a listener at the address that it returns. They
 // lie below those that the kernel gives to outgoing connections, and below those that
@@ -187,23 +173,6 @@ func openSockets(t *testing.T) (n int) {
 		}
 	}
 	return n
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // configurations are made at random. All of them serve port at 127.0.0.1 and

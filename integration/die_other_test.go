@@ -1,0 +1,8 @@
+//go:build !linux
+
+package integration
+
+import "syscall"
+
+// dieWithTest does nothing: only Linux has that.
+func dieWithTest(*syscall.SysProcAttr) {}
