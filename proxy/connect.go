@@ -68,7 +68,7 @@ func (s *session) onConnected(d dialled) error {
 		s.client.Out = s.server.Greeting.AppendLines(s.client.Out)
 	}
 	s.server.Greeting = nil
-	s.timers.set(timerLogin, s.rt.timeouts.Login)
+	s.timers.Set(timerLogin, s.rt.timeouts.Login)
 	return nil
 }
 

@@ -67,5 +67,5 @@ func (s *session) dropData() {
 	s.data.next.Abort(transfer.ErrUnused)
 	<-s.data.next.Result()
 	s.data.next = nil
-	s.timers.clear(timerUnused)
+	s.timers.Clear(timerUnused)
 }

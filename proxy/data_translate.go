@@ -141,7 +141,7 @@ func (s *session) agreed(ex *exchange, server transfer.Leg) {
 		s.data.last = nil
 	}
 	s.data.next = s.startTransfer(st, server, ex.verb)
-	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
+	s.timers.Set(timerUnused, s.rt.timeouts.DataConnect)
 	s.data.promises.ClientTold()
 	if st.passiveClient() {
 		s.data.promises.Client(st.ports.public)

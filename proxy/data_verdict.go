@@ -36,7 +36,7 @@ func (s *session) doTransfer(q *queued) error {
 	}
 	if r := s.data.next.Over(); r != nil {
 		s.data.next = nil
-		s.timers.clear(timerUnused)
+		s.timers.Clear(timerUnused)
 		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
 		if errors.Is(r.Err, errNotReused) {
 			return refuse(522, textNotReused, r.Err)
@@ -56,14 +56,14 @@ func (s *session) begin(ex *exchange, direction transfer.Direction, path masked)
 	s.data.delivery = &delivery{transfer: s.data.next, direction: direction, verb: ex.verb, path: path}
 	ex.delivery = s.data.delivery
 	s.data.next = nil
-	s.timers.clear(timerUnused)
-	s.timers.set(timerRefused, s.rt.timeouts.DataConnect)
+	s.timers.Clear(timerUnused)
+	s.timers.Set(timerRefused, s.rt.timeouts.DataConnect)
 }
 
 // accepted lets the data flow: the server has said yes.
 func (s *session) accepted(d *delivery, announced bool) {
 	d.accepted = true
-	s.timers.clear(timerRefused)
+	s.timers.Clear(timerRefused)
 	d.transfer.Accept(d.direction, announced)
 	s.p.metrics.TransferStarted(d.direction.String())
 }
@@ -105,11 +105,11 @@ func (s *session) settle() error {
 	d := s.data.delivery
 	switch {
 	case d.final == nil && d.result.Err == nil:
-		s.timers.set(timerFinal, s.rt.timeouts.FinalReply)
+		s.timers.Set(timerFinal, s.rt.timeouts.FinalReply)
 	case d.final == nil:
 		// The server notices the reset and says so; the client need not wait
 		// for one that does not.
-		s.timers.set(timerVerdict, s.rt.timeouts.Linger)
+		s.timers.Set(timerVerdict, s.rt.timeouts.Linger)
 	case d.result != nil:
 		s.deliver()
 	case !d.accepted && endsData(d.final.Code):
@@ -119,7 +119,7 @@ func (s *session) settle() error {
 	case ftp.Class(d.final.Code) >= 4:
 		// The server ends its data connection as the error wants it, and so
 		// do we; but not for ever.
-		s.timers.set(timerTail, s.rt.timeouts.Linger)
+		s.timers.Set(timerTail, s.rt.timeouts.Linger)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (s *session) keepData() {
 	s.endTransfer(d.final.Code)
 	s.data.last, s.data.next = nil, d.transfer
 	s.data.next.Refuse()
-	s.timers.set(timerUnused, s.rt.timeouts.DataConnect)
+	s.timers.Set(timerUnused, s.rt.timeouts.DataConnect)
 }
 
 // deliver gives the client the final reply: the server's, where it is true.
@@ -172,7 +172,7 @@ func (s *session) deliverEarly() {
 	s.say(code, text)
 	s.pending[0].owed = false
 	s.endTransfer(code)
-	s.timers.set(timerReply, s.rt.timeouts.Reply)
+	s.timers.Set(timerReply, s.rt.timeouts.Reply)
 }
 
 // hasFailed tells whether the transfer is over and has failed. Its result may be
@@ -284,10 +284,10 @@ func (s *session) endTransfer(code int) {
 	s.data.delivery, s.data.last = nil, d.transfer
 	d.answered = true
 	for _, id := range []timerID{timerRefused, timerFinal, timerVerdict, timerTail} {
-		s.timers.clear(id)
+		s.timers.Clear(id)
 	}
 	if len(s.pending) == 0 {
-		s.timers.clear(timerReply)
+		s.timers.Clear(timerReply)
 	}
 	if d.accepted || d.aborted || endsData(code) {
 		s.data.promises.ClientTold()

@@ -54,7 +54,7 @@ func (s *session) send(c ftp.Command, ex *exchange) (*exchange, error) {
 		return nil, s.serverFailed(err)
 	}
 	s.pending = append(s.pending, ex)
-	s.timers.set(timerReply, s.rt.timeouts.Reply)
+	s.timers.Set(timerReply, s.rt.timeouts.Reply)
 	return ex, nil
 }
 
@@ -65,7 +65,7 @@ func (s *session) onServer(err error) error {
 		return nil
 	}
 	s.server.more = false
-	s.timers.clear(timerLeave)
+	s.timers.Clear(timerLeave)
 	if g.Err != nil {
 		return s.onServerEnd(g.Err)
 	}
@@ -145,7 +145,7 @@ func (s *session) relay(ex *exchange, l ftp.ReplyLine) error {
 	}
 	s.client.Out = append(append(s.client.Out, l.Text...), '\r', '\n')
 	if ex.delivery == nil {
-		s.timers.set(timerReply, s.rt.timeouts.Reply)
+		s.timers.Set(timerReply, s.rt.timeouts.Reply)
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 		// no known verb that is not in the table uploads.
 		s.begin(ex, transfer.Download, "")
 		s.accepted(ex.delivery, true)
-		s.timers.clear(timerReply)
+		s.timers.Clear(timerReply)
 		if err := s.relay(ex, l); err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 	case ex.delivery == nil: // relay sets timer reply.
 	case l.First && !ex.delivery.accepted && !ex.delivery.answered:
 		s.accepted(ex.delivery, true)
-		s.timers.clear(timerReply)
+		s.timers.Clear(timerReply)
 	}
 	switch {
 	case !ex.owed || ex.place != nil:
@@ -197,15 +197,15 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 // pop ends the first pending exchange, which was answered with code.
 func (s *session) pop(code int) {
 	s.pending = s.pending[1:]
-	s.timers.clear(timerBarrier)
+	s.timers.Clear(timerBarrier)
 	if len(s.pending) == 0 {
 		s.pending = nil
-		s.timers.clear(timerReply)
+		s.timers.Clear(timerReply)
 		return
 	}
-	s.timers.set(timerReply, s.rt.timeouts.Reply)
+	s.timers.Set(timerReply, s.rt.timeouts.Reply)
 	if next := s.pending[0]; next.interrupts || next.isBarrier() && !isAborted(code) {
-		s.timers.set(timerBarrier, barrierAfter)
+		s.timers.Set(timerBarrier, barrierAfter)
 	}
 }
 

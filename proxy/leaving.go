@@ -45,7 +45,7 @@ const leaveAfter = 5 * time.Second
 // answer: its stream has ended, or is not read because commands wait.
 func (s *session) mayLeave() {
 	if s.data.delivery == nil && (len(s.pending) > 0 || s.stage == connecting) && (s.client.Ended || len(s.client.queue) > 0) {
-		s.timers.setIfUnset(timerLeave, leaveAfter)
+		s.timers.SetIfUnset(timerLeave, leaveAfter)
 	}
 }
 
@@ -98,7 +98,7 @@ func (s *session) end(err error) {
 	}
 	s.leftPromises()
 	s.client.Close()
-	s.timers.stop()
+	s.timers.Stop()
 	s.client.Wait()
 	if s.server != nil {
 		s.server.Wait()

@@ -20,7 +20,7 @@ func (s *session) notedLogin(ex *exchange, code int) {
 	switch {
 	case code == 230, code == 232, code == 202 && s.asked != "":
 		s.stage, s.user = loggedIn, s.asked
-		s.timers.clear(timerLogin)
+		s.timers.Clear(timerLogin)
 	case ex.verb == "USER" && ftp.Class(code) == 3:
 		s.restartLogin()
 	case ftp.Class(code) >= 4:
@@ -42,7 +42,7 @@ func (s *session) notedREIN(_ *exchange, code int) {
 
 func (s *session) restartLogin() {
 	s.stage, s.user = greeted, ""
-	s.timers.setIfUnset(timerLogin, s.rt.timeouts.Login)
+	s.timers.SetIfUnset(timerLogin, s.rt.timeouts.Login)
 }
 
 // replyFEAT keeps what is true through ftproxy of what the server offers, and

@@ -3,7 +3,6 @@ package proxy
 import (
 	"ftproxy/internal/dial"
 	"ftproxy/internal/listeners"
-	"ftproxy/internal/tcp"
 )
 
 // A Network is where a process listens and dials. [tcp.Network] is the real one;
@@ -11,7 +10,4 @@ import (
 type Network interface {
 	dial.Network
 	listeners.Network
-	// MayBind tells whether this process may dial from local, of which the
-	// address or the port may be missing.
-	MayBind(local tcp.Local) error
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
+	"ftproxy/internal/dial"
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
@@ -110,7 +111,7 @@ func (p *Process) Apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := p.checkSources(c); err != nil {
+	if err := dial.CheckSources(p.network, c); err != nil {
 		return err
 	}
 	if err := p.checkBinds(c); err != nil {

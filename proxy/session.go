@@ -7,6 +7,7 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/timers"
 )
 
 // A session is one client's control connection and all it owns. Its loop owns
@@ -40,7 +41,7 @@ type session struct {
 
 	data data
 
-	timers timers
+	timers timers.Timers[timerID]
 }
 
 // stage is how far a session has come.
@@ -63,7 +64,7 @@ func newSession(p *Process, e *entry, conn net.Conn) *session {
 	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
-	s.timers.init()
+	s.timers.Init()
 	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)
 	s.client.Start(s.rt.timeouts.ClientWrite, &e.HardStop)
 	return s
@@ -111,7 +112,7 @@ func (s *session) loop() error {
 			err = s.onTransferResult(r)
 		case <-s.data.promises.Evicted():
 			err = s.onEvicted()
-		case <-s.timers.c():
+		case <-s.timers.C():
 			err = s.onTimer()
 		case <-s.news:
 			s.draining = s.leaving.Load()
@@ -189,10 +190,10 @@ func (s *session) advance() error {
 				return err
 			}
 		}
-		s.timers.setIfUnset(timerIdle, s.rt.timeouts.Idle)
+		s.timers.SetIfUnset(timerIdle, s.rt.timeouts.Idle)
 		return nil
 	}
-	s.timers.clear(timerIdle)
+	s.timers.Clear(timerIdle)
 	s.mayLeave()
 	return nil
 }
@@ -241,7 +242,7 @@ func (s *session) onClient(err error) error {
 	s.movedOn(c.Verb, fill, false)
 	s.hear(c)
 	s.showCommand(c)
-	s.timers.clear(timerIdle)
+	s.timers.Clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
 		s.client.Out = append(s.client.Out, c.Telnet...)

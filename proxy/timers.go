@@ -1,8 +1,7 @@
 package proxy
 
 import (
-	"time"
-
+	"ftproxy/internal/timers"
 	"ftproxy/internal/transfer"
 )
 
@@ -23,67 +22,12 @@ const (
 	timerCount
 )
 
-// timers are a session's deadlines on one clock timer: almost all of them are
-// set again before they expire.
-type timers struct {
-	began time.Time
-	at    [timerCount]time.Duration // after began; 0: never
-	timer *time.Timer
-	armed time.Duration // when timer will fire; 0: never
-}
-
-func (t *timers) init() {
-	t.began = time.Now()
-	t.timer = time.NewTimer(time.Hour)
-	t.timer.Stop()
-}
-
-func (t *timers) stop() { t.timer.Stop() }
-
-func (t *timers) set(id timerID, d time.Duration) { t.at[id] = time.Since(t.began) + d }
-
-func (t *timers) setIfUnset(id timerID, d time.Duration) {
-	if t.at[id] == 0 {
-		t.set(id, d)
-	}
-}
-
-func (t *timers) clear(id timerID) { t.at[id] = 0 }
-
-// c arms the clock timer for the earliest deadline. A timer that fires before
-// its deadline was moved is armed again by the loop's next turn; one that was
-// cleared costs one empty turn.
-func (t *timers) c() <-chan time.Time {
-	var first time.Duration
-	for _, at := range t.at {
-		if at != 0 && (first == 0 || at < first) {
-			first = at
-		}
-	}
-	if first != 0 && (t.armed == 0 || first < t.armed) {
-		t.timer.Reset(first - time.Since(t.began))
-		t.armed = first
-	}
-	return t.timer.C
-}
-
-// expired takes the deadlines that have passed.
-func (t *timers) expired() []timerID {
-	t.armed = 0
-	var ids []timerID
-	now := time.Since(t.began)
-	for id, at := range t.at {
-		if at != 0 && at <= now {
-			ids = append(ids, timerID(id))
-			t.at[id] = 0
-		}
-	}
-	return ids
-}
+// There is room for all of them.
+var _ [timers.Max - timerCount]struct{}
 
 // onTimer does what expired timers ask for.
 func (s *session) onTimer() error {
-	for _, id := range s.timers.expired() {
+	for _, id := range s.timers.Expired() {
 		if err := s.expire(id); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/certs"
+	"ftproxy/internal/dial"
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/listeners"
 	"ftproxy/proxy"
@@ -23,7 +24,7 @@ func explain(c *config.Config, err error) error {
 	var lines []error
 	for _, one := range flatten(err) {
 		var failed *listeners.Error
-		var source *proxy.SourceError
+		var source *dial.SourceError
 		var bind *proxy.BindError
 		var secret *ftps.KeyError
 		var file *certs.FileError
@@ -70,7 +71,7 @@ func explainBind(e *proxy.BindError) error {
 }
 
 // explainSource says what a process lacks that may not connect from somewhere.
-func explainSource(e *proxy.SourceError) error {
+func explainSource(e *dial.SourceError) error {
 	key := "backend." + e.Backend + ".source"
 	switch {
 	case e.Frontend != "":

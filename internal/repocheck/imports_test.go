@@ -25,10 +25,10 @@ const module = "ftproxy"
 // of them ask the kernel by, internal/logline, and the grammar of internal/ftp;
 // internal/transfer joins some of them.
 var mayImport = map[string][]string{
-	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
+	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/dial", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
 	"config":               nil,
 	"rewrite":              nil,
-	"proxy":                {"config", "rewrite", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/listeners", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
+	"proxy":                {"config", "rewrite", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/listeners", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/timers", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
 	"internal/certs":       nil,
 	"internal/control":     {"internal/tcp"},
 	"internal/dial":        {"config", "internal/control", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/proxyheader", "internal/tcp"},
@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"internal/tcp":         nil,
 	"internal/transfer":    {"internal/pace", "internal/portpool", "internal/proxyheader", "internal/splice", "internal/tcp"},
 	"internal/tickets":     nil,
+	"internal/timers":      nil,
 	"internal/proxyheader": {"internal/tcp"},
 	"internal/firewall":    {"config"}, // for PortRange; what it prints stays a pure function of its Setup
 	"internal/metrics":     nil,
