@@ -26,7 +26,7 @@ func explain(c *config.Config, err error) error {
 		var failed *listeners.Error
 		var source *dial.SourceError
 		var bind *proxy.BindError
-		var secret *ftps.KeyError
+		var secret *ftps.ConfigError
 		var file *certs.FileError
 		switch {
 		case errors.As(one, &failed):

@@ -41,7 +41,7 @@ func NewBackend(b *config.Backend) (*Backend, error) {
 	if t.CA != "" {
 		pool, err := certs.Pool(t.CA)
 		if err != nil {
-			failed = append(failed, &KeyError{key + "ca", err})
+			failed = append(failed, &ConfigError{key + "ca", err})
 		}
 		back.config.RootCAs = pool
 	}

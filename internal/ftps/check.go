@@ -20,19 +20,19 @@ const expirySoon = 21 * 24 * time.Hour
 type Warning struct{ Key, Message, Hint string }
 
 // Check reads the files that a checked configuration names, as Apply would, and
-// opens nothing. Its errors are [KeyError]s, joined; without one it tells what else
+// opens nothing. Its errors are [ConfigError]s, joined; without one it tells what else
 // is to be said of the files.
 func Check(c *config.Config) ([]Warning, error) {
 	var shown []Certificate
 	var failed []error
+	for _, b := range c.Backends {
+		_, err := NewBackend(&b)
+		failed = append(failed, err)
+	}
 	for _, f := range c.Frontends {
 		front, err := NewFrontend(&f)
 		failed = append(failed, err)
 		shown = append(shown, front.Certificates()...)
-	}
-	for _, b := range c.Backends {
-		_, err := NewBackend(&b)
-		failed = append(failed, err)
 	}
 	if err := errors.Join(failed...); err != nil {
 		return nil, err

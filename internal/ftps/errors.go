@@ -7,22 +7,22 @@ import (
 	"ftproxy/internal/certs"
 )
 
-// A KeyError says which key of the configuration names a file that cannot be used.
+// A ConfigError says which key of the configuration names a file that cannot be used.
 // It wraps what is wrong with the file.
-type KeyError struct {
+type ConfigError struct {
 	Key string // "frontend.public.tls.certificate"
 	Err error
 }
 
-func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *ConfigError) Error() string { return e.Key + ": " + e.Err.Error() }
 
-func (e *KeyError) Unwrap() error { return e.Err }
+func (e *ConfigError) Unwrap() error { return e.Err }
 
 // keyPairError names the key whose file is at fault.
 func keyPairError(table string, pair config.KeyPair, err error) error {
 	var file *certs.FileError
 	if errors.As(err, &file) && file.Path == pair.Key && pair.Key != pair.Certificate {
-		return &KeyError{table + "key", err}
+		return &ConfigError{table + "key", err}
 	}
-	return &KeyError{table + "certificate", err}
+	return &ConfigError{table + "certificate", err}
 }

@@ -86,7 +86,7 @@ func NewFrontend(f *config.Frontend) (*Frontend, error) {
 	if t.ClientCA != "" {
 		pool, err := certs.Pool(t.ClientCA)
 		if err != nil {
-			failed = append(failed, &KeyError{key + "client_ca", err})
+			failed = append(failed, &ConfigError{key + "client_ca", err})
 		}
 		front.config.ClientCAs = pool
 		front.config.ClientAuth = tls.RequireAndVerifyClientCert
