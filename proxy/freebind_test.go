@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
+	"ftproxy/internal/binds"
 	"ftproxy/internal/ftptest"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/portpool"
@@ -46,7 +47,7 @@ servers = "10.0.0.5"
 			p := New(Options{Network: fakeNetwork{host}, Log: zerolog.New(io.Discard), Metrics: metrics.New("test")})
 			defer p.Shutdown(t.Context())
 			err = p.Apply(c)
-			var bind *BindError
+			var bind *binds.PassiveError
 			if !errors.Is(err, tt.want) || errors.As(err, &bind) != (tt.want != nil && tt.bind == elsewhere) {
 				t.Fatalf("Apply: %v, want %v", err, tt.want)
 			}

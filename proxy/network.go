@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"ftproxy/internal/binds"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/listeners"
 )
@@ -8,6 +9,7 @@ import (
 // A Network is where a process listens and dials. [tcp.Network] is the real one;
 // tests give a fake one.
 type Network interface {
+	binds.Network
 	dial.Network
 	listeners.Network
 }

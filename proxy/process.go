@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
-	"ftproxy/internal/dial"
+	"ftproxy/internal/binds"
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
@@ -111,10 +111,7 @@ func (p *Process) Apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := dial.CheckSources(p.network, c); err != nil {
-		return err
-	}
-	if err := p.checkBinds(c); err != nil {
+	if err := binds.Check(p.network, c); err != nil {
 		return err
 	}
 	p.resolve(rt)

@@ -8,7 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ftproxy/config"
-	"ftproxy/internal/dial"
+	"ftproxy/internal/binds"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/tcp"
 )
@@ -29,7 +29,7 @@ func TestApplySources(t *testing.T) {
 		t.Fatalf("%v, and listens on %v; want two errors and nothing", err, p.Addrs())
 	}
 	for i, addr := range []netip.Addr{b.Source.IPv4, b.Source.IPv6} {
-		var e *dial.SourceError
+		var e *binds.SourceError
 		if !errors.As(joined.Unwrap()[i], &e) || e.Backend != "b" || e.Addr != addr {
 			t.Errorf("%v, want one about %s", joined.Unwrap()[i], addr)
 		}

@@ -11,11 +11,10 @@ import (
 	"syscall"
 
 	"ftproxy/config"
+	"ftproxy/internal/binds"
 	"ftproxy/internal/certs"
-	"ftproxy/internal/dial"
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/listeners"
-	"ftproxy/proxy"
 )
 
 // explain turns what Apply returned into what to do about it, one line for each
@@ -24,8 +23,8 @@ func explain(c *config.Config, err error) error {
 	var lines []error
 	for _, one := range flatten(err) {
 		var failed *listeners.Error
-		var source *dial.SourceError
-		var bind *proxy.BindError
+		var source *binds.SourceError
+		var bind *binds.PassiveError
 		var secret *ftps.ConfigError
 		var file *certs.FileError
 		switch {
@@ -57,7 +56,7 @@ func flatten(err error) (all []error) {
 }
 
 // explainBind says what to do about an address that data ports cannot listen on.
-func explainBind(e *proxy.BindError) error {
+func explainBind(e *binds.PassiveError) error {
 	key := "frontend." + e.Frontend + ".passive_bind"
 	switch {
 	case errors.Is(e.Err, syscall.EADDRNOTAVAIL):
@@ -71,7 +70,7 @@ func explainBind(e *proxy.BindError) error {
 }
 
 // explainSource says what a process lacks that may not connect from somewhere.
-func explainSource(e *dial.SourceError) error {
+func explainSource(e *binds.SourceError) error {
 	key := "backend." + e.Backend + ".source"
 	switch {
 	case e.Frontend != "":

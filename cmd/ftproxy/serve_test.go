@@ -16,9 +16,8 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/admin"
-	"ftproxy/internal/dial"
+	"ftproxy/internal/binds"
 	"ftproxy/internal/listeners"
-	"ftproxy/proxy"
 )
 
 // configFile writes a configuration for listen, with a server that nobody runs.
@@ -193,19 +192,19 @@ func TestExplain(t *testing.T) {
 			[]string{"frontend public: cannot listen on 0.0.0.0:2121: bind: permission denied"}},
 		{"no such address", failed("public", "192.0.2.1:21", syscall.EADDRNOTAVAIL), syscall.EADDRNOTAVAIL,
 			[]string{"this machine does not have the address; `ip address` lists those it has: change frontend.public.listen, or write freebind = true in [frontend.public] where the address comes later"}},
-		{"no such address for data", &proxy.BindError{Frontend: "public", Addr: netip.MustParseAddr("192.0.2.1"), Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, syscall.EADDRNOTAVAIL,
+		{"no such address for data", &binds.PassiveError{Frontend: "public", Addr: netip.MustParseAddr("192.0.2.1"), Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, syscall.EADDRNOTAVAIL,
 			[]string{"frontend public: cannot listen on 192.0.2.1 for data connections: bind: cannot assign requested address: this machine does not have the address; `ip address` lists those it has: change frontend.public.passive_bind, or write freebind = true in [frontend.public] where the address comes later"}},
 		{"IPv6 is off", failed("public", "[::]:21", syscall.EAFNOSUPPORT), syscall.EAFNOSUPPORT,
 			[]string{"this machine has no IPv6; take the address out of frontend.public.listen"}},
-		{"source port", &dial.SourceError{Frontend: "public", Port: 20, Err: os.NewSyscallError("bind", syscall.EACCES)}, syscall.EACCES,
+		{"source port", &binds.SourceError{Frontend: "public", Port: 20, Err: os.NewSyscallError("bind", syscall.EACCES)}, syscall.EACCES,
 			[]string{"frontend public: cannot connect from port 20: bind: permission denied: ports below 1024 need CAP_NET_BIND_SERVICE: `setcap "}},
-		{"clients' addresses", &dial.SourceError{Backend: "legacy", Err: os.NewSyscallError("setsockopt", syscall.EPERM)}, syscall.EPERM,
+		{"clients' addresses", &binds.SourceError{Backend: "legacy", Err: os.NewSyscallError("setsockopt", syscall.EPERM)}, syscall.EPERM,
 			[]string{"backend legacy: cannot connect from clients' addresses: setsockopt: operation not permitted: this needs CAP_NET_RAW: `setcap cap_net_raw,cap_net_bind_service=+ep "}},
-		{"source address", &dial.SourceError{Backend: "legacy", Addr: netip.MustParseAddr("10.0.0.1"), Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, syscall.EADDRNOTAVAIL,
+		{"source address", &binds.SourceError{Backend: "legacy", Addr: netip.MustParseAddr("10.0.0.1"), Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, syscall.EADDRNOTAVAIL,
 			[]string{"backend legacy: cannot connect from 10.0.0.1: bind: cannot assign requested address: this machine does not have the address; `ip address` lists those it has: change backend.legacy.source, or set net.ipv4.ip_nonlocal_bind = 1"}},
-		{"source without IPv6", &dial.SourceError{Backend: "legacy", Addr: netip.MustParseAddr("fd00::1"), Err: os.NewSyscallError("socket", syscall.EAFNOSUPPORT)}, syscall.EAFNOSUPPORT,
+		{"source without IPv6", &binds.SourceError{Backend: "legacy", Addr: netip.MustParseAddr("fd00::1"), Err: os.NewSyscallError("socket", syscall.EAFNOSUPPORT)}, syscall.EAFNOSUPPORT,
 			[]string{"backend legacy: cannot connect from fd00::1: socket: address family not supported by protocol: this machine has no IPv6; take the address out of backend.legacy.source"}},
-		{"clients' addresses elsewhere", &dial.SourceError{Backend: "legacy", Err: errors.ErrUnsupported}, errors.ErrUnsupported,
+		{"clients' addresses elsewhere", &binds.SourceError{Backend: "legacy", Err: errors.ErrUnsupported}, errors.ErrUnsupported,
 			[]string{"backend legacy: connecting from the addresses of clients: unsupported operation"}},
 		{"two", errors.Join(failed("b", "127.0.0.1:2121", syscall.EADDRINUSE), failed("a", "127.0.0.1:2121", syscall.EADDRINUSE)), syscall.EADDRINUSE,
 			[]string{"frontend a: ", "frontend b: "}},

@@ -36,9 +36,6 @@ type Network interface {
 	// connections, but the error wraps EADDRINUSE or EADDRNOTAVAIL where it
 	// cannot have this one. The context bounds the attempt.
 	Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error)
-	// MayBind tells whether this process may dial from local, of which the
-	// address or the port may be missing.
-	MayBind(local tcp.Local) error
 	// Resolve gives the addresses of a host name.
 	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 }

@@ -25,10 +25,11 @@ const module = "ftproxy"
 // of them ask the kernel by, internal/logline, and the grammar of internal/ftp;
 // internal/transfer joins some of them.
 var mayImport = map[string][]string{
-	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/dial", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
+	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/binds", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
 	"config":               nil,
 	"rewrite":              nil,
-	"proxy":                {"config", "rewrite", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/listeners", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/timers", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
+	"proxy":                {"config", "rewrite", "internal/binds", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/listeners", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/timers", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
+	"internal/binds":       {"config", "internal/tcp"},
 	"internal/certs":       nil,
 	"internal/control":     {"internal/tcp"},
 	"internal/dial":        {"config", "internal/control", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/proxyheader", "internal/tcp"},
