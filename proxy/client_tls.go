@@ -26,7 +26,6 @@ type security struct {
 	late      bool              // it is too late for AUTH: in the clear the server has heard a verb that is not beforeAUTH
 	on        bool              // the control connection is protected
 	certified *x509.Certificate // by this certificate of the client's, if it has one
-	sized     bool              // PBSZ was said
 	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
 }
 
@@ -152,20 +151,18 @@ func (s *session) doPBSZ(q *queued) error {
 	case strings.Trim(string(q.Arg), "0123456789") != "" || len(q.Arg) == 0 || len(q.Arg) > 10:
 		return refuse(501, "Syntax: PBSZ 0.", nil)
 	}
-	s.client.security.sized = true
 	s.say(200, "PBSZ=0")
 	return nil
 }
 
 // doPROT sets the level of the client's data connections, whatever the server's
-// are (RFC 4217 §9, H70).
+// are (RFC 4217 §9, H70). RFC 2228 §3 wants PBSZ before it, and some clients leave
+// that out; under TLS it says nothing.
 func (s *session) doPROT(q *queued) error {
 	level := strings.ToUpper(string(q.Arg))
 	switch {
 	case !s.client.security.on:
 		return refuse(503, "AUTH comes first.", nil)
-	case !s.client.security.sized:
-		return refuse(503, "PBSZ comes first.", nil)
 	case level == "S", level == "E":
 		return refuse(536, "Use PROT P.", nil)
 	case level != "P" && level != "C":

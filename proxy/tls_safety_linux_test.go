@@ -25,7 +25,7 @@ func TestAUTH(t *testing.T) {
 		{"AUTH GSSAPI", "504"}, {"AUTH", "504"},
 	}
 	within := []line{
-		{"AUTH TLS", "503"}, {"PROT P", "503"}, // PBSZ comes first
+		{"AUTH TLS", "503"}, {"PROT C", "200"}, {"PROT P", "200"}, // without PBSZ, as Python's prot_c says it
 		{"PBSZ", "501"}, {"PBSZ -1", "501"}, {"PBSZ 99999999999", "501"}, {"PBSZ 16384", "200 PBSZ=0"},
 		{"PROT S", "536"}, {"PROT E", "536"}, {"PROT X", "504"}, {"PROT", "504"}, {"prot c", "200"}, {"PROT P", "200"},
 		{"CCC", "534"}, {"REIN", "502"}, {"ADAT x", "502"}, {"MIC x", "502"}, {"CONF x", "502"}, {"ENC x", "502"},
