@@ -80,7 +80,7 @@ func (d dialer) converseTLS(ctx context.Context, sv *server, config *tls.Config)
 	if err := d.readGreeting(ctx, sv); err != nil {
 		return err
 	}
-	if !d.backend.tls.implicit {
+	if sv.implied = d.backend.tls.implicit; !sv.implied {
 		sv.level = 'C'
 		if err := d.authenticate(ctx, sv, config); err != nil {
 			return err
@@ -129,15 +129,23 @@ func advice(err error) string {
 	return ""
 }
 
-// authenticate says AUTH TLS to a server that has greeted. What lies behind its 234
-// was sent in the clear, by whoever it was (H68).
+// authenticate says AUTH TLS to a server that has greeted, and to one that refuses it
+// AUTH SSL, which is older and means PROT P, too (RFC 4217 §17). Servers say 200, 235 and
+// 334 for 234; whether they mean it, the handshake shows (H88). What lies behind such a
+// reply was sent in the clear, by whoever it was (H68).
 func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config) error {
-	reply, err := d.ask(ctx, sv, "AUTH TLS")
-	switch {
+	command := "AUTH TLS"
+	reply, err := d.ask(ctx, sv, command)
+	if err == nil && ftp.Class(reply.Code) >= 4 && reply.Code != 421 {
+		command = "AUTH SSL"
+		sv.level, sv.implied = 0, true
+		reply, err = d.ask(ctx, sv, command)
+	}
+	switch class := ftp.Class(reply.Code); {
 	case err != nil:
 		return err
-	case reply.Code != 234:
-		return fmt.Errorf("%w: AUTH TLS: %w", errServerTLS, logline.PeerText(reply.Text()))
+	case class != 2 && class != 3:
+		return fmt.Errorf("%w: %s: %w", errServerTLS, command, logline.PeerText(reply.Text()))
 	case sv.reader.Buffered() > 0:
 		return errBehind234
 	}
@@ -145,8 +153,8 @@ func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config
 }
 
 // setLevel says PBSZ and PROT where the level is known and not what the server
-// begins with. Servers that want the login first are told again before the first
-// data connection.
+// begins with. PBSZ says nothing under TLS, so PROT decides. A server that wants the
+// login first, or that does not know PROT, is told again behind the login (H88).
 func (d dialer) setLevel(ctx context.Context, sv *server) error {
 	want := byte('P')
 	switch d.backend.tls.data {
@@ -158,30 +166,49 @@ func (d dialer) setLevel(ctx context.Context, sv *server) error {
 	if sv.level == want {
 		return nil
 	}
-	for _, command := range []string{"PBSZ 0", "PROT " + string(want)} {
-		reply, err := d.ask(ctx, sv, command)
-		switch {
-		case err != nil:
-			return err
-		case reply.Code == 530:
-			return nil
-		case ftp.Class(reply.Code) != 2:
-			return fmt.Errorf("%w: %s: %w", errServerTLS, command, logline.PeerText(reply.Text()))
-		}
-		sv.sized = true
+	reply, err := d.ask(ctx, sv, "PBSZ 0")
+	if err != nil || reply.Code == 530 {
+		return err
 	}
-	sv.level = want
+	sv.sized = ftp.Class(reply.Code) == 2
+	command := "PROT " + string(want)
+	if reply, err = d.ask(ctx, sv, command); err != nil {
+		return err
+	}
+	switch {
+	case ftp.Class(reply.Code) == 2:
+		sv.level = want
+	case reply.Code == 421, sv.declines(reply.Code):
+		return fmt.Errorf("%w: %s: %w", errServerTLS, command, logline.PeerText(reply.Text()))
+	}
 	return nil
+}
+
+// declines tells the replies to PROT that mean that the server does not protect its
+// data connections so, from those that mean "not now" or that it does not know PROT.
+func (sv *server) declines(code int) bool {
+	switch code {
+	case 431, 521, 534, 536, 537:
+		return true
+	}
+	return code == 504 && !sv.implied
 }
 
 // sendLevel tells the server what its data connections must be: as soon as it has let
 // the client in, if it did not want to know before; when the client's own level
 // changes, which is answered then; and otherwise before a setup.
 func (s *session) sendLevel(ex *exchange) error {
-	c := ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}
 	if s.server.sized {
-		c = ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}
+		return s.sendPROT(ex)
 	}
+	return s.tellLevel(ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}, ex)
+}
+
+func (s *session) sendPROT(ex *exchange) error {
+	return s.tellLevel(ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}, ex)
+}
+
+func (s *session) tellLevel(c ftp.Command, ex *exchange) error {
 	if _, err := s.send(c, ex); err != nil {
 		if ex.setup != nil {
 			ex.setup.ports.close()
@@ -191,9 +218,18 @@ func (s *session) sendLevel(ex *exchange) error {
 	return nil
 }
 
-// replyLevel goes on once the server has agreed.
-func (s *session) replyLevel(ex *exchange) error {
-	if ftp.Class(ex.reply.Code) != 2 {
+// replyPBSZ goes on with PROT, which decides.
+func (s *session) replyPBSZ(ex *exchange) error {
+	s.server.sized = ftp.Class(ex.reply.Code) == 2
+	return s.sendPROT(&exchange{owed: ex.owed, setup: ex.setup})
+}
+
+// replyPROT goes on once the server has agreed, or where it protects its data
+// connections unasked and does not know PROT: the handshake shows that it does (H88).
+func (s *session) replyPROT(ex *exchange) error {
+	wants := s.serverWants()
+	unasked := s.server.implied && wants == 'P' && !s.server.declines(ex.reply.Code)
+	if ftp.Class(ex.reply.Code) != 2 && !unasked {
 		s.log.often(protectionRefused, s.backend.name, s.server.addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.Message)
 		switch {
 		case ex.setup != nil:
@@ -204,12 +240,8 @@ func (s *session) replyLevel(ex *exchange) error {
 		}
 		return nil
 	}
-	if s.server.sized = true; ex.verb == "PROT" {
-		s.server.level = s.serverWants()
-	}
+	s.server.level = wants
 	switch {
-	case ex.verb == "PBSZ":
-		return s.sendLevel(&exchange{owed: ex.owed, setup: ex.setup})
 	case ex.setup != nil:
 		return s.sendSetup(ex.setup)
 	case ex.owed:

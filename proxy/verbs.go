@@ -121,8 +121,8 @@ func init() { // The table names methods that use the table.
 		// These are between the client and ftproxy, which says its own to the
 		// server: behind a server's it would be blind to addresses (H69).
 		"AUTH": {class: classSecurity, do: (*session).doAUTH, flags: beforeAUTH | secret | hiddenInFEAT},
-		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyLevel, flags: beforeAUTH | hiddenInFEAT},
-		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyLevel, flags: beforeAUTH | hiddenInFEAT},
+		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyPBSZ, flags: beforeAUTH | hiddenInFEAT},
+		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyPROT, flags: beforeAUTH | hiddenInFEAT},
 		"CCC":  {class: classSecurity, do: (*session).doCCC, flags: beforeAUTH | hiddenInFEAT},
 		// Commands within a protected channel cannot be rewritten (H80).
 		"ADAT": {class: classSecurity, do: refused(502, "Not available through a proxy."), flags: beforeAUTH | secret | hiddenInFEAT},
