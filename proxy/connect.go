@@ -61,14 +61,24 @@ func (s *session) onConnected(d dialled) error {
 	s.server.start(s.rt.timeouts.ClientWrite, s.entry)
 	s.log.server = s.server.addr
 	s.stage = greeted
-	if banner := s.fe.banner; banner != "" {
+	switch banner := s.fe.banner; {
+	case s.client.greeted: // It has begun anew, after AUTH.
+	case banner != "":
 		s.say(220, banner)
-	} else {
+	default:
 		s.client.out = s.server.greeting.AppendLines(s.client.out)
 	}
-	s.server.greeting = nil
-	s.timers.set(timerLogin, s.rt.timeouts.Login)
+	s.client.greeted, s.server.greeting = true, nil
+	s.timers.setIfUnset(timerLogin, s.rt.timeouts.Login)
 	return nil
+}
+
+// leaveServer ends the connection to a server that must not be used any more. It is
+// reset, as in early.
+func (s *session) leaveServer() {
+	s.server.reset()
+	s.server.wait()
+	s.server, s.stage = nil, connecting
 }
 
 // stopConnecting ends an attempt that is under way. A connection that it made is reset,
