@@ -76,6 +76,7 @@ func (s *session) onConnected(d dialled) error {
 // leaveServer ends the connection to a server that must not be used any more. It is
 // reset, as in early.
 func (s *session) leaveServer() {
+	s.dropData()
 	s.server.reset()
 	s.server.wait()
 	s.server, s.stage = nil, connecting

@@ -28,6 +28,7 @@ type server struct {
 	tlsConfig *tls.Config // of this connection and of data connections; nil: in the clear
 	sized     bool        // it has agreed to PBSZ
 	implied   bool        // it protects data connections unless PROT says otherwise: implicit TLS, AUTH SSL
+	always    bool        // it protects data connections and does not know PROT
 	level     byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
 
 	lost        bool   // its stream ended; what it owed is settled first

@@ -239,9 +239,11 @@ func (s *session) replyPBSZ(ex *exchange) error {
 // replyPROT goes on once the server has agreed, or where it protects its data
 // connections unasked and does not know PROT: the handshake shows that it does (H88).
 func (s *session) replyPROT(ex *exchange) error {
-	wants := s.serverWants()
-	unasked := s.server.implied && wants == 'P' && !s.server.declines(ex.reply.Code)
-	if ftp.Class(ex.reply.Code) != 2 && !unasked {
+	code, wants := ex.reply.Code, s.serverWants()
+	if ftp.Class(code) != 2 && s.server.implied && !s.server.declines(code) && (wants == 'P' || unknownVerb(code)) {
+		s.server.always, wants = true, 'P'
+	}
+	if ftp.Class(code) != 2 && !s.server.always {
 		s.log.often(protectionRefused, s.backend.name, s.server.addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.Message)
 		switch {
 		case ex.setup != nil:
@@ -267,6 +269,8 @@ func (s *session) serverWants() byte {
 	switch back := s.backend.tls; {
 	case back == nil:
 		return s.server.level
+	case s.server.always:
+		return 'P'
 	case back.data == config.DataPrivate:
 		return 'P'
 	case back.data == config.DataSameAsClient && s.client.protects():

@@ -130,6 +130,29 @@ func TestImplicitServerWithoutPROT(t *testing.T) {
 			s.withoutPROT(reply)
 		})
 	}
+	// It protects data connections that need not be.
+	for name, change := range map[string]func(*config.Config){
+		"data = clear":          func(c *config.Config) { c.Backends[0].TLS.Data = config.DataClear },
+		"data = same-as-client": func(c *config.Config) { c.Backends[0].TLS.Data = config.DataSameAsClient },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := odd(t, func(c *config.Config) { implicit(c); change(c) })
+			s.shaken()
+			s.server.say("220 ready")
+			if name == "data = clear" {
+				s.answers("PBSZ 0", "500 what?")
+				s.answers("PROT C", "500 what?")
+			}
+			s.client.hear("220")
+			s.logIn()
+			s.answers("PBSZ 0", "500 what?")
+			s.answers("PROT C", "500 what?")
+			s.private.server = true
+			s.transfer(transfer.Download, []byte("private"))
+			s.transfer(transfer.Upload, []byte("private, too"))
+		})
+	}
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
 		s := odd(t, implicit)
