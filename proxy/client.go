@@ -7,7 +7,7 @@ import "ftproxy/internal/ftp"
 type client struct {
 	peer[ftp.Command]
 	security security
-	greeted  bool
+	greeted  bool      // it has had its greeting
 	queue    []*queued // commands read ahead
 	saidAt   int       // fills, when the command under way was read
 }

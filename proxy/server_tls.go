@@ -143,7 +143,7 @@ func advice(err error) string {
 
 // authenticate says AUTH TLS to a server that has greeted, and to one that refuses it
 // AUTH SSL, which is older and means PROT P, too (RFC 4217 §17). Servers say 200, 235 and
-// 334 for 234; whether they mean it, the handshake shows (H88). What lies behind such a
+// 334 for 234; whether they mean it, the handshake shows (H88). What follows such a
 // reply was sent in the clear, by whoever it was (H68).
 func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config) error {
 	command := "AUTH TLS"
@@ -166,7 +166,7 @@ func (d dialer) authenticate(ctx context.Context, sv *server, config *tls.Config
 
 // setLevel says PBSZ and PROT where the level is known and not what the server
 // begins with. PBSZ says nothing under TLS, so PROT decides. A server that wants the
-// login first, or that does not know PROT, is told again behind the login (H88).
+// login first, or that does not know PROT, is told again after the login (H88).
 func (d dialer) setLevel(ctx context.Context, sv *server) error {
 	want := byte('P')
 	switch d.backend.tls.data {
@@ -206,7 +206,7 @@ func (sv *server) declines(code int) bool {
 	return code == 504 && !sv.implied
 }
 
-// sendLevel tells the server what its data connections must be: as soon as it has let
+// sendLevel begins to tell the server what its data connections must be: as soon as it has let
 // the client in, if it did not want to know before; when the client's own level
 // changes, which is answered then; and otherwise before a setup.
 func (s *session) sendLevel(ex *exchange) error {
@@ -216,10 +216,12 @@ func (s *session) sendLevel(ex *exchange) error {
 	return s.tellLevel(ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}, ex)
 }
 
+// sendPROT says the second half of it.
 func (s *session) sendPROT(ex *exchange) error {
 	return s.tellLevel(ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}, ex)
 }
 
+// tellLevel says one command of it. Without its reply a setup does not go on.
 func (s *session) tellLevel(c ftp.Command, ex *exchange) error {
 	if _, err := s.send(c, ex); err != nil {
 		if ex.setup != nil {

@@ -9,7 +9,7 @@ import (
 	"ftproxy/internal/transfer"
 )
 
-// What was said in the clear before AUTH counts no more behind it: somebody else may have
+// What was said in the clear before AUTH counts no more after it: somebody else may have
 // said it. The server that has heard it is left, and another connection begins anew.
 
 // exchange plays a command of the client's that reaches the server.

@@ -102,7 +102,7 @@ func TestServerKnowsOnlyAUTHSSL(t *testing.T) {
 }
 
 // withoutPROT goes on with a server that protects its data connections unasked: it
-// answers both commands so, before the login and behind it.
+// answers both commands so, before the login and after it.
 func (s *tlsStage) withoutPROT(reply string) {
 	s.t.Helper()
 	s.answers("PBSZ 0", reply)
@@ -166,7 +166,7 @@ func TestImplicitServerWithoutPROT(t *testing.T) {
 }
 
 // TestPBSZRefused: PBSZ says nothing under TLS, so only the answer to PROT counts. What
-// a server does not want to hear before the login is said again behind it.
+// a server does not want to hear before the login is said again after it.
 func TestPBSZRefused(t *testing.T) {
 	for _, reply := range []string{"500 what?", "502 no", "503 log in first", "501 which size?", "331 password"} {
 		t.Run(reply[:3]+", PROT taken", func(t *testing.T) {

@@ -41,7 +41,7 @@ const (
 	// than the letters and the language of replies.
 	beforeAUTH flags = 1 << iota
 	// forgotten: the verb may come before AUTH, but what it leaves with the server must
-	// not count behind it (session.hears).
+	// not count after it (session.hears).
 	forgotten
 	// secret: the argument is never logged, also where no blank stands before it.
 	secret
