@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"ftproxy/internal/ftptest"
@@ -15,6 +16,8 @@ type serverTLS struct {
 	file     string // certificate and key
 	implicit bool   // connections begin with it; otherwise AUTH TLS is possible
 	strict   bool   // data connections must resume the TLS session of the control connection
+	without3 bool   // ProFTPD has no TLS 1.3
+	tickets  bool   // ProFTPD has TLSSessionTickets on
 }
 
 // vsftpd is that part of its configuration. The ciphers of its own choice are for
@@ -57,6 +60,12 @@ TLSECCertificateKeyFile %[2]s
 	}
 	if !p.strict {
 		options += " NoSessionReuseRequired"
+	}
+	if p.without3 {
+		text = strings.Replace(text, " TLSv1.3", "", 1)
+	}
+	if p.tickets {
+		text += "TLSSessionTickets on\n"
 	}
 	if options != "" {
 		text += "TLSOptions" + options + "\n"

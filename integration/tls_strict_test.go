@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -71,6 +72,46 @@ func TestStrictServers(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestProFTPDWithoutTickets: ProFTPD without TLS 1.3 gives no session tickets, and takes
+// no data connection of ours then. The log says what to set; with either it works.
+func TestProFTPDWithoutTickets(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		set   serverTLS
+		works bool
+	}{
+		{"as it is", serverTLS{strict: true, without3: true}, false},
+		{"TLSSessionTickets on", serverTLS{strict: true, without3: true, tickets: true}, true},
+		{"NoSessionReuseRequired", serverTLS{without3: true}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlace(t)
+			inside := certificateFor(t, p.server)
+			root := folder(t)
+			write(t, filepath.Join(root, "file"), "content")
+			tt.set.file = inside.File
+			s := startProtected(t, "proftpd", serverNamed("proftpd").address(p), root, tt.set)
+			c := configure(t, p, s.addr)
+			c.backend = fmt.Sprintf("tls = { mode = \"explicit\", ca = %q }", inside.File)
+			ftproxy := startProxy(t, c)
+			client, err := dialIn(p.client, ftproxy.addr4, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			for _, verb := range []string{"PASV", "PORT"} {
+				got, err := client.get(verb, "file")
+				if works := err == nil && string(got) == "content"; works != tt.works {
+					t.Errorf("%s: %q, %v", verb, got, err)
+				}
+			}
+			if told := strings.Count(ftproxy.out.String(), "gives no TLS session tickets"); told > 0 == tt.works {
+				t.Errorf("the log tells of tickets %d times", told)
+			}
+		})
 	}
 }
 

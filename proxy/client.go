@@ -10,6 +10,7 @@ import (
 type client struct {
 	control.Peer[ftp.Command]
 	security security
+	greeted  bool      // it has had its greeting
 	queue    []*queued // commands read ahead
 	saidAt   int       // fills, when the command under way was read
 }

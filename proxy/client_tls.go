@@ -24,10 +24,10 @@ type security struct {
 	upgrading chan upgraded
 	stop      context.CancelFunc
 
-	late      bool              // it is too late for AUTH: in the clear the server has heard a verb that is not beforeAUTH
+	late      bool              // it is too late for AUTH: in the clear the server has heard of a login
+	heard     bool              // in the clear the server has heard what AUTH has to make it forget
 	on        bool              // the control connection is protected
 	certified *x509.Certificate // by this certificate of the client's, if it has one
-	sized     bool              // PBSZ was said
 	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
 }
 
@@ -52,7 +52,7 @@ func (s *session) doAUTH(q *queued) error {
 	case s.client.security.on:
 		return refuse(503, "The control connection is protected already.", nil)
 	case s.client.security.late:
-		return refuse(503, "AUTH comes before USER and all else.", nil)
+		return refuse(503, "AUTH comes before USER.", nil)
 	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL" && mechanism != "TLS-P":
 		return refuse(504, "Use AUTH TLS.", nil)
 	}
@@ -65,6 +65,9 @@ func (s *session) doAUTH(q *queued) error {
 	}
 	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
 		s.client.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
+	}
+	if s.client.security.heard {
+		s.leaveServer()
 	}
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
@@ -88,6 +91,21 @@ func secureClient(ctx context.Context, conn net.Conn, c *tls.Config, limit time.
 	}
 	tcp.Settle(secure)
 	return upgraded{conn: secure}
+}
+
+// hears notes what is about to reach the server in the clear. AUTH begins anew (RFC 4217
+// §4), and somebody on the path may have said it: a server that may remember it is left
+// at AUTH, for a new connection that has heard nothing (H37). A login is not forgotten:
+// the client would not know that.
+func (s *session) hears(v verb) {
+	security := &s.client.security
+	switch {
+	case s.fe.tls == nil || security.on || v.has(beforeAUTH) && !v.has(forgotten):
+	case v.class == classLogin:
+		security.late = true
+	default:
+		security.heard = true
+	}
 }
 
 // onUpgraded goes on under TLS. All that was agreed on before counts no more.
@@ -116,6 +134,10 @@ func (s *session) onUpgraded(u upgraded) error {
 		e = e.Text("client_certificate", s.client.security.certified.Subject.String())
 	}
 	e.Msg("client protected")
+	if s.client.security.heard {
+		s.client.security.heard = false
+		s.connect()
+	}
 	return nil
 }
 
@@ -151,20 +173,18 @@ func (s *session) doPBSZ(q *queued) error {
 	case strings.Trim(string(q.Arg), "0123456789") != "" || len(q.Arg) == 0 || len(q.Arg) > 10:
 		return refuse(501, "Syntax: PBSZ 0.", nil)
 	}
-	s.client.security.sized = true
 	s.say(200, "PBSZ=0")
 	return nil
 }
 
 // doPROT sets the level of the client's data connections, whatever the server's
-// are (RFC 4217 §9, H70).
+// are (RFC 4217 §9, H70). RFC 2228 §3 wants PBSZ before it, and some clients leave
+// that out; under TLS it says nothing.
 func (s *session) doPROT(q *queued) error {
 	level := strings.ToUpper(string(q.Arg))
 	switch {
 	case !s.client.security.on:
 		return refuse(503, "AUTH comes first.", nil)
-	case !s.client.security.sized:
-		return refuse(503, "PBSZ comes first.", nil)
 	case level == "S", level == "E":
 		return refuse(536, "Use PROT P.", nil)
 	case level != "P" && level != "C":

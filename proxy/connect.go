@@ -62,14 +62,25 @@ func (s *session) onConnected(d dialled) error {
 	s.server.Start(s.rt.timeouts.ClientWrite, &s.HardStop)
 	s.log.server = s.server.Addr
 	s.stage = greeted
-	if banner := s.fe.banner; banner != "" {
+	switch banner := s.fe.banner; {
+	case s.client.greeted: // It has begun anew, after AUTH.
+	case banner != "":
 		s.say(220, banner)
-	} else {
+	default:
 		s.client.Out = s.server.Greeting.AppendLines(s.client.Out)
 	}
-	s.server.Greeting = nil
-	s.timers.Set(timerLogin, s.rt.timeouts.Login)
+	s.client.greeted, s.server.Greeting = true, nil
+	s.timers.SetIfUnset(timerLogin, s.rt.timeouts.Login)
 	return nil
+}
+
+// leaveServer ends the connection to a server that must not be used any more. It is
+// reset, as in early.
+func (s *session) leaveServer() {
+	s.dropData()
+	s.server.Reset()
+	s.server.Wait()
+	s.server, s.stage = nil, connecting
 }
 
 // stopConnecting ends an attempt that is under way. A connection that it made is reset,

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 
@@ -34,7 +35,10 @@ const (
 )
 
 // doPASV answers with an IPv4 address of ours, so it needs an IPv4 client.
-func (s *session) doPASV(*queued) error {
+func (s *session) doPASV(q *queued) error {
+	if len(bytes.TrimSpace(q.Arg)) > 0 {
+		return refuse(501, "Syntax: PASV.", nil)
+	}
 	if s.data.epsvAll {
 		return refuse(503, textEPSVAll, nil)
 	}

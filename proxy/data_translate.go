@@ -101,19 +101,23 @@ func (s *session) replyPassive(ex *exchange) error {
 var errSetup = errors.New("the server refuses the data connection")
 
 // passiveAddr is where the server says that it listens, without an address in
-// a 229. A server that answers EPSV with a 227 is taken at its word (H8); a port
-// below 1024 is one of its services rather than a data port (H5).
+// a 229. Some servers answer the one verb with the other's reply, or in the other's
+// form: the port is there, so it is used (H8). A port below 1024 is one of its services
+// rather than a data port (H5).
 func passiveAddr(ex *exchange) (addr netip.AddrPort, err error) {
 	text := ex.reply.Text()
-	switch {
-	case ex.reply.Code == 227:
-		addr, err = rewrite.ParsePASV(text)
-	case ex.reply.Code == 229 && ex.verb == "EPSV":
-		var port uint16
-		port, err = rewrite.ParseEPSV(text)
-		addr = netip.AddrPortFrom(netip.Addr{}, port)
+	form, other := rewrite.ParsePASV, parseEPSV
+	switch ex.reply.Code {
+	case 227:
+	case 229:
+		form, other = other, form
 	default:
 		return addr, errSetup
+	}
+	if addr, err = form(text); err != nil {
+		if unusual, failed := other(text); failed == nil {
+			addr, err = unusual, nil
+		}
 	}
 	if err != nil {
 		return addr, logline.PeerError(err) // It quotes the reply.
@@ -122,6 +126,12 @@ func passiveAddr(ex *exchange) (addr netip.AddrPort, err error) {
 		err = fmt.Errorf("port %d is no data port", addr.Port())
 	}
 	return addr, err
+}
+
+// parseEPSV is [rewrite.ParseEPSV] for a port without an address.
+func parseEPSV(text string) (netip.AddrPort, error) {
+	port, err := rewrite.ParseEPSV(text)
+	return netip.AddrPortFrom(netip.Addr{}, port), err
 }
 
 // replyActive takes the server's answer to PORT or EPRT.

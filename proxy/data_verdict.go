@@ -292,6 +292,7 @@ func (s *session) endTransfer(code int) {
 	if d.accepted || d.aborted || endsData(code) {
 		s.data.promises.ClientTold()
 	}
+	s.adviseTickets(d, code)
 	r := s.record(d, code)
 	s.tell(&r)
 }

@@ -7,6 +7,7 @@ import "ftproxy/internal/dial"
 type server struct {
 	*dial.Server
 
+	always      bool   // it protects data connections and does not know PROT
 	lost        bool   // its stream ended; what it owed is settled first
 	more        bool   // another line is already buffered
 	unsolicited int    // replies so far

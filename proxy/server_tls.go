@@ -8,14 +8,23 @@ import (
 
 // The protection of the server's data connections (RFC 4217 §9).
 
-// sendLevel tells the server what its data connections must be: as soon as it has let
+// sendLevel begins to tell the server what its data connections must be: as soon as it has let
 // the client in, if it did not want to know before; when the client's own level
 // changes, which is answered then; and otherwise before a setup.
 func (s *session) sendLevel(ex *exchange) error {
-	c := ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}
 	if s.server.Sized {
-		c = ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}
+		return s.sendPROT(ex)
 	}
+	return s.tellLevel(ftp.Command{Verb: "PBSZ", Arg: []byte("0"), HasArg: true}, ex)
+}
+
+// sendPROT says the second half of it.
+func (s *session) sendPROT(ex *exchange) error {
+	return s.tellLevel(ftp.Command{Verb: "PROT", Arg: []byte{s.serverWants()}, HasArg: true}, ex)
+}
+
+// tellLevel says one command of it. Without its reply a setup does not go on.
+func (s *session) tellLevel(c ftp.Command, ex *exchange) error {
 	if _, err := s.send(c, ex); err != nil {
 		if ex.setup != nil {
 			ex.setup.ports.close()
@@ -25,9 +34,20 @@ func (s *session) sendLevel(ex *exchange) error {
 	return nil
 }
 
-// replyLevel goes on once the server has agreed.
-func (s *session) replyLevel(ex *exchange) error {
-	if ftp.Class(ex.reply.Code) != 2 {
+// replyPBSZ goes on with PROT, which decides.
+func (s *session) replyPBSZ(ex *exchange) error {
+	s.server.Sized = ftp.Class(ex.reply.Code) == 2
+	return s.sendPROT(&exchange{owed: ex.owed, setup: ex.setup})
+}
+
+// replyPROT goes on once the server has agreed, or where it protects its data
+// connections unasked and does not know PROT: the handshake shows that it does (H88).
+func (s *session) replyPROT(ex *exchange) error {
+	code, wants := ex.reply.Code, s.serverWants()
+	if ftp.Class(code) != 2 && s.server.Implied && !s.server.Declines(code) && (wants == 'P' || unknownVerb(code)) {
+		s.server.always, wants = true, 'P'
+	}
+	if ftp.Class(code) != 2 && !s.server.always {
 		s.log.often(protectionRefused, s.backend.Name, s.server.Addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.Message)
 		switch {
 		case ex.setup != nil:
@@ -38,12 +58,8 @@ func (s *session) replyLevel(ex *exchange) error {
 		}
 		return nil
 	}
-	if s.server.Sized = true; ex.verb == "PROT" {
-		s.server.Level = s.serverWants()
-	}
+	s.server.Level = wants
 	switch {
-	case ex.verb == "PBSZ":
-		return s.sendLevel(&exchange{owed: ex.owed, setup: ex.setup})
 	case ex.setup != nil:
 		return s.sendSetup(ex.setup)
 	case ex.owed:
@@ -57,6 +73,8 @@ func (s *session) serverWants() byte {
 	switch back := s.backend.TLS; {
 	case back == nil:
 		return s.server.Level
+	case s.server.always:
+		return 'P'
 	case back.Data == config.DataPrivate:
 		return 'P'
 	case back.Data == config.DataSameAsClient && s.client.protects():

@@ -16,8 +16,8 @@ import (
 // to it.
 //
 // A session is born connecting (no server yet: commands wait), then greeted,
-// then logged in after a 230; REIN brings it back to greeted. It ends when its
-// loop returns.
+// then logged in after a 230; REIN brings it back to greeted, and AUTH to connecting
+// where the server has to forget something. It ends when its loop returns.
 type session struct {
 	*entry
 	p       *Process

@@ -36,12 +36,13 @@ type verb struct {
 type flags uint8
 
 const (
-	// beforeAUTH: a client may say the verb in the clear and then AUTH. Others may
-	// leave something with the server that somebody on the path has said, and that
-	// would count behind AUTH, which is to begin anew (RFC 4217 §4). Of these OPTS,
-	// CLNT, CSID and LANG do so, but choose no more than the letters and the language
-	// of replies, so a client that says them first is let.
+	// beforeAUTH: a client may say the verb in the clear where AUTH is required. Most
+	// leave nothing with the server. OPTS, CLNT, CSID and LANG do, but choose no more
+	// than the letters and the language of replies.
 	beforeAUTH flags = 1 << iota
+	// forgotten: the verb may come before AUTH, but what it leaves with the server must
+	// not count after it (session.hears).
+	forgotten
 	// secret: the argument is never logged, also where no blank stands before it.
 	secret
 	// paired: after a 3xx nothing may come between this command and the client's
@@ -84,6 +85,7 @@ func init() { // The table names methods that use the table.
 		"PASS": {class: classLogin, noted: (*session).notedLogin, flags: secret},
 		"ACCT": {class: classLogin, noted: (*session).notedLogin, flags: secret},
 		"REIN": {class: classLogin, do: (*session).doREIN, noted: (*session).notedREIN},
+		"HOST": {class: classControl, flags: beforeAUTH | forgotten},
 		"QUIT": {class: classLogin, overtake: (*session).overtakeQUIT, flags: beforeAUTH | crosses},
 
 		"PASV": {class: classSetup, from: loggedIn, do: (*session).doPASV, reply: (*session).replyPassive},
@@ -121,8 +123,8 @@ func init() { // The table names methods that use the table.
 		// These are between the client and ftproxy, which says its own to the
 		// server: behind a server's it would be blind to addresses (H69).
 		"AUTH": {class: classSecurity, do: (*session).doAUTH, flags: beforeAUTH | secret | hiddenInFEAT},
-		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyLevel, flags: beforeAUTH | hiddenInFEAT},
-		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyLevel, flags: beforeAUTH | hiddenInFEAT},
+		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyPBSZ, flags: beforeAUTH | hiddenInFEAT},
+		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyPROT, flags: beforeAUTH | hiddenInFEAT},
 		"CCC":  {class: classSecurity, do: (*session).doCCC, flags: beforeAUTH | hiddenInFEAT},
 		// Commands within a protected channel cannot be rewritten (H80).
 		"ADAT": {class: classSecurity, do: refused(502, "Not available through a proxy."), flags: beforeAUTH | secret | hiddenInFEAT},
@@ -178,18 +180,15 @@ func (s *session) do(q *queued) error {
 		return refuse(q.Fault.Code, q.Fault.Text, nil)
 	}
 	v := verbs[q.Verb]
-	switch {
-	case s.fe.tls != nil && !s.client.security.on && !v.has(beforeAUTH):
-		if s.fe.tls.Required() {
-			return refuse(530, "Use AUTH TLS first.", nil)
-		}
-		s.client.security.late = true
+	if s.fe.tls.Required() && !s.client.security.on && !v.has(beforeAUTH) {
+		return refuse(530, "Use AUTH TLS first.", nil)
 	}
 	s.client.saidAt = q.fill
-	switch {
-	case s.stage < v.from:
+	if s.stage < v.from {
 		return refuse(530, "Please log in with USER and PASS.", nil)
-	case v.do != nil:
+	}
+	s.hears(v)
+	if v.do != nil {
 		return v.do(s, q)
 	}
 	return s.forward(q)

@@ -132,8 +132,8 @@ ftp.set_debuglevel(1)
 source = (order["bind"], 0) if order["bind"] else None
 ftp.connect(order["host"], order["port"], source_address=source)
 ftp.login(order["user"], order["password"])
-if order.get("tls") and not order["clear"]:  # prot_c says no PBSZ, which comes first (RFC 4217 section 9)
-    ftp.prot_p()
+if order.get("tls"):
+    ftp.prot_c() if order["clear"] else ftp.prot_p()  # prot_c says no PBSZ
 ftp.set_pasv(order["mode"] in ("PASV", "EPSV"))
 main(ftp, *order["args"])
 ftp.quit()

@@ -50,7 +50,8 @@ type Server struct {
 	Greeting *ftp.Reply // nil, once it is of no use any more
 
 	Protection *tls.Config // of this connection and of data connections; nil: in the clear
-	Sized      bool        // it was told PBSZ
+	Sized      bool        // it has agreed to PBSZ
+	Implied    bool        // it protects data connections unless PROT says otherwise: implicit TLS, AUTH SSL
 	Level      byte        // of its data connections, as it was told: 'C' or 'P'; 0: it was told nothing
 }
 

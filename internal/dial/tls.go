@@ -32,7 +32,7 @@ func (d Dialer) converseTLS(ctx context.Context, sv *Server, config *tls.Config)
 	if err := d.readGreeting(ctx, sv); err != nil {
 		return err
 	}
-	if !d.Backend.TLS.Implicit {
+	if sv.Implied = d.Backend.TLS.Implicit; !sv.Implied {
 		sv.Level = 'C'
 		if err := d.authenticate(ctx, sv, config); err != nil {
 			return err
@@ -81,15 +81,23 @@ func advice(err error) string {
 	return ""
 }
 
-// authenticate says AUTH TLS to a server that has greeted. What lies behind its 234
-// was sent in the clear, by whoever it was (H68).
+// authenticate says AUTH TLS to a server that has greeted, and to one that refuses it
+// AUTH SSL, which is older and means PROT P, too (RFC 4217 §17). Servers say 200, 235 and
+// 334 for 234; whether they mean it, the handshake shows (H88). What follows such a
+// reply was sent in the clear, by whoever it was (H68).
 func (d Dialer) authenticate(ctx context.Context, sv *Server, config *tls.Config) error {
-	reply, err := d.ask(ctx, sv, "AUTH TLS")
-	switch {
+	command := "AUTH TLS"
+	reply, err := d.ask(ctx, sv, command)
+	if err == nil && ftp.Class(reply.Code) >= 4 && reply.Code != 421 {
+		command = "AUTH SSL"
+		sv.Level, sv.Implied = 0, true
+		reply, err = d.ask(ctx, sv, command)
+	}
+	switch class := ftp.Class(reply.Code); {
 	case err != nil:
 		return err
-	case reply.Code != 234:
-		return fmt.Errorf("%w: AUTH TLS: %w", ErrProtection, logline.PeerText(reply.Text()))
+	case class != 2 && class != 3:
+		return fmt.Errorf("%w: %s: %w", ErrProtection, command, logline.PeerText(reply.Text()))
 	case sv.Reader.Buffered() > 0:
 		return errBehind234
 	}
@@ -97,8 +105,8 @@ func (d Dialer) authenticate(ctx context.Context, sv *Server, config *tls.Config
 }
 
 // setLevel says PBSZ and PROT where the level is known and not what the server
-// begins with. Servers that want the login first are told again before the first
-// data connection.
+// begins with. PBSZ says nothing under TLS, so PROT decides. A server that wants the
+// login first, or that does not know PROT, is told again after the login (H88).
 func (d Dialer) setLevel(ctx context.Context, sv *Server) error {
 	want := byte('P')
 	switch d.Backend.TLS.Data {
@@ -110,18 +118,30 @@ func (d Dialer) setLevel(ctx context.Context, sv *Server) error {
 	if sv.Level == want {
 		return nil
 	}
-	for _, command := range []string{"PBSZ 0", "PROT " + string(want)} {
-		reply, err := d.ask(ctx, sv, command)
-		switch {
-		case err != nil:
-			return err
-		case reply.Code == 530:
-			return nil
-		case ftp.Class(reply.Code) != 2:
-			return fmt.Errorf("%w: %s: %w", ErrProtection, command, logline.PeerText(reply.Text()))
-		}
-		sv.Sized = true
+	reply, err := d.ask(ctx, sv, "PBSZ 0")
+	if err != nil || reply.Code == 530 {
+		return err
 	}
-	sv.Level = want
+	sv.Sized = ftp.Class(reply.Code) == 2
+	command := "PROT " + string(want)
+	if reply, err = d.ask(ctx, sv, command); err != nil {
+		return err
+	}
+	switch {
+	case ftp.Class(reply.Code) == 2:
+		sv.Level = want
+	case reply.Code == 421, sv.Declines(reply.Code):
+		return fmt.Errorf("%w: %s: %w", ErrProtection, command, logline.PeerText(reply.Text()))
+	}
 	return nil
+}
+
+// Declines tells the replies to PROT that mean that the server does not protect its
+// data connections so, from those that mean "not now" or that it does not know PROT.
+func (sv *Server) Declines(code int) bool {
+	switch code {
+	case 431, 521, 534, 536, 537:
+		return true
+	}
+	return code == 504 && !sv.Implied
 }

@@ -11,6 +11,8 @@ import (
 type ticketCache struct {
 	mu    sync.Mutex
 	state []*tls.ClientSessionState
+	asked int  // how many handshakes have begun
+	given bool // the server has given one
 }
 
 // maxTickets bounds what one server can make us keep.
@@ -20,6 +22,7 @@ const maxTickets = 4
 func (c *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.asked++
 	n := len(c.state)
 	if n == 0 {
 		return nil, false
@@ -38,8 +41,24 @@ func (c *ticketCache) Put(_ string, state *tls.ClientSessionState) {
 	if state == nil {
 		return
 	}
+	c.given = true
 	if len(c.state) == maxTickets {
 		c.state = append(c.state[:0], c.state[1:]...)
 	}
 	c.state = append(c.state, state)
+}
+
+// missing tells whether a data connection had nothing to resume, because the server has
+// never given a ticket. The first handshake is the control connection's.
+func (c *ticketCache) missing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked > 1 && !c.given
+}
+
+// LacksTickets tells whether data connections with a configuration of Session had
+// nothing to resume, because the server has never given a ticket.
+func LacksTickets(c *tls.Config) bool {
+	tickets, ok := c.ClientSessionCache.(*ticketCache)
+	return ok && tickets.missing()
 }
