@@ -41,7 +41,7 @@ func (s *session) replyPBSZ(ex *exchange) error {
 }
 
 // replyPROT goes on once the server has agreed, or where it protects its data
-// connections unasked and does not know PROT: the handshake shows that it does (H88).
+// connections unasked and does not know PROT: the handshake shows that it does (H90).
 func (s *session) replyPROT(ex *exchange) error {
 	code, wants := ex.reply.Code, s.serverWants()
 	if ftp.Class(code) != 2 && s.server.Implied && !s.server.Declines(code) && (wants == 'P' || unknownVerb(code)) {

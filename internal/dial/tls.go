@@ -83,7 +83,7 @@ func advice(err error) string {
 
 // authenticate says AUTH TLS to a server that has greeted, and to one that refuses it
 // AUTH SSL, which is older and means PROT P, too (RFC 4217 §17). Servers say 200, 235 and
-// 334 for 234; whether they mean it, the handshake shows (H88). What follows such a
+// 334 for 234; whether they mean it, the handshake shows (H90). What follows such a
 // reply was sent in the clear, by whoever it was (H68).
 func (d Dialer) authenticate(ctx context.Context, sv *Server, config *tls.Config) error {
 	command := "AUTH TLS"
@@ -106,7 +106,7 @@ func (d Dialer) authenticate(ctx context.Context, sv *Server, config *tls.Config
 
 // setLevel says PBSZ and PROT where the level is known and not what the server
 // begins with. PBSZ says nothing under TLS, so PROT decides. A server that wants the
-// login first, or that does not know PROT, is told again after the login (H88).
+// login first, or that does not know PROT, is told again after the login (H90).
 func (d Dialer) setLevel(ctx context.Context, sv *Server) error {
 	want := byte('P')
 	switch d.Backend.TLS.Data {
