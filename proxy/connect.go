@@ -56,19 +56,12 @@ func (s *session) onConnected(d dialled) error {
 	s.dialling.stop() // It is over; so is what it holds.
 	s.dialling = nil
 	if d.err != nil {
-		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: d.err}
+		return s.refuseGreeting(d.err)
 	}
 	s.server = &server{Server: d.server}
 	s.server.Start(s.rt.timeouts.ClientWrite, &s.HardStop)
 	s.log.server = s.server.Addr
-	s.stage = greeted
-	if banner := s.fe.banner; banner != "" {
-		s.say(220, banner)
-	} else {
-		s.client.Out = s.server.Greeting.AppendLines(s.client.Out)
-	}
-	s.server.Greeting = nil
-	s.timers.Set(timerLogin, s.rt.timeouts.Login)
+	s.greet()
 	return nil
 }
 

@@ -7,11 +7,13 @@ import "ftproxy/internal/dial"
 type server struct {
 	*dial.Server
 
-	lost        bool   // its stream ended; what it owed is settled first
-	more        bool   // another line is already buffered
-	unsolicited int    // replies so far
-	within      bool   // within an unsolicited reply
-	extent      extent // of that one, or of a 421
+	noLogin     bool      // it greeted with 230: it wants no login
+	lost        bool      // its stream ended; what it owed is settled first
+	more        bool      // another line is already buffered
+	odd         *oddReply // the reply under way, where its end is in doubt
+	unsolicited int       // replies so far, less those forgiven
+	within      bool      // within an unsolicited reply
+	extent      extent    // of that one, or of a 421
 }
 
 // gone tells whether the server was there and is not any more.
