@@ -124,7 +124,7 @@ func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 // errors, and NOOP 200.
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 	n := len(s.pending)
-	return n > 1 && s.pending[n-1].isBarrier() &&
+	return n > 1 && s.pending[n-1].isBarrier() && !s.pending[0].settled &&
 		ftp.Class(l.Code) == 2 && !isAborted(l.Code) && l.Code != 250
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"time"
 
 	"ftproxy/internal/ftp"
 )
@@ -15,8 +16,10 @@ const (
 // What a server may send that answers nothing, or not yet. A server that goes on
 // for ever would take a core, and no timer sees it.
 const (
-	// maxUnsolicited is the unsolicited reply that ends the session.
+	// maxUnsolicited is the unsolicited reply that ends the session. Each answer to a
+	// command forgives two of those before it: some servers answer every CWD or NOOP twice.
 	maxUnsolicited = 5
+	forgiven       = 2
 	// maxUnsolicitedBytes and maxUnsolicitedLines are for each of these, and for a 421.
 	maxUnsolicitedBytes = 64 << 10
 	maxUnsolicitedLines = 1000
@@ -37,6 +40,18 @@ func (e *extent) endless(l ftp.ReplyLine) bool {
 	e.bytes += len(l.Text) + len("\r\n")
 	e.lines++
 	return e.bytes > maxUnsolicitedBytes || e.lines > maxUnsolicitedLines
+}
+
+// surplusAfter is how long the next command waits for the surplus reply of a server that has sent
+// one lately: it must not answer that command.
+const surplusAfter = 50 * time.Millisecond
+
+// forgive makes unsolicited replies count less, as a command was answered.
+func (s *session) forgive() {
+	if s.server.unsolicited > 0 {
+		s.timers.Set(timerSurplus, surplusAfter)
+	}
+	s.server.unsolicited = max(0, s.server.unsolicited-forgiven)
 }
 
 // tooLong ends the session of a server that sends too much.

@@ -56,21 +56,12 @@ func (s *session) onConnected(d dialled) error {
 	s.dialling.stop() // It is over; so is what it holds.
 	s.dialling = nil
 	if d.err != nil {
-		return &ending{reason: endNoServer, text: "Service not available, try again later.", cause: d.err}
+		return s.refuseGreeting(d.err)
 	}
 	s.server = &server{Server: d.server}
 	s.server.Start(s.rt.timeouts.ClientWrite, &s.HardStop)
 	s.log.server = s.server.Addr
-	s.stage = greeted
-	switch banner := s.fe.banner; {
-	case s.client.greeted: // It has begun anew, after AUTH.
-	case banner != "":
-		s.say(220, banner)
-	default:
-		s.client.Out = s.server.Greeting.AppendLines(s.client.Out)
-	}
-	s.client.greeted, s.server.Greeting = true, nil
-	s.timers.SetIfUnset(timerLogin, s.rt.timeouts.Login)
+	s.greet()
 	return nil
 }
 

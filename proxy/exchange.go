@@ -25,6 +25,9 @@ type exchange struct {
 
 	setup      *setup    // of PASV, EPSV, PORT and EPRT
 	delivery   *delivery // of a transfer
+	codeless   bool      // lines without a code were passed on for it
+	codelessAt int       // how often the client had been read then
+	settled    bool      // the client has taken those for its answer
 	interrupts bool      // an ABOR sent while a transfer was pending
 	place      *queued   // of an ABOR that overtook the queue: where its reply goes
 }
@@ -69,8 +72,12 @@ func (s *session) onServer(err error) error {
 	if g.Err != nil {
 		return s.onServerEnd(g.Err)
 	}
-	l := g.Msg
-	s.server.more = l.More
+	s.server.more = g.Msg.More
+	return s.onServerLine(g.Msg)
+}
+
+// onReplyLine takes a line of a reply.
+func (s *session) onReplyLine(l ftp.ReplyLine) error {
 	if l.Code == 421 && !s.holdsReply() {
 		return s.relay421(l)
 	}
@@ -196,23 +203,33 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 
 // pop ends the first pending exchange, which was answered with code.
 func (s *session) pop(code int) {
+	settled := s.pending[0].settled
 	s.pending = s.pending[1:]
+	s.forgive()
 	s.timers.Clear(timerBarrier)
+	s.timers.Clear(timerCodeless)
 	if len(s.pending) == 0 {
 		s.pending = nil
 		s.timers.Clear(timerReply)
 		return
 	}
 	s.timers.Set(timerReply, s.rt.timeouts.Reply)
+	if settled { // The barrier's own reply, if this was none, is right behind.
+		s.timers.Set(timerBarrier, codelessBarrier)
+		return
+	}
 	if next := s.pending[0]; next.interrupts || next.isBarrier() && !isAborted(code) {
 		s.timers.Set(timerBarrier, barrierAfter)
 	}
 }
 
 // onUnsolicited drops a reply to no command. It must not become the answer to the
-// next one, so a server that goes on is ended with (H15).
+// next one, so a server that goes on is ended with (H15). One that answers each command
+// twice is not: see maxUnsolicited.
 func (s *session) onUnsolicited(l ftp.ReplyLine) error {
-	s.server.within = !l.Last
+	if s.server.within = !l.Last; l.Last {
+		s.timers.Clear(timerSurplus)
+	}
 	if s.server.extent.endless(l) {
 		return s.tooLong(endUnsolicited, textOutOfStep, fmt.Errorf("%w: an unsolicited one, over %d bytes or %d lines",
 			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
@@ -253,6 +270,9 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 // that waits for its data is still delivered with all of it; otherwise what
 // was under way has failed.
 func (s *session) onServerEnd(err error) error {
+	if odd := s.endOdd(); odd != nil {
+		return odd
+	}
 	s.server.lost = true
 	if s.holdsReply() {
 		return nil

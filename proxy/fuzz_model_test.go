@@ -170,6 +170,10 @@ func (s *fuzzScene) look() {
 		s.mayEnd("time")
 	}
 	for {
+		if bytes.HasPrefix(s.client.got[s.heard:], []byte("garbage\r\n")) { // It is passed on.
+			s.heard += len("garbage\r\n")
+			continue
+		}
 		text, code, ok := nextReply(s.client.got[s.heard:])
 		if !ok {
 			break

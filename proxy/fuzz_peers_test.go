@@ -274,7 +274,8 @@ func (s *fuzzScene) doAnswer(how int) bool {
 	return true
 }
 
-// countUnsolicited notes a reply to no command. The fifth ends the session.
+// countUnsolicited notes a reply to no command. The fifth ends the session, at the latest where
+// none is forgiven.
 func (s *fuzzScene) countUnsolicited() {
 	if s.unsolicited++; s.unsolicited >= maxUnsolicited {
 		s.mayEnd("unsolicited")
@@ -368,8 +369,11 @@ func (s *fuzzScene) doServerOdd(how int) bool {
 		}
 		s.serverSends("421 going down\r\n")
 	case how%16 == 1:
-		s.mayEnd("server speaks no FTP")
-		s.serverSends("garbage\r\n")
+		if len(s.out) > 0 && !s.out[0].isTransfer() { // It could be the answer: see h88-answered-without-code.
+			return false
+		}
+		s.serverSends([]string{"garbage\r\n", "garbage from 10.0.0.5\r\n", "\x00 227garbage (10,0,0,5,1,1)\r\n",
+			"garbage\n\r\x00\xff\xf1\r\n"}[how/16%4])
 	case len(s.out) > 0:
 		return false
 	default:

@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -30,3 +32,30 @@ func (s *session) namesInside(text []byte) bool {
 	}
 	return false
 }
+
+// hidden is what stands in a text in place of an inside address.
+const hidden = "***"
+
+// maskInside hides the addresses of our network in a server's text: those in inside, all
+// private ones, and the server's name. Where inside and outside are the same, as in
+// namesInside, there is nothing to hide.
+func (s *session) maskInside(text, host string, inside []netip.Addr) string {
+	known := func(a netip.Addr) bool { return a == s.local.Addr() || a == s.clientAddr.Addr().WithZone("") }
+	text = addresses.ReplaceAllStringFunc(text, func(found string) string {
+		word := strings.TrimRight(found, ".:")
+		a, err := netip.ParseAddr(strings.ReplaceAll(word, ",", "."))
+		a = a.Unmap()
+		private := a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast()
+		if err != nil || known(a) || !private && !slices.Contains(inside, a) {
+			return found
+		}
+		return hidden + found[len(word):]
+	})
+	if _, err := netip.ParseAddr(host); err != nil && host != "" {
+		text = regexp.MustCompile(`(?i)`+regexp.QuoteMeta(host)).ReplaceAllLiteralString(text, hidden)
+	}
+	return text
+}
+
+// addresses finds what may be an address.
+var addresses = regexp.MustCompile(`\d+(?:[.,]\d+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*`)

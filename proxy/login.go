@@ -14,11 +14,12 @@ func (s *session) doUSER(q *queued) error {
 }
 
 // notedLogin follows the login as RFC 959 §6 draws it: 230 ends it, whichever
-// of USER, PASS and ACCT it answers, and so does a 202 for one of them that is
-// superfluous; a 331 to a later USER begins it again.
+// of USER, PASS and ACCT it answers, and so does any other 2xx once USER has said
+// who it is: servers answer with 200, 202, 220 and 250, too (H89). A 331 to a later USER
+// begins it again.
 func (s *session) notedLogin(ex *exchange, code int) {
 	switch {
-	case code == 230, code == 232, code == 202 && s.asked != "":
+	case code == 230, code == 232, ftp.Class(code) == 2 && s.asked != "":
 		s.stage, s.user = loggedIn, s.asked
 		s.timers.Clear(timerLogin)
 	case ex.verb == "USER" && ftp.Class(code) == 3:
@@ -41,6 +42,10 @@ func (s *session) notedREIN(_ *exchange, code int) {
 }
 
 func (s *session) restartLogin() {
+	if s.server.noLogin && s.asked == "" { // After REIN it wants no login again.
+		s.user = ""
+		return
+	}
 	s.stage, s.user = greeted, ""
 	s.timers.SetIfUnset(timerLogin, s.rt.timeouts.Login)
 }

@@ -22,6 +22,7 @@ var (
 	headerUnusable    = &logline.Kind{Message: "connection without a usable PROXY header", About: "frontend", Detail: "reason", Lines: 1}
 	notReused         = &logline.Kind{Message: "data connection without its TLS session refused", About: "frontend", Lines: 1}
 	unsolicited       = &logline.Kind{Message: "unsolicited reply dropped", About: "backend", Lines: 1}
+	strayLine         = &logline.Kind{Message: "line that is no reply", About: "backend", Lines: 1}
 	endlessReply      = &logline.Kind{Message: "reply too long", About: "backend", Lines: 1}
 	protectionRefused = &logline.Kind{Message: "the server refuses protection", About: "backend", Lines: 1}
 	noTickets         = &logline.Kind{Message: "the server gives no TLS session tickets, and its data connections fail", About: "backend", Lines: 1}

@@ -7,12 +7,14 @@ import "ftproxy/internal/dial"
 type server struct {
 	*dial.Server
 
-	always      bool   // it protects data connections and does not know PROT
-	lost        bool   // its stream ended; what it owed is settled first
-	more        bool   // another line is already buffered
-	unsolicited int    // replies so far
-	within      bool   // within an unsolicited reply
-	extent      extent // of that one, or of a 421
+	always      bool      // it protects data connections and does not know PROT
+	noLogin     bool      // it greeted with 230: it wants no login
+	lost        bool      // its stream ended; what it owed is settled first
+	more        bool      // another line is already buffered
+	odd         *oddReply // the reply under way, where its end is in doubt
+	unsolicited int       // replies so far, less those forgiven
+	within      bool      // within an unsolicited reply
+	extent      extent    // of that one, or of a 421
 }
 
 // gone tells whether the server was there and is not any more.

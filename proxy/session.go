@@ -162,7 +162,7 @@ func (s *session) say(code int, text string) {
 // busy tells whether a command is under way: the next has to wait. So it does
 // for replies that are already here, which cannot be meant for it (H15).
 func (s *session) busy() bool {
-	return s.stage == connecting || s.client.security.upgrading != nil || s.data.wait != nil || s.data.delivery != nil || len(s.pending) > 0 || s.server.hasMore()
+	return s.stage == connecting || s.client.security.upgrading != nil || s.data.wait != nil || s.data.delivery != nil || len(s.pending) > 0 || s.server.hasMore() || s.timers.IsSet(timerSurplus)
 }
 
 // advance does what is due between two events: queued commands, and the end of
@@ -195,6 +195,7 @@ func (s *session) advance() error {
 	}
 	s.timers.Clear(timerIdle)
 	s.mayLeave()
+	s.mayGoOnWithoutCode()
 	return nil
 }
 

@@ -40,7 +40,8 @@ import (
 //	server: 550 after accepting        TestStrangeTransfers, "h14-*"
 //	server: never greets               TestStrangeGreetings, "h17-greeting-none", "h17-greeting-timeout"
 //	server: greets 120                 TestStrangeGreetings, "h17-greeting-120*"
-//	server: greets 421                 TestStrangeGreetings, "two-servers/h17-first-greets-421"
+//	server: greets 421                 TestStrangeGreetings, "two-servers/h17-first-greets-421", "h17-greeting-refused*"
+//	server: lines that are no reply    TestStrangeGreetings, "h88-*"
 //	server: closes after each verb     TestServerClosesAfterVerb, "server-eof-*"
 //	server: unsolicited replies   TestUnsolicitedReplies, "h15-*", "h16-421-idle"
 //	server: 227 of a third host        TestServerNamesAnotherHost, "h09-foreign-address"
@@ -315,8 +316,9 @@ func TestStrangeGreetings(t *testing.T) {
 		{"half of one", "220-wait", "421 Service not available", 100 * time.Millisecond},
 		{"120 only", "120 in a minute\r\n", "421 Service not available", 100 * time.Millisecond},
 		{"120, then 220", "120 in a minute\r\n220 ready\r\n", "220 ready", never},
-		{"421", "421 too many\r\n", "421 Service not available", never},
-		{"530", "530 not you\r\n", "421 Service not available", never},
+		{"421", "421 too many\r\n", "421 too many", never},
+		{"530", "530 not you\r\n", "530 not you", never},
+		{"a disclaimer, then 220", "Authorized use only\n\r\x00\r\n220 ready\r\n", "220-Authorized use only", never},
 		{"SSH", "SSH-2.0-OpenSSH_9.9\r\n", "421 Service not available", never},
 		{"multi-line with 227", "220-a\r\n227 (1,2,3,4,5,6)\r\n220 b\r\n", "220-a", never},
 	}
@@ -326,7 +328,7 @@ func TestStrangeGreetings(t *testing.T) {
 			server := newActor(t, "server", acceptOne(t, l.server))
 			server.sendRaw(tt.says)
 			l.client.hear(tt.hears)
-			if strings.HasPrefix(tt.hears, "421") {
+			if !strings.HasPrefix(tt.hears, "220") {
 				l.client.hearEnd()
 				if tt.greeting == never { // Otherwise what it says may come too late, and is answered with a reset.
 					server.hearEnd()

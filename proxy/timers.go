@@ -9,16 +9,19 @@ import (
 type timerID int
 
 const (
-	timerLogin   timerID = iota // greeting to logged in
-	timerIdle                   // the client sends nothing
-	timerReply                  // the server's reply to a command
-	timerFinal                  // its final reply, after the data has ended
-	timerVerdict                // the same, after the transfer failed on our side
-	timerTail                   // the end of the data, after the server's final error
-	timerRefused                // the answer of a server that refused the data connection
-	timerBarrier                // the reply to ABOR, or to the NOOP that is sent behind it then
-	timerUnused                 // a data connection agreed on and not used
-	timerLeave                  // an answer, for a client that may have left
+	timerLogin    timerID = iota // greeting to logged in
+	timerIdle                    // the client sends nothing
+	timerReply                   // the server's reply to a command
+	timerFinal                   // its final reply, after the data has ended
+	timerVerdict                 // the same, after the transfer failed on our side
+	timerTail                    // the end of the data, after the server's final error
+	timerRefused                 // the answer of a server that refused the data connection
+	timerBarrier                 // the reply to ABOR, or to the NOOP that is sent behind it then
+	timerUnused                  // a data connection agreed on and not used
+	timerOdd                     // the end of a reply that is in doubt
+	timerCodeless                // a code, for a command answered by lines without one
+	timerSurplus                 // a surplus reply, of a server that has sent one lately
+	timerLeave                   // an answer, for a client that may have left
 	timerCount
 )
 
@@ -42,6 +45,9 @@ func (s *session) expire(id timerID) error {
 	case timerIdle:
 		return &ending{reason: endIdle, text: "Idle timeout, closing control connection."}
 	case timerReply:
+		if s.answeredWithoutCode() {
+			return s.endCodeless()
+		}
 		return &ending{reason: endReply, text: "Service not available, the server does not answer."}
 	case timerFinal:
 		return s.finalTimeout()
@@ -55,6 +61,11 @@ func (s *session) expire(id timerID) error {
 		}
 	case timerBarrier:
 		return s.barrier()
+	case timerSurplus: // The next command may go.
+	case timerOdd:
+		return s.oddTimeout()
+	case timerCodeless:
+		return s.endCodeless()
 	case timerLeave:
 		return s.lookForClient()
 	case timerUnused:

@@ -57,6 +57,9 @@ const (
 	// hiddenInFEAT: the server's feature of this name does not exist here. Either the
 	// verb is refused, or ftproxy adds a feature of its own (session.features).
 	hiddenInFEAT
+	// lists: the reply is a list. Some servers begin it with a blank behind the code, as if
+	// its first line were all ("211 Features:").
+	lists
 )
 
 // has tells whether the verb has a flag.
@@ -105,10 +108,10 @@ func init() { // The table names methods that use the table.
 			overtake: (*session).overtakeABOR, flags: beforeAUTH | crosses},
 		"STAT": {class: classControl, overtake: (*session).overtakeSTAT, flags: beforeAUTH | crosses},
 		"NOOP": {class: classControl, flags: beforeAUTH | crosses},
-		"FEAT": {class: classControl, reply: (*session).replyFEAT, flags: beforeAUTH},
+		"FEAT": {class: classControl, reply: (*session).replyFEAT, flags: beforeAUTH | lists},
 		"MODE": {class: classControl, do: (*session).doMODE},
 		"SYST": {class: classControl, flags: beforeAUTH},
-		"HELP": {class: classControl, flags: beforeAUTH},
+		"HELP": {class: classControl, flags: beforeAUTH | lists},
 		"OPTS": {class: classControl, flags: beforeAUTH},
 		"TYPE": {class: classControl}, "STRU": {class: classControl}, "ALLO": {class: classControl},
 		"SITE": {class: classOther, flags: writes}, // internal/logline knows its secrets.

@@ -8,8 +8,8 @@ import (
 
 // ParseEPSV reads the port in a 229 reply: its lines joined by "\n", with or
 // without code. In "(|||port|)" any character of 33 to 126 may stand for the
-// bar (RFC 2428 §3); the two empty fields may be filled, as some servers do.
-// Of several lines the last is tried first. Port 0 is refused. The error is
+// bar (RFC 2428 §3); the two empty fields may be filled, as some servers do, and
+// there may be more or fewer delimiters. Of several lines the last is tried first. Port 0 is refused. The error is
 // ErrSyntax.
 func ParseEPSV(text string) (uint16, error) {
 	last := strings.LastIndexByte(text, '\n') + 1
@@ -58,8 +58,29 @@ func findPort(line string) (uint16, span, bool) {
 	}
 	if i := strings.Index(line, "|||"); i >= 0 {
 		if at, ok := portAt(line, i); ok {
-			port, ok := parsePort(line[at.start:at.end])
-			return port, at, ok
+			if port, ok := parsePort(line[at.start:at.end]); ok {
+				return port, at, true
+			}
+		}
+	}
+	return findMiscounted(line)
+}
+
+// findMiscounted finds a port in parentheses with any number of equal delimiters around it
+// but not the four that RFC 2428 §3 wants: "(||port|)".
+func findMiscounted(line string) (uint16, span, bool) {
+	for i := range len(line) {
+		if line[i] != '(' {
+			continue
+		}
+		inner, _, closed := strings.Cut(line[i+1:], ")")
+		if !closed || inner == "" || inner[0] < 33 || inner[0] > 126 || isDigit(inner[0]) {
+			continue
+		}
+		digits := strings.Trim(inner, inner[:1])
+		if port, ok := parsePort(digits); ok {
+			start := i + 1 + strings.Index(inner, digits)
+			return port, span{start, start + len(digits)}, true
 		}
 	}
 	return 0, span{}, false

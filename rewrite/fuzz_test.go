@@ -60,6 +60,7 @@ func FuzzParseEPSV(f *testing.F) {
 	f.Add("229 Entering Extended Passive Mode (|||6446|)")
 	f.Add("229-a\n229 (|1|10.0.0.5|6446|) (11164461) ()))6446))")
 	f.Add("229 |||6446|")
+	f.Add("229 (1) (||6446|)")
 	f.Fuzz(func(t *testing.T, text string) {
 		got := ReplaceEPSV(text, 40000)
 		checkLine(t, got)

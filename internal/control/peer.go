@@ -181,6 +181,9 @@ func (p *Peer[T]) Filled() int {
 	return p.Fills
 }
 
+// Pending tells whether something has come that Received has not told of.
+func (p *Peer[T]) Pending() bool { return p.next != nil || len(p.in) > 0 }
+
 // keptOut is how much of an output buffer an idle peer keeps.
 const keptOut = 512
 

@@ -15,7 +15,6 @@ import (
 	"ftproxy/internal/control"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
-	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/proxyheader"
 	"ftproxy/internal/tcp"
@@ -47,6 +46,8 @@ type Server struct {
 
 	Addr     netip.AddrPort
 	Local    tcp.Local  // our end, with any port: data connections come from there, too
+	Host     string     // as the configuration calls it
+	Preface  []string   // lines without a code before the greeting, or right behind it
 	Greeting *ftp.Reply // nil, once it is of no use any more
 
 	Protection *tls.Config // of this connection and of data connections; nil: in the clear
@@ -65,9 +66,6 @@ type Dialer struct {
 	Client   netip.Addr       // for a source that is the client's
 	Header   []byte           // a PROXY header, which the connection begins with; nil: none
 }
-
-// ErrGreeting is a server that greets with a refusal.
-var ErrGreeting = errors.New("the server refuses service")
 
 // What a server may send to one of our own commands, and before its greeting.
 const (
@@ -141,6 +139,7 @@ func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string
 	}
 	tcp.TuneControl(conn)
 	sv := &Server{
+		Host:  host,
 		Peer:  control.Peer[ftp.ReplyLine]{Conn: conn, Reader: ftp.NewReplyReader(conn)},
 		Addr:  tcp.AddrPort(conn.RemoteAddr()),
 		Local: tcp.AnyPort(tcp.AddrPort(conn.LocalAddr()).Addr()),
@@ -170,42 +169,6 @@ func (d Dialer) converse(ctx context.Context, sv *Server, host string) error {
 	return d.converseTLS(ctx, sv, d.Backend.TLS.Session(host))
 }
 
-// readGreeting reads a server's first reply. A 120 asks for patience and is
-// given it once (RFC 959 §5.4).
-func (d Dialer) readGreeting(ctx context.Context, sv *Server) error {
-	conn := sv.Conn
-	_ = conn.SetReadDeadline(time.Now().Add(d.Timeouts.Greeting)) // It must not undo that of stop.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	extended := false
-	for range maxDelays + 1 {
-		greeting, err := readReply(sv.Reader)
-		if err != nil {
-			return fmt.Errorf("greeting: %w", err)
-		}
-		switch ftp.Class(greeting.Code) {
-		case 1:
-			if !extended {
-				extended = true
-				_ = conn.SetReadDeadline(time.Now().Add(d.Timeouts.Greeting))
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-			}
-		case 2:
-			if !stop() {
-				return context.Cause(ctx)
-			}
-			_ = conn.SetReadDeadline(time.Time{})
-			sv.Greeting = &greeting
-			return nil
-		default:
-			return fmt.Errorf("%w: %w", ErrGreeting, logline.PeerText(greeting.Text()))
-		}
-	}
-	return fmt.Errorf("%w: more than %d preliminary replies", ErrGreeting, maxDelays)
-}
-
 // ask says a command of our own before the client's, and waits for its reply.
 func (d Dialer) ask(ctx context.Context, sv *Server, command string) (ftp.Reply, error) {
 	conn := sv.Conn
@@ -214,7 +177,7 @@ func (d Dialer) ask(ctx context.Context, sv *Server, command string) (ftp.Reply,
 	_, err := conn.Write([]byte(command + "\r\n"))
 	var reply ftp.Reply
 	if err == nil {
-		reply, err = readReply(sv.Reader)
+		reply, err = readReply(sv.Reader, nil)
 	}
 	if !stop() {
 		return reply, context.Cause(ctx)
@@ -224,23 +187,4 @@ func (d Dialer) ask(ctx context.Context, sv *Server, command string) (ftp.Reply,
 		return reply, fmt.Errorf("%s: %w", command, err)
 	}
 	return reply, nil
-}
-
-// readReply reads one whole reply of at most 64 KiB.
-func readReply(r control.Reader[ftp.ReplyLine]) (ftp.Reply, error) {
-	var reply ftp.Reply
-	size := 0
-	for {
-		l, err := r.Read()
-		if err != nil {
-			return ftp.Reply{}, err
-		}
-		reply.Add(l)
-		if size += len(l.Text) + len("\r\n"); size > maxReply {
-			return ftp.Reply{}, ftp.ErrLineTooLong
-		}
-		if l.Last {
-			return reply, nil
-		}
-	}
 }

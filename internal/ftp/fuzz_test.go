@@ -50,10 +50,15 @@ func FuzzCommandReader(f *testing.F) {
 }
 
 // FuzzReplyReader: the lines do not depend on the segments; what is accepted,
-// sent on with CRLF, reads as the same lines.
+// sent on with CRLF, reads as the same lines. A line that is no reply reads as none,
+// and there are few of them between two replies.
 func FuzzReplyReader(f *testing.F) {
 	f.Add([]byte("220-a\r\n\r\n230 b\n220\r\r\n226 c\x00\rd\r\n\r\n150 e"))
 	f.Add([]byte("227 Entering Passive Mode (1,2,3,4,5,6).\r\n999 no\r\n"))
+	f.Add([]byte("Authorized only\n\r220-a\n\r\x00220 b\n\r\xff\xfb\x01 631\tc\r\x00\n"))
+	f.Add([]byte("211 a\r\n b\r\n211 c\r\n553-d\r\n550 e\r\n"))
+	f.Add([]byte(" 220-a\r\n\xff220 b\r\n\xf2\xff220 c\r\n\xff\xf1227 d\n22\x007 e\n"))
+	f.Add([]byte("220 a\n" + strings.Repeat("b\n\n", maxStray/2+1)))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		all, err := readReplies(bytes.NewReader(input))
 		single, singleErr := readReplies(iotest.OneByteReader(bytes.NewReader(input)))
@@ -61,16 +66,45 @@ func FuzzReplyReader(f *testing.F) {
 			t.Fatalf("byte by byte it reads as %q, %v; at once as %q, %v", single, singleErr, all, err)
 		}
 		var sent []byte
+		stray, size := 0, 0
 		for _, l := range all {
-			_, text, _ := strings.Cut(l, "|")
+			code, text, _ := strings.Cut(l, "|")
 			if strings.ContainsAny(text, "\r\n\x00") {
 				t.Errorf("a line is %q", text)
 			}
 			sent = append(append(sent, text...), "\r\n"...)
+			if code != "0" {
+				stray, size = 0, 0
+				continue
+			}
+			if stray, size = stray+1, size+len(text); stray > maxStray || size > maxStrayBytes {
+				t.Fatalf("%d lines of %d bytes are no replies", stray, size)
+			}
+			if bare := strings.TrimLeft(text, " \t"); len(bare) > 3 && (bare[3] == ' ' || bare[3] == '-') &&
+				(bare[:3] == "227" || bare[:3] == "229") {
+				t.Errorf("%q is no reply", text)
+			}
 		}
 		again, err := readReplies(bytes.NewReader(sent))
 		if !slices.Equal(again, all) || err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%q reads as %q, %v; want %q", sent, again, err, all)
+		}
+	})
+}
+
+// FuzzReadsAsPassive: whatever of a line a client skips that is neither letter nor digit, what
+// is left is no 227 and no 229.
+func FuzzReadsAsPassive(f *testing.F) {
+	f.Add([]byte(" \x00\xff\xfb\x01"), "227 Entering Passive Mode (10,0,0,5,1,2)")
+	f.Add([]byte("\xff\xfaa b\xff\xf0"), "229 (|||5000|)")
+	f.Add([]byte("Hello "), "227")
+	f.Fuzz(func(t *testing.T, before []byte, text string) {
+		passive := strings.HasPrefix(text, "227") || strings.HasPrefix(text, "229")
+		skipped := bytes.IndexByte(before, telnetIAC) >= 0 || !bytes.ContainsFunc(before, func(c rune) bool {
+			return c < utf8.RuneSelf && (isDigit(byte(c)) || isLetter(byte(c)))
+		})
+		if line := append(bytes.Clone(before), text...); passive && skipped && !ReadsAsPassive(line) {
+			t.Errorf("%q could be read as %q", line, text)
 		}
 	})
 }

@@ -10,22 +10,27 @@ import (
 // counted.
 const MaxReplyLine = 64 << 10
 
-// A ReplyLine is one line of a server's reply.
+// A ReplyLine is one line of a server's reply, or one between two replies.
 type ReplyLine struct {
-	// Code is that of the reply, 100 to 599, on all of its lines: a line in
-	// the middle may begin with any other digits.
+	// Code is that of the reply, 100 to 999, on all of its lines: a line in
+	// the middle may begin with any other digits. It is 0 for a line that belongs to
+	// no reply.
 	Code int
+	// Other is the code of a line in the middle that would be the end of a reply
+	// with that code: some servers end with another code than they begin with.
+	Other int
 	// First and Last mark the ends of the reply; a reply of one line has
 	// both.
 	First, Last bool
 	// Text is the whole line as it came, its code included, without its line
-	// ending. A CR or NUL within it is replaced by '?', and a last line that
-	// is a bare code has a space behind it, as RFC 959 §4.2 wants. Text is
+	// ending and what stands before the code. A CR or NUL within it is replaced by '?',
+	// and a last line that is a bare code has a space behind it, as RFC 959 §4.2 wants. Text is
 	// valid until the reader's next Read.
 	Text []byte
 	// More says that another whole line is already buffered: the next Read
-	// does not wait.
-	More bool
+	// does not wait. Loose says that this one has no code and stands between two
+	// replies.
+	More, Loose bool
 }
 
 // A Reply is a whole reply, for those that must be read whole. Its lines
@@ -55,13 +60,14 @@ func (r Reply) AppendLines(b []byte) []byte {
 }
 
 // Class returns the first digit of a reply code: 1 preliminary, 2 completion,
-// 3 intermediate, 4 transient negative, 5 permanent negative (RFC 959 §4.2).
+// 3 intermediate, 4 transient negative, 5 permanent negative (RFC 959 §4.2), 6 protected
+// (RFC 2228), and 7 to 9 of no RFC.
 func Class(code int) int { return code / 100 }
 
 // AppendReply appends a reply of our own: "226 text" and CRLF. Where text has
 // several lines, separated by "\n", all carry the code, the last with a space
 // and the others with a hyphen. A CR or NUL in text becomes '?'. The code must
-// be 100 to 599.
+// have three digits.
 func AppendReply(b []byte, code int, text string) []byte {
 	for more := true; more; {
 		var line string

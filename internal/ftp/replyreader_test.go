@@ -62,22 +62,35 @@ func TestReplyReader(t *testing.T) {
 		{"H18: CR CR LF", "220-a\r\r\nb\r\r\n220 c\r\r\r\n", []string{"220F|220-a", "220|b", "220L|220 c"}, io.EOF},
 		{"H18: bare code", "226\r\n226\n200 \r\n", []string{"226FL|226 ", "226FL|226 ", "200FL|200 "}, io.EOF},
 		{"H18: CR within a line", "226 a\rb\r\n", []string{"226FL|226 a?b"}, io.EOF},
-		{"H18: NUL within a line", "226-a\x00\x00b\r\n\x00\r\n226 c\x00\r\n", []string{"226F|226-a??b", "226|?", "226L|226 c?"}, io.EOF},
+		{"H18: NUL within a line", "226-a\x00\x00b\r\n\x00\r\n226 c\r\n", []string{"226F|226-a??b", "226|", "226L|226 c"}, io.EOF},
+		{"H88: NUL behind CRLF", "220-a\r\n\x00220-b\r\n\x00220 c\r\n\x00331 d\r\n\x00", []string{"220F|220-a", "220|220-b", "220L|220 c", "331FL|331 d"}, io.EOF},
+		{"H88: NUL before CRLF", "220 a\x00\r\n331 b\r\x00\n", []string{"220FL|220 a", "331FL|331 b"}, io.EOF},
+		{"H88: LF CR", "220-a\n\r b\n\r220 c\n\r331 d\n\r", []string{"220F|220-a", "220| b", "220L|220 c", "331FL|331 d"}, io.EOF},
+		{"H88: blanks before the code", "  220 a\r\n\t331 b\r\n", []string{"220FL|220 a", "331FL|331 b"}, io.EOF},
+		{"H88: blanks before each code", " 220-a\r\n 220 b\r\n220 c\r\n", []string{"220F|220-a", "220L|220 b", "220FL|220 c"}, io.EOF},
+		{"RFC 959 §4.2: blanks before a code in the middle", "220-a\r\n 220 b\r\n220 c\r\n", []string{"220F|220-a", "220| 220 b", "220L|220 c"}, io.EOF},
+		{"H88: Telnet commands before the code", "\xff\xfb\x01\xff\xf1220-a\r\n\xff\xf1220 b\r\n\xf2 331 c\r\n", []string{"220F|220-a", "220L|220 b", "331FL|331 c"}, io.EOF},
+		{"H88: nothing but Telnet commands", "\xff\xf1\r\n\xff\xfb\r\n220 a\r\n", []string{"220FL|220 a"}, io.EOF},
+		{"H88: a tab behind the code", "220\ta\r\n", []string{"220FL|220 a"}, io.EOF},
+		{"H88: another code ends it", "553-a\r\n553-b\r\n550 c\r\n", []string{"553F|553-a", "553|553-b", "553|550 c"}, io.ErrUnexpectedEOF},
+		{"H88: a blank for the hyphen", "211 a\r\n b\r\n211 c\r\n", []string{"211FL|211 a", "0| b", "211FL|211 c"}, io.EOF},
 		{"H18: blank lines between replies", "\r\n220 a\r\n\r\n \n\r\r\n226 b\r\n\r\n", []string{"220FL|220 a", "226FL|226 b"}, io.EOF},
 		{"H19: the longest line", "220 " + long + "\n", []string{"220FL|220 " + long}, io.EOF},
 		{"H19: one byte more", "220 x" + long + "\n", nil, ErrLineTooLong},
 		{"H19: too long in the middle", "220-a\r\n" + strings.Repeat("x", 2*MaxReplyLine), []string{"220F|220-a"}, ErrLineTooLong},
 		{"H28: any byte is text", "257 \"\xff\xe4\x1b \" \t \r\n", []string{"257FL|257 \"\xff\xe4\x1b \" \t "}, io.EOF},
 		{"every class", "110 a\n299 b\n350 c\n421 d\n599 e\n", []string{"110FL|110 a", "299FL|299 b", "350FL|350 c", "421FL|421 d", "599FL|599 e"}, io.EOF},
-		{"no code", "hello\r\n220 a\r\n", nil, ErrReplySyntax},
-		{"code 099", "099 a\r\n", nil, ErrReplySyntax},
-		{"code 600", "600 a\r\n", nil, ErrReplySyntax},
-		{"two digits", "22 a\r\n", nil, ErrReplySyntax},
-		{"four digits", "2200 a\r\n", nil, ErrReplySyntax},
-		{"no space behind the code", "220Hello\r\n", nil, ErrReplySyntax},
+		{"H88: no code", "hello\r\n220 a\r\n", []string{"0|hello", "220FL|220 a"}, io.EOF},
+		{"H88: no code behind a reply", "220 a\r\n b\rc\r\n", []string{"220FL|220 a", "0| b?c"}, io.EOF},
+		{"code 099", "099 a\r\n", []string{"0|099 a"}, io.EOF},
+		{"H88: code 600", "600 a\r\n999 b\r\n", []string{"600FL|600 a", "999FL|999 b"}, io.EOF},
+		{"two digits", "22 a\r\n", []string{"0|22 a"}, io.EOF},
+		{"four digits", "2200 a\r\n", []string{"0|2200 a"}, io.EOF},
+		{"no space behind the code", "220Hello\r\n", []string{"0|220Hello"}, io.EOF},
 		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", nil, ErrReplySyntax},
+		{"HTTP", "HTTP/1.1 400 Bad Request\r\n", nil, ErrReplySyntax},
 		{"TLS alert", "\x15\x03\x01\x00\x02\x02\n", nil, ErrReplySyntax},
-		{"no reply behind a reply", "220 a\r\nb\r\n", []string{"220FL|220 a"}, ErrReplySyntax},
+		{"H88: another protocol behind a reply", "220 a\r\nHTTP/1.1 b\r\n", []string{"220FL|220 a", "0|HTTP/1.1 b"}, io.EOF},
 		{"unterminated", "220 a\r\n226 b", []string{"220FL|220 a"}, io.ErrUnexpectedEOF},
 		{"the end in the middle of a reply", "220-a\r\n", []string{"220F|220-a"}, io.ErrUnexpectedEOF},
 	} {
@@ -95,10 +108,14 @@ func TestReplyReader(t *testing.T) {
 // Behind a line that is no reply nothing can be trusted to be one.
 func TestReplyErrorsStay(t *testing.T) {
 	for input, want := range map[string]error{
-		"hello\r\n220 a\r\n": ErrReplySyntax,
-		strings.Repeat("x", MaxReplyLine+1) + "\r\n220 a\r\n": ErrLineTooLong,
+		strings.Repeat("hello\r\n", maxStray+1) + "220 a\r\n":                                        ErrReplySyntax,
+		strings.Repeat("x", maxStrayBytes-100) + "\r\n" + strings.Repeat("x", 101) + "\r\n220 a\r\n": ErrReplySyntax,
+		strings.Repeat("x", MaxReplyLine+1) + "\r\n220 a\r\n":                                        ErrLineTooLong,
 	} {
 		r := NewReplyReader(strings.NewReader(input))
+		for l, err := r.Read(); err == nil && l.Code == 0; {
+			l, err = r.Read()
+		}
 		for range 2 {
 			if l, err := r.Read(); !errors.Is(err, want) {
 				t.Errorf("%.20q: Read = %+v, %v; want %v", input, l, err, want)
@@ -113,16 +130,48 @@ func TestReplyMore(t *testing.T) {
 	for _, tt := range []struct {
 		input string
 		want  bool
+		loose bool
 	}{
-		{"150 a\r\n", false},
-		{"150 a\r\n226 b\r", false},
-		{"150 a\r\n226 b\r\n", true},
-		{"150 a\r\n\r\n", false},
-		{"150 a\r\n\r\n226 b\r\n", true},
-		{"150-a\r\n\r\n", true},
+		{"150 a\r\n", false, false},
+		{"150 a\r\n226 b\r", false, false},
+		{"150 a\r\n226 b\r\n", true, false},
+		{"150 a\r\n\r\n", false, false},
+		{"150 a\r\n\r\n226 b\r\n", true, false},
+		{"150-a\r\n\r\n", true, false},
+		{"150 a\r\n\x00226 b\r\n", true, false},
+		{"150 a\r\n\x00\r\n", false, false},
+		{"211 a\r\n b\r\n", true, true},
+		{"211-a\r\n b\r\n", true, false},
 	} {
-		if l, err := NewReplyReader(strings.NewReader(tt.input)).Read(); err != nil || l.More != tt.want {
-			t.Errorf("%q: More = %v, %v; want %v", tt.input, l.More, err, tt.want)
+		if l, err := NewReplyReader(strings.NewReader(tt.input)).Read(); err != nil || l.More != tt.want || l.Loose != tt.loose {
+			t.Errorf("%q: More, Loose = %v, %v, %v; want %v, %v", tt.input, l.More, l.Loose, err, tt.want, tt.loose)
+		}
+	}
+}
+
+// H88: the reply ends where the session says so, also while Fill waits.
+func TestReplyEnd(t *testing.T) {
+	r := NewReplyReader(strings.NewReader("553-a\r\n550 b\r\n230 c\r\n"))
+	for _, other := range []int{0, 550} {
+		if l, err := r.Read(); err != nil || l.Code != 553 || l.Last || l.Other != other {
+			t.Fatalf("reads %+v, %v", l, err)
+		}
+	}
+	r.End()
+	if l, err := r.Read(); err != nil || l.Code != 230 || !l.First || !l.Last {
+		t.Errorf("reads %+v, %v", l, err)
+	}
+}
+
+// H88: no line that is no reply may bring a client an address.
+func TestReadsAsPassive(t *testing.T) {
+	for line, want := range map[string]bool{
+		"227 (1,2,3,4,5,6)": true, " \t\x00229 x": true, "\xff\xfb\x01227": true, "\xff\xfaa b\xff\xf0 227": true,
+		"2\xff\xf127 x": true, "2\xff\xfbx27 x": true, "\xef\xbb\xbf227 x": true, "\x1b[22;7m": true, "2 2 7": true, "227x": true, "2270": true,
+		"": false, "x227": false, "127": false, "22": false, "Hello 227": false, "\xff\xf1Hello 2": false,
+	} {
+		if got := ReadsAsPassive([]byte(line)); got != want {
+			t.Errorf("ReadsAsPassive(%q) = %v; want %v", line, got, want)
 		}
 	}
 }
@@ -203,9 +252,9 @@ func TestClass(t *testing.T) {
 	}
 }
 
-// A server that sends blank lines for ever is none; they are counted from reply to reply.
+// H88: a server that sends lines for ever that are no replies is none; they are counted from reply to reply.
 func TestBlankLinesBetweenReplies(t *testing.T) {
-	few := "200 ok\r\n" + strings.Repeat(" \r\n", maxBlank)
+	few := "200 ok\r\n" + strings.Repeat(" \r\n", maxStray)
 	r := NewReplyReader(strings.NewReader(few + few + "\r\n200 never\r\n"))
 	for range 2 {
 		if l, err := r.Read(); err != nil || l.Code != 200 {

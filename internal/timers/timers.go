@@ -5,7 +5,7 @@ package timers
 import "time"
 
 // Max is how many there may be.
-const Max = 10
+const Max = 13
 
 // Timers are deadlines on one clock timer, by an ID that is less than Max.
 type Timers[ID ~int] struct {
@@ -37,6 +37,9 @@ func (t *Timers[ID]) SetIfUnset(id ID, d time.Duration) {
 
 // Clear has a timer not expire.
 func (t *Timers[ID]) Clear(id ID) { t.at[id] = 0 }
+
+// IsSet tells whether a timer is to expire.
+func (t *Timers[ID]) IsSet(id ID) bool { return t.at[id] != 0 }
 
 // C arms the clock timer for the earliest deadline. A timer that fires before
 // its deadline was moved is armed again by the loop's next turn; one that was
