@@ -54,16 +54,17 @@ func newEntry(id uint64, rt *Runtime, fe *frontend, from origin.Origin) *entry {
 // leave tells the session to end after its running command.
 func (e *entry) leave() {
 	e.leaving.Store(true)
-	e.tell()
+	e.wake()
 }
 
 // stop is the hard stop: the session ends at once, also in the middle of a write.
 func (e *entry) stop(why *ending) {
 	e.StopHard(why)
-	e.tell()
+	e.wake()
 }
 
-func (e *entry) tell() {
+// wake has the session's loop look at what leave and stop have set.
+func (e *entry) wake() {
 	select {
 	case e.news <- struct{}{}:
 	default:

@@ -43,7 +43,7 @@ const (
 	endServerGone  = "server_gone"    // the server closed or reset its connection
 	endServer421   = "server_421"     // the server ended the session
 	endServerBad   = "server_syntax"  // the server sent what is no reply
-	endTLS         = "tls"            // the client's TLS handshake failed, or commands came behind AUTH
+	endTLS         = "tls"            // the client's TLS handshake failed, or commands came after AUTH, in the clear
 	endUnsolicited = "unsolicited"    // too many unsolicited replies
 	endNoServer    = "no_server"      // no server of the backend answered
 	endPortUnused  = "port_unused"    // the client never used its data port, and others wait for it

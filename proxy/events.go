@@ -20,7 +20,7 @@ func (e poolEvents) Returned(r portpool.Request, _ bool) { e.p.metrics.LeaseRetu
 func (e poolEvents) Waiting(r portpool.Request)          { e.p.metrics.LeaseWaiting(r.Ports.String()) }
 func (e poolEvents) Full(r portpool.Request)             { e.p.metrics.LeaseFull(r.Ports.String()) }
 
-// Stranger tells the sides apart by their ports: only servers' are held.
+// Stranger tells the sides apart by Request.Hold, which only the ports for servers have.
 func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr, hold bool) {
 	at := metrics.Client
 	if hold {
@@ -30,7 +30,7 @@ func (e poolEvents) Stranger(local netip.AddrPort, peer netip.Addr, hold bool) {
 	e.tell(stranger, at, local, peer)
 }
 
-// Late is what the network or a slow client does.
+// Late is the fault of the network or of a slow client.
 func (e poolEvents) Late(local netip.AddrPort, peer netip.Addr) {
 	e.p.metrics.DataLate()
 	e.tell(tooLate, metrics.Client, local, peer)

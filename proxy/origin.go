@@ -8,10 +8,10 @@ import (
 	"ftproxy/internal/tcp"
 )
 
-// A proxy before us says in a PROXY header whose a connection is. Only such proxies
-// are believed as the frontend trusts, and then what they say is the client: for
-// limits, bounce and peer checks, logs and addresses. Servers are told by such a
-// header, too.
+// A proxy before us names the client of a connection in a PROXY header. Only the
+// frontend's trusted_proxies are believed. The client that they name counts
+// everywhere: for limits, bounce and peer checks, logs and addresses. Where the
+// backend wants it, servers get such a header from us (ownHeader).
 
 // welcomeProxied begins the session of a connection with a PROXY header, on a
 // goroutine of its own: a slow header delays nobody else's.
@@ -26,7 +26,8 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 	p.welcome(conn, rt, fe, from)
 }
 
-// refuseHeader counts and logs a connection that nobody can tell whose it is.
+// refuseHeader counts and logs a connection, of control or data (kind), that has no usable
+// PROXY header. The caller closes it.
 func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err error) {
 	reason := origin.Reason(err)
 	if errors.Is(err, ErrShutdown) {

@@ -59,11 +59,11 @@ type Process struct {
 
 	sessions registry
 
-	serving   context.Context // until no new work is wanted
-	leave     context.CancelCauseFunc
-	drain     <-chan struct{} // closed then
-	hardStop  context.Context
-	stopHard  context.CancelCauseFunc
+	serving   context.Context         // until no new work is wanted
+	leave     context.CancelCauseFunc // ends serving
+	drain     <-chan struct{}         // closed when serving ends
+	hardStop  context.Context         // until a hard stop, or the end of Shutdown
+	stopHard  context.CancelCauseFunc // ends hardStop
 	accepting sync.WaitGroup
 
 	// applying is held while a configuration is put in force, which may take as
@@ -92,7 +92,7 @@ func New(o Options) *Process {
 	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.drain = p.serving.Done()
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
-	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.later, Cut: p.hardStop}
+	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.outlive, Cut: p.hardStop}
 	return p
 }
 
@@ -158,7 +158,8 @@ func (p *Process) Addrs() map[netip.AddrPort]net.Addr {
 	return p.listeners.Addrs(rt.listens())
 }
 
-// listenData opens a listener for the port pool.
+// listenData opens a listener for the port pool. FreeBind is as the
+// runtime in force has it, also for a session that keeps an earlier runtime.
 func (p *Process) listenData(addr netip.AddrPort, transparent bool) (net.Listener, error) {
 	rt := p.runtime.Load()
 	return p.network.ListenData(tcp.Local{AddrPort: addr, Transparent: transparent, FreeBind: rt != nil && rt.free[addr.Addr()]})
@@ -211,9 +212,9 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// later runs a function beside the sessions. Shutdown waits for it; the caller belongs
-// to a session.
-func (p *Process) later(f func()) {
+// outlive runs f at once, on a goroutine that may outlive the session that the caller
+// belongs to. Shutdown waits for it.
+func (p *Process) outlive(f func()) {
 	p.sessions.Add(1)
 	p.workers.Go(func() {
 		defer p.sessions.Done()

@@ -107,7 +107,7 @@ func (r *registry) drain() {
 	}
 }
 
-// stopAll is the hard stop of all sessions. None may be added any more.
+// stopAll is the hard stop of all sessions. It comes after drain, so that none is added.
 func (r *registry) stopAll(why *ending) {
 	for _, e := range r.entries() {
 		e.stop(why)

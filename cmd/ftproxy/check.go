@@ -62,7 +62,7 @@ func (p *program) check(_ context.Context, c *command, args []string) int {
 	if !ok {
 		return exitFailed
 	}
-	if err := checkLoops(conf); err != nil {
+	if err := checkLocalLoops(conf); err != nil {
 		fmt.Fprintln(p.stderr, err)
 		return exitFailed
 	}

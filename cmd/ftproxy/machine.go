@@ -26,9 +26,10 @@ func localAddrs() (all []netip.Addr) {
 	return all
 }
 
-// checkLoops finds servers that are ftproxy itself: a session with one begins the
-// next, until no more are allowed.
-func checkLoops(conf *config.Config) error {
+// checkLocalLoops finds servers that are ftproxy itself, by an address of this machine: a
+// session with one begins the next, until no more are allowed. config.Load has refused
+// those that the file alone shows.
+func checkLocalLoops(conf *config.Config) error {
 	if loops := conf.Loops(localAddrs()); len(loops) > 0 {
 		return loops
 	}

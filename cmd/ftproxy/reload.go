@@ -14,8 +14,8 @@ var (
 	errStopping = errors.New("ftproxy is leaving service")
 )
 
-// reload puts the configuration in force that is in the file now, or leaves the
-// one that is. It logs what came of it, and returns the same.
+// reload reads the file again and puts its configuration in force; on an error the
+// configuration in force stays. It logs the result, and returns it.
 func (s *service) reload(cause string) (admin.Reloaded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,11 +57,11 @@ func (s *service) reloadFile(cause string, began time.Time) (done admin.Reloaded
 	letSessionsGoFirst()
 	changes := config.Changes(s.conf.Load(), conf)
 	letSessionsGoFirst()
-	if err := s.enforce(conf); err != nil {
+	if err := s.apply(conf); err != nil {
 		return done, err
 	}
 	letSessionsGoFirst()
-	// What has changed is told at the lower of the two levels.
+	// The changes are logged at the more talkative of the two levels, the old or the new.
 	if s.target != nil {
 		s.target.lower(conf.Log)
 		defer s.target.configure(conf.Log)

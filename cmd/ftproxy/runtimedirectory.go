@@ -8,12 +8,12 @@ import (
 )
 
 // A runtimeDirectory is what systemd has made for the service, by its
-// RuntimeDirectory ($RUNTIME_DIRECTORY, systemd.exec(5)); "" without one. Both the
-// service and its ExecReload are told.
+// RuntimeDirectory ($RUNTIME_DIRECTORY, systemd.exec(5)); "" without one. systemd
+// sets it for the service and for its ExecReload.
 type runtimeDirectory string
 
-// give has a configuration that does not say where its control socket is, not even
-// that there is none, have it in the directory.
+// give puts the control socket into the directory, if the configuration does not set
+// control.socket. Where it sets that to "", there is no control socket.
 func (d runtimeDirectory) give(c *config.Config) {
 	if d == "" || c.Written("control.socket") {
 		return

@@ -33,7 +33,7 @@ type service struct {
 	serving   atomic.Bool   // between the first listener and the signal to stop
 	asked     chan string   // to stop, with the cause
 	left      chan struct{} // closed when the process has left service
-	cut       bool          // then: something had to be cut
+	cut       bool          // set before left is closed: something had to be cut
 
 	conf     atomic.Pointer[config.Config] // in force
 	reloaded atomic.Pointer[admin.ReloadStatus]
@@ -41,7 +41,7 @@ type service struct {
 
 	mu      sync.Mutex // one reload at a time; guards what follows
 	servers adminServers
-	closing sync.WaitGroup // servers that are not wanted any more
+	closing sync.WaitGroup // admin servers that are being closed, because no configuration has them any more
 }
 
 // adminServers are what the service itself listens with, beside the proxy.
@@ -68,7 +68,7 @@ func newService(log zerolog.Logger) *service {
 func (s *service) start(conf *config.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.enforce(conf); err != nil {
+	if err := s.apply(conf); err != nil {
 		_ = s.process.Shutdown(context.Background())
 		return err
 	}
@@ -76,12 +76,13 @@ func (s *service) start(conf *config.Config) error {
 	return nil
 }
 
-// enforce puts conf in force: all of it, or on an error nothing.
-func (s *service) enforce(conf *config.Config) error {
+// apply puts conf in force, in the process and in the admin servers: all of it, or on an
+// error nothing.
+func (s *service) apply(conf *config.Config) error {
 	if err := checkDescriptors(conf, descriptorLimit()); err != nil {
 		return err
 	}
-	if err := checkLoops(conf); err != nil {
+	if err := checkLocalLoops(conf); err != nil {
 		return err
 	}
 	opened, err := s.open(conf)
@@ -187,8 +188,8 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	defer unwatch()
 	s.notify.ready()
 	fed := s.notify.watchdog(watching, s.alive)
-	reloaded := make(chan struct{})
-	go s.reloadOnSignal(reloaded)
+	reloadsEnded := make(chan struct{})
+	go s.reloadOnSignal(reloadsEnded)
 	cause := s.wait(ctx, signals)
 	s.serving.Store(false)
 	s.notify.stopping()
@@ -215,7 +216,7 @@ func (s *service) untilStopped(ctx context.Context, signals <-chan os.Signal) (c
 	close(released)
 	<-watched
 	close(s.reloads)
-	<-reloaded
+	<-reloadsEnded
 	s.mu.Lock() // A reload that was under way ends: the process refuses it.
 	last := s.servers
 	s.servers = adminServers{}

@@ -29,7 +29,8 @@ type guest struct {
 	gone bool       // it was sent away
 }
 
-// awaitHeader finds out whose a connection is that came through a proxy.
+// awaitHeader has the header read of a connection that a proxy brought, and then has
+// meet find the lease of the client that the header names.
 func (p *Pool) awaitHeader(o *listening, v visit, read func(net.Conn) (net.Conn, netip.Addr, error)) {
 	conn, through := v.conn, v.peer
 	if most := p.headers[through]; len(most) >= maxHeaders {
@@ -48,7 +49,7 @@ func (p *Pool) awaitHeader(o *listening, v visit, read func(net.Conn) (net.Conn,
 		if g.gone {
 			return
 		}
-		p.leave(g)
+		p.removeGuest(g)
 		if err != nil {
 			tcp.Reset(conn)
 			return
@@ -60,8 +61,8 @@ func (p *Pool) awaitHeader(o *listening, v visit, read func(net.Conn) (net.Conn,
 	})
 }
 
-// awaitProof finds out for which of a peer's leases a connection is, of which due
-// are pending.
+// awaitProof has prove tell the owner of a peer's connection, and then has proven find the
+// owner's lease. due is how many of the peer's leases are pending.
 func (p *Pool) awaitProof(o *listening, v visit, prove func(net.Conn) (net.Conn, uint64, error), due int) {
 	if mine := o.unproven[v.peer]; len(mine) >= maxUnproven+due {
 		p.Events.Crowded(o.port.addr, v.peer)
@@ -78,7 +79,7 @@ func (p *Pool) awaitProof(o *listening, v visit, prove func(net.Conn) (net.Conn,
 		if g.gone {
 			return
 		}
-		p.leave(g)
+		p.removeGuest(g)
 		now := time.Now()
 		if err != nil {
 			tellRefused(o, &v, err)
@@ -128,8 +129,8 @@ func tellRefused(o *listening, v *visit, why error) {
 	}
 }
 
-// leave gives a guest's place back.
-func (p *Pool) leave(g *guest) {
+// removeGuest takes a guest off the list that it is on; its connection stays open.
+func (p *Pool) removeGuest(g *guest) {
 	if _, ok := g.at.headed[g]; ok {
 		delete(g.at.headed, g)
 		p.headers[g.from] = without(p.headers[g.from], g)
@@ -151,7 +152,7 @@ func without(guests []*guest, g *guest) []*guest {
 
 // sendAway resets a guest.
 func (p *Pool) sendAway(g *guest) {
-	p.leave(g)
+	p.removeGuest(g)
 	g.gone = true
 	tcp.Reset(g.conn)
 }

@@ -118,7 +118,7 @@ func (p *Pool) late(l *Lease, now time.Time) {
 	}
 }
 
-// release frees the key of a lease, and tells whether a connection came for it.
+// release frees the key of a lease, and tells Events whether a connection came for it (used).
 func (p *Pool) release(l *Lease, used bool, now time.Time) {
 	p.Events.Returned(l.request, used)
 	p.free(l, now)

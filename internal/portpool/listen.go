@@ -48,8 +48,9 @@ func (p *Pool) openPort(pt *port, r *Request) error {
 	return nil
 }
 
-// closeIdle stops listening on a port without pending leases, one of which has just
-// ended; if there are others it sends away who is there for that one's peer alone.
+// closeIdle is called when l is no longer pending. If no other lease is pending on l's
+// port, it stops listening there; otherwise it sends away the unproven guests
+// of l's peer, where that peer has no other lease that they could be for.
 // It is done with the pool locked, because the next lease may open the port again.
 func (p *Pool) closeIdle(l *Lease, now time.Time) {
 	pt := l.port
@@ -77,8 +78,9 @@ func (p *Pool) closeIdle(l *Lease, now time.Time) {
 	}
 }
 
-// missesAny tells whether what lies in the queue of a port may be what was missing for a
-// key there.
+// missesAny tells whether a key of the port, or of one that takes connections for the same
+// address (sharing), is not free: then a connection in the queue may be the one that was
+// missing for that key.
 func (p *Pool) missesAny(pt *port) bool {
 	return !p.sharing(pt.addr, func(at *port) bool { return len(at.leases) == 0 })
 }

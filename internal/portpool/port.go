@@ -53,7 +53,7 @@ var (
 	errUnlike  = fmt.Errorf("%w: they have connections identified in another way", errBlocked)
 )
 
-// portAt returns what is known of addr; with make it is never nil.
+// portAt returns what is known of addr; with make_ it is never nil.
 func (p *Pool) portAt(addr netip.AddrPort, make_ bool) *port {
 	n := p.numbers[addr.Port()]
 	if n == nil {

@@ -44,12 +44,12 @@ type Request struct {
 	// Others are more networks whose connections belong to the lease. What they
 	// do is not known from what the peer does, so such a key cools for Long.
 	Others []netip.Prefix
-	// Header reads from a connection whose it is, where its own address does
-	// not tell: a PROXY header. It runs on a goroutine of its own, bounds its
-	// time itself, and returns the connection to go on with. After an error the
-	// connection is reset and nobody is told of it. nil: the address tells.
+	// Header reads the PROXY header of a connection and returns the client that the
+	// header names, and the connection to go on with. It runs on a goroutine of its
+	// own and bounds its time itself. After an error the connection is reset; the
+	// lease goes on waiting. nil: the client is at the connection's own address.
 	Header func(net.Conn) (net.Conn, netip.Addr, error)
-	// Through are the networks whose connections bring such a header.
+	// Through are the networks of the proxies, whose connections begin with a header.
 	Through []netip.Prefix
 	// Prove tells the owner of a connection of the peer, from its TLS session;
 	// 0 is nobody. It runs as Header does. With it the owner is a part of the

@@ -33,7 +33,7 @@ func (l ListenLeg) open(ctx context.Context) (net.Conn, error) { return l.Lease.
 func (l ListenLeg) Close() error                               { return l.Lease.Close() }
 func (l ListenLeg) patient() bool                              { return false }
 
-// A Dialer makes connections, as proxy.Network says.
+// A Dialer makes connections, as dial.Network says.
 type Dialer interface {
 	Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error)
 }
@@ -47,9 +47,10 @@ type DialLeg struct {
 	// Late: to a client nothing is dialled before its server has accepted the
 	// transfer, so that ftproxy cannot be made to knock at ports (RFC 2577 §3).
 	Late bool
-	// Header is what the connection begins with.
+	// Header is a PROXY header, which the connection begins with: only towards servers,
+	// so never together with Ports, which are for clients.
 	Header []byte
-	Limit  time.Duration // for that
+	Limit  time.Duration // to write Header
 }
 
 func (l DialLeg) open(ctx context.Context) (net.Conn, error) {
