@@ -116,6 +116,9 @@ func (s *session) settle() error {
 		d.transfer.Abort(transfer.ErrRefused)
 	case !d.accepted:
 		s.keepData()
+	case ftp.Class(d.final.Code) >= 4 && !d.transfer.ServerCame():
+		// No data can follow: the server has given up what never came about.
+		d.transfer.Abort(transfer.ErrServerError)
 	case ftp.Class(d.final.Code) >= 4:
 		// The server ends its data connection as the error wants it, and so
 		// do we; but not for ever.

@@ -74,7 +74,7 @@ type Transfer struct {
 	unannounced bool          // likewise: the server said 226 without 150
 	accepted    chan struct{} // closed when the server has accepted the transfer
 	clientHere  atomic.Bool   // the client's leg is open
-	serverHere  atomic.Bool   // the server's is connected; TLS may still be begun on it
+	serverHere  atomic.Bool   // the server's is connected, or was; TLS may still be begun on it
 	unreachable atomic.Bool   // the server has refused the connection once
 	kept        chan struct{} // one, buffered: the server has refused a transfer
 	awaited     atomic.Bool   // the server has been told of a transfer since
@@ -197,6 +197,15 @@ func (t *Transfer) ClientHere() bool {
 
 // ServerUnreachable tells whether the server has refused the connection once.
 func (t *Transfer) ServerUnreachable() bool { return t.unreachable.Load() }
+
+// ServerCame tells whether there is a connection with the server, or was one.
+func (t *Transfer) ServerCame() bool {
+	if t.serverHere.Load() {
+		return true
+	}
+	lease := t.ServerLease()
+	return lease != nil && lease.Came()
+}
 
 // ServerLease is the port that the server's connection is to come to; nil: it does
 // not come to one of ours.
