@@ -83,6 +83,15 @@ func (s *session) onTransferResult(r *transfer.Result) error {
 // onTransferFinal takes the server's final reply to a transfer command.
 func (s *session) onTransferFinal(ex *exchange) error {
 	d := ex.delivery
+	d.transfer.Part()
+	if d.aborted && len(s.pending) > 0 && s.pending[0].interrupts { // It may be ABOR's.
+		abor := s.pending[0]
+		abor.early, abor.announced = &ex.reply, d.accepted
+		if !d.answered && d.result.Err == nil && ftp.Class(ex.reply.Code) == 2 {
+			s.timers.Clear(timerFinal)
+			return nil // All the data is delivered: ABOR's reply tells what became of it.
+		}
+	}
 	if d.answered { // It came after the verdict.
 		return nil
 	}
@@ -178,6 +187,19 @@ func (s *session) deliverEarly() {
 	s.timers.Set(timerReply, s.rt.timeouts.Reply)
 }
 
+// verdictOverdue is for a server that says nothing of a transfer that has failed. It may
+// say no more (pure-ftpd under TLS, when the client has closed its data connection): a
+// NOOP tells. Where it had no data connection that broke, it may still wait for one, and
+// answer a NOOP meanwhile: then it is told to abort.
+func (s *session) verdictOverdue() error {
+	d := s.data.delivery
+	s.deliverEarly()
+	if len(s.pending) == 1 && !d.transfer.ServerCame() {
+		return s.abortUnanswered()
+	}
+	return s.barrier()
+}
+
 // hasFailed tells whether the transfer is over and has failed. Its result may be
 // on its way.
 func (s *session) hasFailed(d *delivery) bool {
@@ -266,9 +288,10 @@ func (s *session) abandonTransfer(e *ending) {
 	}
 	if errors.Is(why, errClientGone) && !s.server.gone() && d.final == nil {
 		// A client that is gone is ABOR and logout (H59). It is only a
-		// courtesy: the connections end right behind.
-		if s.synch() == nil {
-			_ = s.server.Write([]byte("ABOR\r\n"))
+		// courtesy: the connections end right behind. The synch comes last:
+		// servers that know no Telnet do not take it for a part of ABOR.
+		if s.server.Write([]byte("ABOR\r\n")) == nil && s.server.TLS() == 0 {
+			_ = s.synch()
 		}
 	}
 	if d.answered { // by the server's 421

@@ -24,6 +24,7 @@ type fuzzOrder struct {
 	reply     string
 	mute      bool // an ABOR that the server answers together with its transfer
 	barrier   bool // nobody's: the session's own NOOP
+	second    bool // a transfer whose ABOR was answered first
 
 	told    int // the code of the client's final reply, 0 while it has none
 	aborted bool
@@ -292,6 +293,9 @@ func (s *fuzzScene) onReply(code int, text string) {
 		s.fault("a reply that answers no command: %q", text)
 	}
 	o := waiting[0]
+	if o.verb == "ABOR" && code == 226 && s.abortedTransfer(tag) {
+		tag = 0 // One reply for both, or nobody can tell.
+	}
 	if tag != 0 && tag != o.serial {
 		s.fault("a reply to command %d is delivered for command %d, %s: %q", tag, o.serial, o.line, text)
 	}
@@ -306,6 +310,11 @@ func (s *fuzzScene) onReply(code int, text string) {
 	if o.forwarded && (o.verb == "ABOR" || o.isTransfer() && (o.announced || o.aborted || endsData(code))) {
 		s.tell()
 	}
+}
+
+// abortedTransfer tells whether a serial number is that of a transfer that ABOR has ended.
+func (s *fuzzScene) abortedTransfer(serial int) bool {
+	return slices.ContainsFunc(s.orders, func(o *fuzzOrder) bool { return o.serial == serial && o.aborted })
 }
 
 // check tells whether a final reply is true.
@@ -439,6 +448,10 @@ func (s *fuzzScene) onCommand(raw string) {
 		return
 	}
 	o := s.match(verb, arg)
+	if o == nil && line == "ABOR" && len(s.out) == 1 && s.out[0].isTransfer() && s.out[0].told != 0 { // The session's own.
+		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
+		return
+	}
 	switch {
 	case verb == "ABOR" && s.cause != "" && (o == nil || len(s.out) > 0 && !s.out[0].isTransfer()): // The courtesy of a session that ends.
 		return

@@ -330,7 +330,7 @@ func (t *Transfer) openLeg(ctx context.Context, at Side, out chan<- outcome) {
 func (t *Transfer) opened(ctx context.Context, at Side, l Leg) (net.Conn, error) {
 	conn, err := l.open(ctx)
 	if err == nil && at == ServerSide {
-		t.serverHere.Store(true)
+		t.noteServer(conn)
 	}
 	return conn, err
 }

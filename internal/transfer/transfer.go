@@ -82,6 +82,8 @@ type Transfer struct {
 	finished    chan struct{} // closed when its final reply is a success
 	result      chan *Result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
+	server      atomic.Pointer[net.Conn] // the server's connection, below TLS
+	hold        atomic.Pointer[hold]     // after Interrupt
 }
 
 // A Result is how a transfer ended, as the legs tell it.
@@ -227,18 +229,23 @@ func (t *Transfer) run() {
 	r.Ended = time.Now()
 	c := t.copying.Load()
 	if c == nil || r.Err != nil {
-		_ = t.options.Client.Close()
-		_ = t.options.Server.Close()
+		t.closeLeg(ClientSide)
+		if t.hold.Load() != nil { // The session waits for the result, and the server for ABOR.
+			t.result <- &r
+			t.closeServer()
+			return
+		}
+		t.closeServer()
 		t.result <- &r
 		return
 	}
 	// The sender's connection is closed. The receiver's lingers, until a cut or
 	// the next data connection; some clients close only after 226.
 	sender, receiver := t.sides()
-	_ = t.leg(sender).Close()
+	t.closeLeg(sender)
 	t.result <- &r
 	c.Finish(t.ctx, t.options.Timeouts.Linger)
-	_ = t.leg(receiver).Close()
+	t.closeLeg(receiver)
 }
 
 // sides are where the payload comes from and where it goes.
