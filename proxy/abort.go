@@ -198,8 +198,8 @@ func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 // isAborted tells the codes that only ABOR is answered with.
 func isAborted(code int) bool { return code == 225 || code == 226 }
 
-// abortUnanswered tells a server to end a transfer that the client has its verdict on,
-// and for which it may still wait: its data connection never came about.
+// abortUnanswered tells a server to end a transfer that nobody wants, and for which it may
+// still wait: its data connection never came about.
 func (s *session) abortUnanswered() error {
 	if _, err := s.send(ftp.Command{Verb: "ABOR"}, &exchange{interrupts: true}); err != nil {
 		return err
@@ -215,6 +215,8 @@ func (s *session) settleUnanswered() {
 		ex := s.pending[0]
 		s.pop(226)
 		switch {
+		case ex.dataless:
+			s.answerDataless(ex)
 		case ex.interrupts && ex.early != nil && (ex.early.Code == 226 || ex.answeredFirst(426)):
 			s.answerABOR(ex, nil, ex.early)
 		case ex.interrupts:

@@ -24,18 +24,16 @@ type delivery struct {
 	result      *transfer.Result
 }
 
-// doTransfer starts a transfer on the data connection that was agreed on. RFC
-// 959 §3.2 has a default without one, the client's control port; through a
-// proxy that can reach nobody, so it is refused (H44).
+// doTransfer starts a transfer on the data connection that was agreed on.
 func (s *session) doTransfer(q *queued) error {
 	if err := s.mayTransfer(); err != nil {
 		return err
 	}
 	if s.data.next == nil {
-		return refuse(425, textSetupFirst, nil)
+		return s.askWithoutData(q)
 	}
 	if r := s.data.next.Over(); r != nil {
-		s.data.next = nil
+		s.data.next, s.data.givenUp = nil, true
 		s.timers.Clear(timerUnused)
 		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
 		if errors.Is(r.Err, errNotReused) {
@@ -309,6 +307,7 @@ func (s *session) endTransfer(code int) {
 	d := s.data.delivery
 	s.data.delivery, s.data.last = nil, d.transfer
 	d.answered = true
+	s.data.givenUp = !d.accepted || d.result.Err != nil
 	for _, id := range []timerID{timerRefused, timerFinal, timerVerdict, timerTail} {
 		s.timers.Clear(id)
 	}

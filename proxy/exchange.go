@@ -31,6 +31,7 @@ type exchange struct {
 	interrupts bool       // an ABOR sent while a transfer was pending
 	urgent     bool       // likewise, behind the Telnet synch
 	announced  bool       // likewise: the server had announced the transfer
+	dataless   bool       // a transfer without a data connection
 	early      *ftp.Reply // likewise: what came in the place of the transfer's reply
 	place      *queued    // of an ABOR that overtook the queue: where its reply goes
 }
@@ -88,6 +89,9 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 		return s.onUnsolicited(l)
 	}
 	ex := s.pending[0]
+	if ex.dataless && !s.answersBarrier(l) {
+		return s.onDataless(ex, l)
+	}
 	if ftp.Class(l.Code) == 1 {
 		return s.onPreliminary(ex, l)
 	}
@@ -120,7 +124,7 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 // gathers tells whether the final reply is read whole before anything is done
 // with it.
 func (ex *exchange) gathers() bool {
-	return ex.delivery != nil || ex.row.reply != nil || ex.interrupts || ex.place != nil || !ex.owed
+	return ex.delivery != nil || ex.dataless || ex.row.reply != nil || ex.interrupts || ex.place != nil || !ex.owed
 }
 
 // relayFinal passes a line of a final reply on.

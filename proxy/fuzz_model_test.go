@@ -38,6 +38,15 @@ func (o *fuzzOrder) isTransfer() bool {
 	return slices.Contains([]string{"RETR", "LIST", "STOR", "XFER"}, o.verb)
 }
 
+// announce notes the server's first 1xx to o. The session aborts a transfer that has no
+// data connection.
+func (s *fuzzScene) announce(o *fuzzOrder) {
+	if !o.announced && o.verb != "XFER" && o.data == nil {
+		s.aborts++
+	}
+	o.announced = true
+}
+
 func (o *fuzzOrder) isSetup() bool {
 	return slices.Contains([]string{"PASV", "EPSV", "PORT", "EPRT"}, o.verb)
 }
@@ -106,6 +115,7 @@ type fuzzScene struct {
 	heard, seen int // of client.got and server.got, what was looked at
 	last        int // serial of the command forwarded last
 	closing     bool
+	aborts      int       // of the session itself, to come
 	data        *fuzzData // agreed on by the server last
 	prepared    *fuzzData // known to the client last
 }
@@ -447,11 +457,12 @@ func (s *fuzzScene) onCommand(raw string) {
 		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
 		return
 	}
-	o := s.match(verb, arg)
-	if o == nil && line == "ABOR" && len(s.out) == 1 && s.out[0].isTransfer() && s.out[0].told != 0 { // The session's own.
+	if line == "ABOR" && (s.aborts > 0 || len(s.out) == 1 && s.out[0].isTransfer() && s.out[0].told != 0) { // The session's own.
+		s.aborts = max(s.aborts-1, 0)
 		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
 		return
 	}
+	o := s.match(verb, arg)
 	switch {
 	case verb == "ABOR" && s.cause != "" && (o == nil || len(s.out) > 0 && !s.out[0].isTransfer()): // The courtesy of a session that ends.
 		return

@@ -275,7 +275,7 @@ func (s *fuzzScene) doAnswer(how int) bool {
 		}
 	case 4:
 		if o.isTransfer() && o.verb != "XFER" && !o.announced && code/100 == 2 {
-			o.announced = true
+			s.announce(o)
 			text = fmt.Sprintf("150 %s coming\r\n", o.tag()) + text
 		}
 	}
@@ -359,7 +359,7 @@ func (s *fuzzScene) doPreliminary(how int) bool {
 		}
 	}
 	if o.isTransfer() {
-		o.announced = true
+		s.announce(o)
 	}
 	s.relayed = time.Now()
 	s.serverSends(fmt.Sprintf("150 %s coming\r\n", o.tag()))

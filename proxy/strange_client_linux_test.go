@@ -164,7 +164,7 @@ func TestBounce(t *testing.T) {
 	} {
 		th.client.say(command)
 		th.client.hear("504 ")
-		th.client.say("RETR f")
+		th.client.say("STOR f")
 		th.client.hear("425 ")
 	}
 	th.server.staysSilent()
