@@ -10,11 +10,11 @@ import (
 )
 
 // ABOR during a transfer has two final replies, one for the transfer and one
-// for itself; but some servers send a single one (RFC 959 §4.1.3, H32). So the
-// session expects two, and when the second does not come it sends a NOOP: what
-// comes before that one's reply belongs to ABOR.
+// for itself; but some servers send a single one (RFC 959 §4.1.3, H32), and some
+// answer ABOR first. So the session expects two, and when one does not come it sends a
+// NOOP: what comes before that one's reply belongs to the two.
 
-// barrierAfter is how long the second reply may take.
+// barrierAfter is how long each of the two replies may take.
 const barrierAfter = 2 * time.Second
 
 // doABOR is ABOR when nothing is under way: it ends at most a data connection
@@ -66,28 +66,37 @@ func (s *session) abortIfQueued() error {
 	return nil
 }
 
-// interrupt aborts the running transfer on both sides and tells the server. The
-// reply goes to place, or to the client at once where that is nil.
+// interrupt aborts the running transfer on both sides and tells the server, with the
+// Telnet synch where the client has sent one: servers that know no Telnet answer it with
+// 500. The reply goes to place, or to the client at once where that is nil.
 func (s *session) interrupt(c ftp.Command, place *queued) error {
 	d := s.data.delivery
 	d.aborted = true
-	d.transfer.Abort(transfer.ErrAborted)
 	if d.result == nil {
+		d.transfer.Interrupt()
 		if err := s.onTransferResult(<-d.transfer.Result()); err != nil {
 			return err
 		}
+	} else {
+		d.transfer.Abort(transfer.ErrAborted)
 	}
 	ex := &exchange{owed: true, interrupts: len(s.pending) > 0, place: place}
 	if place != nil {
 		place.sent = true
 	}
-	if ex.interrupts {
+	if ex.interrupts && c.Urgent {
+		ex.urgent = true
 		if err := s.synch(); err != nil {
 			return s.serverFailed(err)
 		}
 	}
-	_, err := s.send(c, ex)
-	return err
+	if _, err := s.send(c, ex); err != nil {
+		return err
+	}
+	if ex.interrupts {
+		s.timers.Set(timerBarrier, barrierAfter)
+	}
+	return nil
 }
 
 // synch interrupts the server's transfer: IAC IP, IAC DM, the DM being the
@@ -99,8 +108,20 @@ func (s *session) synch() error {
 	return nil
 }
 
-// barrier does what is due when a reply to ABOR, or to the NOOP behind it, does
-// not come: it asks the server where its replies are; or, if that was done, it
+// overdue does what is due when a reply to an aborted transfer, to its ABOR or to the NOOP
+// behind them does not come. A server that reads commands during a transfer only when
+// urgent data arrives gets that now: it reads the ABOR that is there already. Where the
+// server knows no Telnet it spoils no more than the NOOP.
+func (s *session) overdue() error {
+	if n := len(s.pending); n == 2 && s.pending[1].interrupts && !s.pending[1].urgent && s.server.TLS() == 0 {
+		if err := s.synch(); err != nil {
+			return s.serverFailed(err)
+		}
+	}
+	return s.barrier()
+}
+
+// barrier asks the server where its replies are; or, if that was done, it
 // concludes that what counted as ABOR's reply, an error, was NOOP's.
 func (s *session) barrier() error {
 	if s.pending[0].isBarrier() {
@@ -114,6 +135,52 @@ func (s *session) barrier() error {
 	_, err := s.send(ftp.Command{Verb: "NOOP"}, &exchange{})
 	return err
 }
+
+// onAborted takes ABOR's reply, or the transfer's where ABOR was answered first.
+func (s *session) onAborted(ex *exchange) {
+	transfers := ex.early
+	own := &ex.reply
+	if transfers != nil && ex.answeredFirst(own.Code) {
+		transfers, own = own, transfers
+		s.timers.Clear(timerBarrier) // A NOOP behind them is not answered yet.
+	}
+	s.answerABOR(ex, transfers, own)
+}
+
+// answerABOR gives the client what it still waits for: the reply to the transfer, where it
+// was not known which of the two was that, and ABOR's.
+func (s *session) answerABOR(ex *exchange, transfers, own *ftp.Reply) {
+	if d := s.data.delivery; d != nil && d.aborted {
+		d.final = transfers
+		s.deliver()
+	}
+	switch answer := own.AppendLines(nil); {
+	case ex.place != nil:
+		ex.place.answer = answer
+	case ex.owed:
+		s.client.Out = append(s.client.Out, answer...)
+		s.notedABOR(ex, own.Code)
+	}
+}
+
+// answeredFirst tells whether the reply that came first was ABOR's, by the code of the
+// second one. ProFTPD says 226 to ABOR and then 426 to the transfer. 225 is nothing but
+// ABOR's, 226 may be the transfer's, too; and a server that does not know ABOR says so
+// at once, and 426 when it finds its data connection broken.
+func (ex *exchange) answeredFirst(second int) bool {
+	switch first := ex.early.Code; {
+	case first == 225:
+		return true
+	case isAborted(first):
+		return ftp.Class(second) >= 4 && !unknownCommand(second)
+	default:
+		return ex.announced && unknownCommand(first) && !unknownCommand(second)
+	}
+}
+
+// unknownCommand tells the codes for a command that a server does not know, which no
+// transfer that it has announced is answered with.
+func unknownCommand(code int) bool { return code/10 == 50 }
 
 // isBarrier tells the NOOP that nobody but the session itself has sent.
 func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
@@ -131,18 +198,31 @@ func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 // isAborted tells the codes that only ABOR is answered with.
 func isAborted(code int) bool { return code == 225 || code == 226 }
 
-// settleUnanswered ends what the server has left unanswered before the barrier.
-// An ABOR is answered in its stead; a transfer was.
+// abortUnanswered tells a server to end a transfer that nobody wants, and for which it may
+// still wait: its data connection never came about.
+func (s *session) abortUnanswered() error {
+	if _, err := s.send(ftp.Command{Verb: "ABOR"}, &exchange{interrupts: true}); err != nil {
+		return err
+	}
+	s.timers.Set(timerBarrier, barrierAfter)
+	return nil
+}
+
+// settleUnanswered ends what the server has left unanswered before the barrier. The
+// client hears what is true of a transfer, and of an ABOR that it was successful.
 func (s *session) settleUnanswered() {
 	for !s.pending[0].isBarrier() {
 		ex := s.pending[0]
 		s.pop(226)
-		answer := ftp.AppendReply(nil, 226, "Abort successful.")
 		switch {
-		case ex.place != nil:
-			ex.place.answer = answer
-		case ex.owed:
-			s.client.Out = append(s.client.Out, answer...)
+		case ex.dataless:
+			s.answerDataless(ex)
+		case ex.interrupts && ex.early != nil && (ex.early.Code == 226 || ex.answeredFirst(426)):
+			s.answerABOR(ex, nil, ex.early)
+		case ex.interrupts:
+			s.answerABOR(ex, ex.early, &ftp.Reply{Code: 226, Lines: []string{"226 Abort successful."}})
+		case ex.delivery != nil && !ex.delivery.answered:
+			s.deliver()
 		}
 	}
 }

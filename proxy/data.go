@@ -24,6 +24,8 @@ type data struct {
 
 	bandwidth transfer.Bandwidth
 	promises  portpool.Promises
+	givenUp   bool      // ftproxy has refused a setup, or given up what was agreed on last
+	toldPort  bool      // the server was told a port of ours
 	evicted   bool      // it was asked to leave, and is to look again when it has nothing to do
 	epsvAll   bool      // EPSV ALL was said (RFC 2428 §4)
 	slot      bool      // among the transfers that limits.transfers allows
@@ -66,6 +68,6 @@ func (s *session) dropData() {
 	}
 	s.data.next.Abort(transfer.ErrUnused)
 	<-s.data.next.Result()
-	s.data.next = nil
+	s.data.next, s.data.givenUp = nil, true
 	s.timers.Clear(timerUnused)
 }

@@ -96,6 +96,7 @@ func (s *session) onLeased(l leased) error {
 	s.data.wait = nil
 	if l.err != nil {
 		s.data.promises.ClientTold()
+		s.data.givenUp = true
 		if errors.Is(l.err, portpool.ErrManyWait) {
 			s.data.portless = time.Now()
 		}

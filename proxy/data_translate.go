@@ -68,6 +68,7 @@ func (s *session) sendSetup(st *setup) error {
 	c := ftp.Command{Verb: st.attempts[0]}
 	if st.ports.inside != nil {
 		s.data.promises.Server(st.ports.inside)
+		s.data.toldPort = true
 	}
 	switch c.Verb {
 	case "PORT":
@@ -150,7 +151,7 @@ func (s *session) agreed(ex *exchange, server transfer.Leg) {
 		s.data.last.Unlinger()
 		s.data.last = nil
 	}
-	s.data.next = s.startTransfer(st, server, ex.verb)
+	s.data.next, s.data.givenUp = s.startTransfer(st, server, ex.verb), false
 	s.timers.Set(timerUnused, s.rt.timeouts.DataConnect)
 	s.data.promises.ClientTold()
 	if st.passiveClient() {
@@ -194,6 +195,7 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 	}
 	st.ports.close()
 	s.data.promises.ClientTold()
+	s.data.givenUp = s.data.givenUp || ftp.Class(code) < 4 // The server has one that nobody uses.
 	// A code that means the verb is passed on only to a client that said a verb
 	// of that mode: one that hears 502 to its PASV tries PORT, which is no cure
 	// for a server that refuses PORT. Nor is a 2xx without an address an

@@ -24,18 +24,16 @@ type delivery struct {
 	result      *transfer.Result
 }
 
-// doTransfer starts a transfer on the data connection that was agreed on. RFC
-// 959 §3.2 has a default without one, the client's control port; through a
-// proxy that can reach nobody, so it is refused (H44).
+// doTransfer starts a transfer on the data connection that was agreed on.
 func (s *session) doTransfer(q *queued) error {
 	if err := s.mayTransfer(); err != nil {
 		return err
 	}
 	if s.data.next == nil {
-		return refuse(425, textSetupFirst, nil)
+		return s.askWithoutData(q)
 	}
 	if r := s.data.next.Over(); r != nil {
-		s.data.next = nil
+		s.data.next, s.data.givenUp = nil, true
 		s.timers.Clear(timerUnused)
 		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
 		if errors.Is(r.Err, errNotReused) {
@@ -83,6 +81,15 @@ func (s *session) onTransferResult(r *transfer.Result) error {
 // onTransferFinal takes the server's final reply to a transfer command.
 func (s *session) onTransferFinal(ex *exchange) error {
 	d := ex.delivery
+	d.transfer.Part()
+	if d.aborted && len(s.pending) > 0 && s.pending[0].interrupts { // It may be ABOR's.
+		abor := s.pending[0]
+		abor.early, abor.announced = &ex.reply, d.accepted
+		if !d.answered && d.result.Err == nil && ftp.Class(ex.reply.Code) == 2 {
+			s.timers.Clear(timerFinal)
+			return nil // All the data is delivered: ABOR's reply tells what became of it.
+		}
+	}
 	if d.answered { // It came after the verdict.
 		return nil
 	}
@@ -116,6 +123,9 @@ func (s *session) settle() error {
 		d.transfer.Abort(transfer.ErrRefused)
 	case !d.accepted:
 		s.keepData()
+	case ftp.Class(d.final.Code) >= 4 && !d.transfer.ServerCame():
+		// No data can follow: the server has given up what never came about.
+		d.transfer.Abort(transfer.ErrServerError)
 	case ftp.Class(d.final.Code) >= 4:
 		// The server ends its data connection as the error wants it, and so
 		// do we; but not for ever.
@@ -173,6 +183,19 @@ func (s *session) deliverEarly() {
 	s.pending[0].owed = false
 	s.endTransfer(code)
 	s.timers.Set(timerReply, s.rt.timeouts.Reply)
+}
+
+// verdictOverdue is for a server that says nothing of a transfer that has failed. It may
+// say no more (pure-ftpd under TLS, when the client has closed its data connection): a
+// NOOP tells. Where it had no data connection that broke, it may still wait for one, and
+// answer a NOOP meanwhile: then it is told to abort.
+func (s *session) verdictOverdue() error {
+	d := s.data.delivery
+	s.deliverEarly()
+	if len(s.pending) == 1 && !d.transfer.ServerCame() {
+		return s.abortUnanswered()
+	}
+	return s.barrier()
 }
 
 // hasFailed tells whether the transfer is over and has failed. Its result may be
@@ -263,9 +286,10 @@ func (s *session) abandonTransfer(e *ending) {
 	}
 	if errors.Is(why, errClientGone) && !s.server.gone() && d.final == nil {
 		// A client that is gone is ABOR and logout (H59). It is only a
-		// courtesy: the connections end right behind.
-		if s.synch() == nil {
-			_ = s.server.Write([]byte("ABOR\r\n"))
+		// courtesy: the connections end right behind. The synch comes last:
+		// servers that know no Telnet do not take it for a part of ABOR.
+		if s.server.Write([]byte("ABOR\r\n")) == nil && s.server.TLS() == 0 {
+			_ = s.synch()
 		}
 	}
 	if d.answered { // by the server's 421
@@ -283,6 +307,7 @@ func (s *session) endTransfer(code int) {
 	d := s.data.delivery
 	s.data.delivery, s.data.last = nil, d.transfer
 	d.answered = true
+	s.data.givenUp = !d.accepted || d.result.Err != nil
 	for _, id := range []timerID{timerRefused, timerFinal, timerVerdict, timerTail} {
 		s.timers.Clear(id)
 	}

@@ -23,13 +23,17 @@ type exchange struct {
 	size        int
 	preliminary int // 1xx replies so far
 
-	setup      *setup    // of PASV, EPSV, PORT and EPRT
-	delivery   *delivery // of a transfer
-	codeless   bool      // lines without a code were passed on for it
-	codelessAt int       // how often the client had been read then
-	settled    bool      // the client has taken those for its answer
-	interrupts bool      // an ABOR sent while a transfer was pending
-	place      *queued   // of an ABOR that overtook the queue: where its reply goes
+	setup      *setup     // of PASV, EPSV, PORT and EPRT
+	delivery   *delivery  // of a transfer
+	codeless   bool       // lines without a code were passed on for it
+	codelessAt int        // how often the client had been read then
+	settled    bool       // the client has taken those for its answer
+	interrupts bool       // an ABOR sent while a transfer was pending
+	urgent     bool       // likewise, behind the Telnet synch
+	announced  bool       // likewise: the server had announced the transfer
+	dataless   bool       // a transfer without a data connection
+	early      *ftp.Reply // likewise: what came in the place of the transfer's reply
+	place      *queued    // of an ABOR that overtook the queue: where its reply goes
 }
 
 // forward sends a command to the server and relays what it answers.
@@ -85,6 +89,9 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 		return s.onUnsolicited(l)
 	}
 	ex := s.pending[0]
+	if ex.dataless && !s.answersBarrier(l) {
+		return s.onDataless(ex, l)
+	}
 	if ftp.Class(l.Code) == 1 {
 		return s.onPreliminary(ex, l)
 	}
@@ -108,9 +115,8 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 		return s.onTransferFinal(ex)
 	case ex.row.reply != nil:
 		return ex.row.reply(s, ex)
-	}
-	if ex.place != nil {
-		ex.place.answer = ex.reply.AppendLines(nil)
+	case ex.interrupts, ex.place != nil:
+		s.onAborted(ex)
 	}
 	return nil
 }
@@ -118,7 +124,7 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 // gathers tells whether the final reply is read whole before anything is done
 // with it.
 func (ex *exchange) gathers() bool {
-	return ex.delivery != nil || ex.row.reply != nil || ex.place != nil || !ex.owed
+	return ex.delivery != nil || ex.dataless || ex.row.reply != nil || ex.interrupts || ex.place != nil || !ex.owed
 }
 
 // relayFinal passes a line of a final reply on.
@@ -190,7 +196,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 		s.timers.Clear(timerReply)
 	}
 	switch {
-	case !ex.owed || ex.place != nil:
+	case !ex.owed || ex.place != nil || ex.early != nil:
 		return s.grow(ex, l, maxReply)
 	case ex.delivery != nil && s.namesInside(l.Text):
 		if l.Last {

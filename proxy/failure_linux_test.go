@@ -503,11 +503,12 @@ func (s *scene) speak(f *failure) {
 	switch {
 	case f.late != "":
 		// It must not become the answer to what the client says meanwhile.
+		server.hear("NOOP") // the barrier
 		client.say("NOOP")
 		s.await("the proxy reads NOOP", func() bool {
 			return allRead(s.t, tcp.AddrPort(client.conn.RemoteAddr()), tcp.AddrPort(client.conn.LocalAddr()), tcpEstablished)
 		})
-		server.say(f.late)
+		server.say(f.late + "\r\n200 barrier")
 		server.hear("NOOP")
 		server.say("200 next")
 		client.hear("200 next")

@@ -24,6 +24,7 @@ type fuzzOrder struct {
 	reply     string
 	mute      bool // an ABOR that the server answers together with its transfer
 	barrier   bool // nobody's: the session's own NOOP
+	second    bool // a transfer whose ABOR was answered first
 
 	told    int // the code of the client's final reply, 0 while it has none
 	aborted bool
@@ -35,6 +36,15 @@ func (o *fuzzOrder) tag() string { return "#" + strconv.Itoa(o.serial) + "." }
 
 func (o *fuzzOrder) isTransfer() bool {
 	return slices.Contains([]string{"RETR", "LIST", "STOR", "XFER"}, o.verb)
+}
+
+// announce notes the server's first 1xx to o. The session aborts a transfer that has no
+// data connection.
+func (s *fuzzScene) announce(o *fuzzOrder) {
+	if !o.announced && o.verb != "XFER" && o.data == nil {
+		s.aborts++
+	}
+	o.announced = true
 }
 
 func (o *fuzzOrder) isSetup() bool {
@@ -105,6 +115,7 @@ type fuzzScene struct {
 	heard, seen int // of client.got and server.got, what was looked at
 	last        int // serial of the command forwarded last
 	closing     bool
+	aborts      int       // of the session itself, to come
 	data        *fuzzData // agreed on by the server last
 	prepared    *fuzzData // known to the client last
 }
@@ -292,6 +303,9 @@ func (s *fuzzScene) onReply(code int, text string) {
 		s.fault("a reply that answers no command: %q", text)
 	}
 	o := waiting[0]
+	if o.verb == "ABOR" && code == 226 && s.abortedTransfer(tag) {
+		tag = 0 // One reply for both, or nobody can tell.
+	}
 	if tag != 0 && tag != o.serial {
 		s.fault("a reply to command %d is delivered for command %d, %s: %q", tag, o.serial, o.line, text)
 	}
@@ -306,6 +320,11 @@ func (s *fuzzScene) onReply(code int, text string) {
 	if o.forwarded && (o.verb == "ABOR" || o.isTransfer() && (o.announced || o.aborted || endsData(code))) {
 		s.tell()
 	}
+}
+
+// abortedTransfer tells whether a serial number is that of a transfer that ABOR has ended.
+func (s *fuzzScene) abortedTransfer(serial int) bool {
+	return slices.ContainsFunc(s.orders, func(o *fuzzOrder) bool { return o.serial == serial && o.aborted })
 }
 
 // check tells whether a final reply is true.
@@ -435,6 +454,11 @@ func (s *fuzzScene) onCommand(raw string) {
 		s.fault("the server sees a bad line: %q", raw)
 	}
 	if line == "NOOP" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.verb == "ABOR" || o.isTransfer() && o.told != 0 }) {
+		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
+		return
+	}
+	if line == "ABOR" && (s.aborts > 0 || len(s.out) == 1 && s.out[0].isTransfer() && s.out[0].told != 0) { // The session's own.
+		s.aborts = max(s.aborts-1, 0)
 		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
 		return
 	}

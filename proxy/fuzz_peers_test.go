@@ -213,12 +213,17 @@ func (s *fuzzScene) doAnswer(how int) bool {
 	}
 	if o.barrier {
 		s.out = s.out[1:]
-		s.serverSends("200 barrier\r\n")
+		s.serverSends(map[string]string{"NOOP": "200", "ABOR": "226"}[o.verb] + " barrier\r\n")
 		return true
 	}
 	if o.isSetup() {
 		s.agree(o, how)
 		return true
+	}
+	if o.isTransfer() && o.announced && o.aborted && len(s.out) > 1 && s.out[1].verb == "ABOR" && how/64 == 2 { // ABOR first, as ProFTPD.
+		s.out[0], s.out[1] = s.out[1], o
+		o.second = true
+		o = s.out[0]
 	}
 	code := map[string]int{"RETR": 226, "LIST": 226, "STOR": 226, "XFER": 226, "ABOR": 226, "REST": 350,
 		"QUIT": 221, "REIN": 220, "FEAT": 211, "STAT": 211}[o.verb]
@@ -226,7 +231,11 @@ func (s *fuzzScene) doAnswer(how int) bool {
 		code = 200
 	}
 	switch variant := how % 8; {
+	case o.second:
+		code = 426
 	case o.verb == "ABOR" && (len(s.out) > 1 || how/8%8 == 1): // An error could as well be the barrier's, and its own comes too late.
+	case variant >= 6 && o.verb == "ABOR":
+		code = 502 // Others are a transfer's (RFC 959 §5.4).
 	case variant == 6:
 		code = 550
 	case variant == 7:
@@ -242,7 +251,7 @@ func (s *fuzzScene) doAnswer(how int) bool {
 	case 1: // In two pieces.
 		s.half = text[2:] + "\r\n"
 	}
-	if o.isTransfer() && len(s.out) > 1 && how/64 == 1 {
+	if o.isTransfer() && len(s.out) > 1 && !s.out[1].barrier && how/64 == 1 {
 		s.out[1].mute = true // One reply for both.
 	}
 	if s.half != "" {
@@ -266,7 +275,7 @@ func (s *fuzzScene) doAnswer(how int) bool {
 		}
 	case 4:
 		if o.isTransfer() && o.verb != "XFER" && !o.announced && code/100 == 2 {
-			o.announced = true
+			s.announce(o)
 			text = fmt.Sprintf("150 %s coming\r\n", o.tag()) + text
 		}
 	}
@@ -350,7 +359,7 @@ func (s *fuzzScene) doPreliminary(how int) bool {
 		}
 	}
 	if o.isTransfer() {
-		o.announced = true
+		s.announce(o)
 	}
 	s.relayed = time.Now()
 	s.serverSends(fmt.Sprintf("150 %s coming\r\n", o.tag()))

@@ -37,7 +37,7 @@ func (s *session) notedREIN(_ *exchange, code int) {
 		return
 	}
 	s.dropData()
-	s.asked, s.data.epsvAll = "", false
+	s.asked, s.data.epsvAll, s.data.givenUp = "", false, false
 	s.restartLogin()
 }
 

@@ -140,7 +140,7 @@ func TestFinalReplyWaitsForAcknowledgement(t *testing.T) {
 }
 
 // Python's ftplib sends all of ABOR as urgent data: its LF is the urgent byte
-// (H32). The server is interrupted by a Telnet synch.
+// (H32).
 func TestUrgentABOR(t *testing.T) {
 	th := play(t, nil)
 	client, server := th.open("passive", "RETR f")

@@ -382,7 +382,9 @@ func TestUnsolicitedReplies(t *testing.T) {
 		th.await(`"text":"226 Transfer complete."`) // The others are counted.
 		th.stillWorks()
 		th.client.say("RETR f")
-		th.client.hear("425 ")
+		th.server.hear("RETR f")
+		th.server.say("425 no data connection")
+		th.client.hear("425 no data connection")
 		th.stillWorks()
 	})
 	t.Run("421 ends", func(t *testing.T) {

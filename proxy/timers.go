@@ -16,7 +16,7 @@ const (
 	timerVerdict                 // the same, after the transfer failed on our side
 	timerTail                    // the end of the data, after the server's final error
 	timerRefused                 // the answer of a server that refused the data connection
-	timerBarrier                 // the reply to ABOR, or to the NOOP that is sent behind it then
+	timerBarrier                 // the replies to ABOR and its transfer, or to the NOOP that is sent behind them then
 	timerUnused                  // a data connection agreed on and not used
 	timerOdd                     // the end of a reply that is in doubt
 	timerCodeless                // a code, for a command answered by lines without one
@@ -52,7 +52,7 @@ func (s *session) expire(id timerID) error {
 	case timerFinal:
 		return s.finalTimeout()
 	case timerVerdict:
-		s.deliverEarly()
+		return s.verdictOverdue()
 	case timerTail:
 		s.data.delivery.transfer.Abort(transfer.ErrServerError)
 	case timerRefused:
@@ -60,7 +60,7 @@ func (s *session) expire(id timerID) error {
 			s.data.delivery.transfer.Abort(transfer.ErrDataConnect)
 		}
 	case timerBarrier:
-		return s.barrier()
+		return s.overdue()
 	case timerSurplus: // The next command may go.
 	case timerOdd:
 		return s.oddTimeout()

@@ -214,3 +214,40 @@ func TestServerDropsProtectedData(t *testing.T) {
 		s.stillWorks()
 	})
 }
+
+// TestClientHelloBesideARefusal: a protected data connection that is given up beside a
+// refusal, by the server's 425 or because the server closes its own, ends with a FIN, also
+// where half of the ClientHello has come, all of it, or none yet.
+func TestClientHelloBesideARefusal(t *testing.T) {
+	for _, reply := range []string{"425 no", "426 no", "550 no"} {
+		for _, part := range []int{0, 1, 2} {
+			t.Run(reply+map[int]string{0: ", nothing sent", 1: ", half a hello", 2: ", a hello"}[part], func(t *testing.T) {
+				t.Parallel()
+				s := enact(t, straight("passive"), func(c *config.Config) { c.Frontends[0].TLS.Mode = config.TLSOptional })
+				s.ready()
+				at, inside := s.passivePort()
+				server, conn := acceptOne(t, inside), dialLoopback(t, at)
+				text := hello(t, s.user())
+				_, _ = conn.Write(text[:len(text)*part/2])
+				s.arrived()
+				s.client.say("RETR missing")
+				s.server.hear("RETR missing")
+				s.server.say(reply)
+				s.client.hear(reply)
+				if reply == "550 no" {
+					_ = server.Close()
+				}
+				_ = conn.SetReadDeadline(time.Now().Add(socketTimeout))
+				if _, err := io.Copy(io.Discard, conn); err != nil {
+					t.Errorf("the client reads %v, want the end", err)
+				}
+				for range 3 { // A reset would come between these.
+					if _, err := conn.Write(text[len(text)*part/2:]); err != nil {
+						t.Errorf("the client sends: %v", err)
+					}
+					<-time.After(10 * time.Millisecond)
+				}
+			})
+		}
+	}
+}

@@ -191,7 +191,12 @@ func (s *session) do(q *queued) error {
 		return refuse(530, "Please log in with USER and PASS.", nil)
 	}
 	s.hears(v)
-	if v.do != nil {
+	switch {
+	case v.do != nil && v.class == classSetup:
+		err := v.do(s, q)
+		s.data.givenUp = s.data.givenUp || err != nil // The client may not look at our refusal.
+		return err
+	case v.do != nil:
 		return v.do(s, q)
 	}
 	return s.forward(q)

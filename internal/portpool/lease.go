@@ -230,6 +230,15 @@ func (l *Lease) Unmet() bool {
 	return l.key == promised || l.key == cooling || l.key == withheld || l.key == held && !l.used()
 }
 
+// Came tells whether the peer's connection has come, that too which lies in the
+// listener's queue.
+func (l *Lease) Came() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	l.acceptQueued()
+	return l.state == delivered || l.state == taken
+}
+
 // Approached tells whether a connection of the peer is here whose owner is not
 // known yet.
 func (l *Lease) Approached() bool {

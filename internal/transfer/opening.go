@@ -310,7 +310,7 @@ func fires(t *time.Timer) <-chan time.Time {
 func (t *Transfer) openLeg(ctx context.Context, at Side, out chan<- outcome) {
 	l := t.leg(at)
 	if !l.patient() {
-		conn, err := l.open(ctx)
+		conn, err := t.opened(ctx, at, l)
 		if _, dials := l.(DialLeg); err == nil || !dials {
 			out <- t.protected(ctx, at, conn, err)
 			return
@@ -319,11 +319,20 @@ func (t *Transfer) openLeg(ctx context.Context, at Side, out chan<- outcome) {
 	}
 	select {
 	case <-t.accepted:
-		conn, err := l.open(ctx)
+		conn, err := t.opened(ctx, at, l)
 		out <- t.protected(ctx, at, conn, err)
 	case <-ctx.Done():
 		out <- t.protected(ctx, at, nil, context.Cause(ctx))
 	}
+}
+
+// opened opens a leg and notes whether it is.
+func (t *Transfer) opened(ctx context.Context, at Side, l Leg) (net.Conn, error) {
+	conn, err := l.open(ctx)
+	if err == nil && at == ServerSide {
+		t.noteServer(conn)
+	}
+	return conn, err
 }
 
 // protected is the outcome of a leg that was opened or not, with what its protection

@@ -40,8 +40,6 @@ func (t *Transfer) protect(ctx context.Context, at Side, conn net.Conn) (net.Con
 	}
 	if at == ClientSide {
 		t.clientHere.Store(true)
-	} else {
-		t.serverHere.Store(true)
 	}
 	secured, done := conn.(*tls.Conn)
 	if !done {

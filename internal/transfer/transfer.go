@@ -74,7 +74,7 @@ type Transfer struct {
 	unannounced bool          // likewise: the server said 226 without 150
 	accepted    chan struct{} // closed when the server has accepted the transfer
 	clientHere  atomic.Bool   // the client's leg is open
-	serverHere  atomic.Bool   // the server's is connected; TLS may still be begun on it
+	serverHere  atomic.Bool   // the server's is connected, or was; TLS may still be begun on it
 	unreachable atomic.Bool   // the server has refused the connection once
 	kept        chan struct{} // one, buffered: the server has refused a transfer
 	awaited     atomic.Bool   // the server has been told of a transfer since
@@ -82,6 +82,8 @@ type Transfer struct {
 	finished    chan struct{} // closed when its final reply is a success
 	result      chan *Result  // one, buffered
 	copying     atomic.Pointer[splice.Copy]
+	server      atomic.Pointer[net.Conn] // the server's connection, below TLS
+	hold        atomic.Pointer[hold]     // after Interrupt
 }
 
 // A Result is how a transfer ended, as the legs tell it.
@@ -198,6 +200,15 @@ func (t *Transfer) ClientHere() bool {
 // ServerUnreachable tells whether the server has refused the connection once.
 func (t *Transfer) ServerUnreachable() bool { return t.unreachable.Load() }
 
+// ServerCame tells whether there is a connection with the server, or was one.
+func (t *Transfer) ServerCame() bool {
+	if t.serverHere.Load() {
+		return true
+	}
+	lease := t.ServerLease()
+	return lease != nil && lease.Came()
+}
+
 // ServerLease is the port that the server's connection is to come to; nil: it does
 // not come to one of ours.
 func (t *Transfer) ServerLease() *portpool.Lease {
@@ -218,18 +229,23 @@ func (t *Transfer) run() {
 	r.Ended = time.Now()
 	c := t.copying.Load()
 	if c == nil || r.Err != nil {
-		_ = t.options.Client.Close()
-		_ = t.options.Server.Close()
+		t.closeLeg(ClientSide)
+		if t.hold.Load() != nil { // The session waits for the result, and the server for ABOR.
+			t.result <- &r
+			t.closeServer()
+			return
+		}
+		t.closeServer()
 		t.result <- &r
 		return
 	}
 	// The sender's connection is closed. The receiver's lingers, until a cut or
 	// the next data connection; some clients close only after 226.
 	sender, receiver := t.sides()
-	_ = t.leg(sender).Close()
+	t.closeLeg(sender)
 	t.result <- &r
 	c.Finish(t.ctx, t.options.Timeouts.Linger)
-	_ = t.leg(receiver).Close()
+	t.closeLeg(receiver)
 }
 
 // sides are where the payload comes from and where it goes.

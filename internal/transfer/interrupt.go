@@ -1,0 +1,81 @@
+package transfer
+
+import (
+	"net"
+	"time"
+
+	"ftproxy/internal/tcp"
+)
+
+// holdServer is how long the server's connection outlives an interrupted transfer at the
+// most. Servers that read commands during a transfer have answered ABOR by then; others
+// notice only that the connection is broken.
+const holdServer = 250 * time.Millisecond
+
+// A hold keeps the server's connection open for the server, until it is over.
+type hold struct {
+	part chan struct{} // closed by Part
+	over chan struct{}
+}
+
+// noteServer notes the server's connection, which Interrupt may hold.
+func (t *Transfer) noteServer(conn net.Conn) {
+	t.server.Store(&conn)
+	t.serverHere.Store(true)
+}
+
+// Interrupt is Abort for the client's ABOR, which goes to the server next. The client's
+// connection is reset at once. The server's is reset when the server has answered (Part),
+// or holdServer later: if it found the transfer broken before it reads ABOR, it would
+// say that there is none to abort (225). No byte moves meanwhile.
+func (t *Transfer) Interrupt() {
+	if conn := t.server.Load(); conn != nil && t.hold.Load() == nil {
+		h := &hold{part: make(chan struct{}), over: make(chan struct{})}
+		release := tcp.Hold(*conn)
+		t.hold.Store(h)
+		t.options.Runner.Outlive(func() { t.holdOn(h, release) })
+	}
+	t.cancel(ErrAborted)
+}
+
+func (t *Transfer) holdOn(h *hold, release func()) {
+	defer close(h.over)
+	defer release()
+	limit := time.NewTimer(holdServer)
+	defer limit.Stop()
+	select {
+	case <-h.part:
+	case <-limit.C:
+	case <-t.options.Runner.Cut.Done():
+	}
+}
+
+// Part ends what Interrupt has begun: the server has answered.
+func (t *Transfer) Part() {
+	h := t.hold.Load()
+	if h == nil {
+		return
+	}
+	select {
+	case <-h.part:
+	default:
+		close(h.part)
+	}
+}
+
+// closeServer gives the port of the server's leg back when its connection is closed.
+func (t *Transfer) closeServer() {
+	if h := t.hold.Load(); h != nil {
+		<-h.over
+	}
+	_ = t.options.Server.Close()
+}
+
+// closeLeg gives the port of a leg back.
+func (t *Transfer) closeLeg(at Side) {
+	if at == ServerSide {
+		t.closeServer()
+		return
+	}
+	_ = t.options.Client.Close()
+}

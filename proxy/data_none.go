@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"ftproxy/internal/ftp"
+)
+
+// Transfers without a data connection. RFC 959 §3.2 has a default for them, the client's
+// control port, which reaches nobody through a proxy (H44). But the server may refuse
+// the command for a better reason, so it is asked, and only where it would begin the
+// transfer the client hears 425.
+
+// askWithoutData sends a transfer command for which no data connection was agreed on,
+// where the server can do no harm with it. It may truncate a file before it looks for
+// its data connection: so it is not asked to store where the client believes in a data
+// connection that ftproxy has refused or given up. And it may connect to the port that
+// it was told last, which may be another session's by now: so it is not asked at all
+// after a PORT or EPRT of ours.
+func (s *session) askWithoutData(q *queued) error {
+	if s.data.toldPort || s.data.givenUp && verbs[q.Verb].has(writes) {
+		return refuse(425, textSetupFirst, nil)
+	}
+	_, err := s.send(q.Command, &exchange{owed: true, dataless: true})
+	return err
+}
+
+// onDataless takes what the server says to such a command. A 1xx is not for the client:
+// the server is told to abort.
+func (s *session) onDataless(ex *exchange, l ftp.ReplyLine) error {
+	switch {
+	case ftp.Class(l.Code) != 1:
+		return s.finishDataless(ex, l)
+	case !l.Last || ex.announced:
+		return s.delay(ex, l)
+	}
+	ex.announced = true
+	if err := s.delay(ex, l); err != nil {
+		return err
+	}
+	return s.abortUnanswered()
+}
+
+// finishDataless gives the client the final reply: the server's error, or 425.
+func (s *session) finishDataless(ex *exchange, l ftp.ReplyLine) error {
+	ex.reply.Add(l)
+	if err := s.grow(ex, l, maxGathered); err != nil || !l.Last {
+		return err
+	}
+	s.pop(l.Code)
+	s.answerDataless(ex)
+	return nil
+}
+
+// answerDataless writes it. Success would be a lie: no data moved.
+func (s *session) answerDataless(ex *exchange) {
+	s.midway = false
+	switch {
+	case ex.announced || ftp.Class(ex.reply.Code) < 3:
+		s.say(425, textSetupFirst)
+	case s.namesInside([]byte(ex.reply.Text())):
+		s.say(ex.reply.Code, textFailed)
+	default:
+		s.client.Out = ex.reply.AppendLines(s.client.Out)
+	}
+}
