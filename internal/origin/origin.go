@@ -128,11 +128,3 @@ func (c named) RemoteAddr() net.Addr { return c.client }
 
 // NetConn is the connection itself.
 func (c named) NetConn() net.Conn { return c.Conn }
-
-// Unnamed is the connection that a header came by, or conn.
-func Unnamed(conn net.Conn) net.Conn {
-	if c, ok := conn.(named); ok {
-		return c.Conn
-	}
-	return conn
-}
