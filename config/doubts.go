@@ -60,12 +60,12 @@ func portInside(s Server) (host, port string, found bool) {
 
 // Loops returns a fault for each server that is ftproxy itself, because a frontend
 // listens on all addresses of this machine at its port, and the server's address is
-// one of local, those that this machine has. What the file alone tells is a fault
+// one that this machine has, as isLocal tells. What the file alone tells is a fault
 // when it is read.
-func (c *Config) Loops(local []netip.Addr) (loops Errors) {
+func (c *Config) Loops(isLocal func(netip.Addr) bool) (loops Errors) {
 	for _, b := range c.Backends {
 		for _, s := range b.Servers {
-			if f := c.ownAt(s, local); f != nil {
+			if f := c.ownAt(s, isLocal); f != nil {
 				loops = append(loops, c.Problem("backend."+b.Name+".servers",
 					fmt.Sprintf("%q is ftproxy itself: this machine has the address, and %s listens on it", s, place(f.path()+".listen", c.line(f.path()+".listen"))),
 					"write the address of the FTP server, or another port"))
@@ -76,9 +76,9 @@ func (c *Config) Loops(local []netip.Addr) (loops Errors) {
 }
 
 // ownAt returns the frontend that a server's address reaches.
-func (c *Config) ownAt(s Server, local []netip.Addr) *Frontend {
+func (c *Config) ownAt(s Server, isLocal func(netip.Addr) bool) *Frontend {
 	for _, ip := range s.known() {
-		if !ip.IsLoopback() && !slices.Contains(local, ip) {
+		if !ip.IsLoopback() && !isLocal(ip) {
 			continue
 		}
 		for i := range c.Frontends {

@@ -8,29 +8,29 @@ import (
 	"path/filepath"
 
 	"ftproxy/config"
+	"ftproxy/internal/tcp"
 )
 
-// localAddrs are the addresses that this machine has; none where they cannot be known.
-func localAddrs() (all []netip.Addr) {
-	addrs, err := net.InterfaceAddrs()
+// isLocal tells whether this machine has an address: then the kernel reaches it from that
+// address itself. No packet is sent. A list of all addresses would need a netlink socket,
+// which the unit for systemd forbids.
+func isLocal(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 9)))
 	if err != nil {
-		return nil
+		return false
 	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				all = append(all, ip.Unmap())
-			}
-		}
-	}
-	return all
+	defer conn.Close()
+	return tcp.AddrPort(conn.LocalAddr()).Addr() == ip
 }
 
 // checkLocalLoops finds servers that are ftproxy itself, by an address of this machine: a
 // session with one begins the next, until no more are allowed. config.Load has refused
 // those that the file alone shows.
 func checkLocalLoops(conf *config.Config) error {
-	if loops := conf.Loops(localAddrs()); len(loops) > 0 {
+	if loops := conf.Loops(isLocal); len(loops) > 0 {
 		return loops
 	}
 	return nil

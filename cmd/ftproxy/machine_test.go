@@ -9,10 +9,10 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,11 +21,10 @@ import (
 // A server that is ftproxy itself, by an address of this machine, is an error of the
 // start and of check, before anything listens.
 func TestServerIsThisMachine(t *testing.T) {
-	i := slices.IndexFunc(localAddrs(), func(a netip.Addr) bool { return a.Is4() && !a.IsLoopback() })
-	if i < 0 {
+	server, ok := ownAddr(t)
+	if !ok {
 		t.Skip("this machine has no IPv4 address but loopback")
 	}
-	server := netip.AddrPortFrom(localAddrs()[i], 2121)
 	path := filepath.Join(t.TempDir(), "config.toml")
 	text := fmt.Sprintf("[frontend.public]\nlisten = \":2121\"\nbackend = \"legacy\"\n[backend.legacy]\nservers = %q\n", server)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -86,4 +85,32 @@ func namelessCertificate(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// ownAddr is an address of this machine that is not loopback, with a port.
+func ownAddr(t *testing.T) (netip.AddrPort, bool) {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			ip, _ := netip.AddrFromSlice(n.IP.To4())
+			return netip.AddrPortFrom(ip, 2121), true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// Only addresses of this machine are.
+func TestIsLocal(t *testing.T) {
+	for text, want := range map[string]bool{"127.0.0.1": true, "127.9.9.9": true, "::1": true, "192.0.2.77": false, "2001:db8::77": false} {
+		if got := isLocal(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+	if own, ok := ownAddr(t); ok && !isLocal(own.Addr()) {
+		t.Errorf("%s is not found to be ours", own.Addr())
+	}
 }
