@@ -117,6 +117,7 @@ func (s *session) onUpgraded(u upgraded) error {
 	s.p.metrics.TLSHandshake(s.fe.name, u.err == nil)
 	if u.err != nil {
 		s.client.Broken = true
+		s.tellHandshake(u.err)
 		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", logline.PeerError(u.err))}
 	}
 	s.client.Upgrade(u.conn)
@@ -190,7 +191,7 @@ func (s *session) doPROT(q *queued) error {
 	case level != "P" && level != "C":
 		return refuse(504, "Use PROT P.", nil)
 	case level == "C" && s.fe.tls.RequireData:
-		return refuse(534, "Data connections must be protected.", nil)
+		return refuseAdvised(534, "Data connections must be protected.", nil, s.checkData())
 	}
 	if s.client.security.level != level[0] {
 		s.dropData() // It was agreed on at the other level.
@@ -229,9 +230,13 @@ func (s *session) doREIN(q *queued) error {
 // RFC 4217 §10 has that said at the transfer, not at PASV (H70).
 func (s *session) mayTransfer() error {
 	if s.fe.tls != nil && s.fe.tls.RequireData && !s.client.protects() {
-		return refuse(521, "Data connections must be protected, use PROT P.", nil)
+		return refuseAdvised(521, "Data connections must be protected, use PROT P.", nil, s.checkData())
 	}
 	return nil
+}
+
+func (s *session) checkData() string {
+	return `the client wants data connections in the clear: set it to PROT P, or write require_data = false in [frontend.` + s.fe.name + `.tls]`
 }
 
 // features are what ftproxy itself adds to a server's FEAT.

@@ -34,6 +34,7 @@ func (l leased) close() {
 // waiting for them: onLeased goes on. A data connection that was agreed on
 // before is void now (RFC 959 §3.2, H47).
 func (s *session) leasePorts(st *setup) error {
+	s.tellUnused()
 	s.dropData()
 	var public, inside *portpool.Request
 	if st.passiveClient() {

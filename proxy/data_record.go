@@ -41,9 +41,9 @@ func (d *delivery) outcome(code int) string {
 }
 
 // tell gives a record to all who want it.
-func (s *session) tell(r *transfer.Record) {
+func (s *session) tell(d *delivery, r *transfer.Record) {
 	if r.Accepted { // So it was counted as started.
-		s.p.metrics.TransferEnded(r.Direction.String(), r.Outcome, r.Bytes)
+		s.p.metrics.TransferEnded(d.counted, r.Outcome, r.Bytes)
 	}
 	s.logTransfer(r)
 }

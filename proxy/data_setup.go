@@ -109,9 +109,10 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 	case err != nil:
 		return refuse(501, "Syntax error in "+verb+" argument.", err)
 	case !s.isOwn(target.Addr()):
-		return refuse(504, verb+" must name your own address.", errors.New("foreign address "+target.String()))
+		return refuseAdvised(504, verb+" must name your own address.", errors.New("foreign address "+target.String()),
+			"the client says "+verb+" from behind a NAT, or for another machine: set it to passive mode, or allow_foreign_data")
 	case target.Port() < 1024:
-		return refuse(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()))
+		return refuseAdvised(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()), "the client says "+verb+" for a port of a service: set it to passive mode")
 	}
 	if !contains(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
 		target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())

@@ -187,12 +187,13 @@ func (s *session) setupReply(ex *exchange) []byte {
 // this one, or tells the client that there is none (H22).
 func (s *session) setupRefused(ex *exchange, cause error) error {
 	st, code := ex.setup, ex.reply.Code
-	s.log.Debug().Err(cause).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg("setup refused")
 	if len(st.attempts) > 1 && unknownVerb(code) {
 		s.p.servers.remember(s.server.Addr, ex.verb)
 		st.attempts = st.attempts[1:]
 		return s.sendSetup(st)
 	}
+	e := s.log.often(setupRefused, s.backend.Name, s.server.Addr.Addr()).Masked("user", s.user).Err(cause).Verb(ex.verb).Text("reply", ex.reply.Text())
+	advise(e, s.checkSetup(ex)).Msg(setupRefused.Message)
 	st.ports.close()
 	s.data.promises.ClientTold()
 	s.data.givenUp = s.data.givenUp || ftp.Class(code) < 4 // The server has one that nobody uses.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/metrics"
 	"ftproxy/internal/transfer"
 )
 
@@ -22,6 +23,7 @@ type delivery struct {
 	answered    bool       // the client has its final reply
 	final       *ftp.Reply // the server's
 	result      *transfer.Result
+	counted     *metrics.Transfer // from accepted on
 }
 
 // doTransfer starts a transfer on the data connection that was agreed on.
@@ -63,7 +65,7 @@ func (s *session) accepted(d *delivery, announced bool) {
 	d.accepted = true
 	s.timers.Clear(timerRefused)
 	d.transfer.Accept(d.direction, announced)
-	s.p.metrics.TransferStarted(d.direction.String())
+	d.counted = s.p.metrics.TransferStarted(d.direction.String(), d.transfer.Bytes)
 }
 
 func (s *session) transferResult() <-chan *transfer.Result {
@@ -267,6 +269,9 @@ func (s *session) finalTimeout() error {
 
 // abandonTransfer ends what is under way when the session ends.
 func (s *session) abandonTransfer(e *ending) {
+	if e.reason == endQuit || e.reason == endClientGone || e.reason == endPortUnused {
+		s.tellUnused()
+	}
 	s.dropData()
 	d := s.data.delivery
 	if d == nil {
@@ -318,6 +323,8 @@ func (s *session) endTransfer(code int) {
 		s.data.promises.ClientTold()
 	}
 	s.adviseTickets(d, code)
+	s.tellUnmet(d, code)
+	s.tellWantsTLS(d)
 	r := s.record(d, code)
-	s.tell(&r)
+	s.tell(d, &r)
 }

@@ -12,10 +12,16 @@ type refusal struct {
 	code  int
 	text  string
 	cause error
+	check string // what an administrator should look at; empty: nothing
 }
 
 func refuse(code int, text string, cause error) error {
 	return &refusal{code: code, text: text, cause: cause}
+}
+
+// refuseAdvised is refuse for what an administrator will be asked about.
+func refuseAdvised(code int, text string, cause error, check string) error {
+	return &refusal{code: code, text: text, cause: cause, check: check}
 }
 
 func (r *refusal) Error() string {

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/transfer"
 )
 
@@ -127,8 +128,14 @@ func (ex *exchange) gathers() bool {
 	return ex.delivery != nil || ex.dataless || ex.row.reply != nil || ex.interrupts || ex.place != nil || !ex.owed
 }
 
+// maxNotedLines is how much of an error is kept for the log.
+const maxNotedLines = 16
+
 // relayFinal passes a line of a final reply on.
 func (s *session) relayFinal(ex *exchange, l ftp.ReplyLine) error {
+	if ex.row.noted != nil && ftp.Class(l.Code) >= 4 && len(ex.reply.Lines) < maxNotedLines {
+		ex.reply.Add(l)
+	}
 	if err := s.relay(ex, l); err != nil || !l.Last {
 		return err
 	}
@@ -261,6 +268,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 		if !l.Last {
 			return nil
 		}
+		s.tellLeaves(l)
 	}
 	if s.data.delivery != nil {
 		s.data.delivery.answered = true
@@ -269,7 +277,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: 421 over %d bytes or %d lines",
 			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
 	}
-	return &ending{reason: endServer421}
+	return &ending{reason: endServer421, cause: logline.PeerText(string(l.Text))}
 }
 
 // onServerEnd decides what the end of the server's stream means. A final reply

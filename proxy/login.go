@@ -27,7 +27,9 @@ func (s *session) notedLogin(ex *exchange, code int) {
 	case ftp.Class(code) >= 4:
 		// The server sees our address only: who guesses passwords is told here.
 		s.p.metrics.LoginFailed(s.fe.name)
-		s.log.often(loginFailed, s.fe.name, s.clientAddr.Addr()).Masked("name", s.asked).Verb(ex.verb).Int("code", code).Msg(loginFailed.Message)
+		text := ex.reply.Text()
+		e := s.log.often(loginFailed, s.fe.name, s.clientAddr.Addr()).Masked("name", s.asked).Verb(ex.verb).Int("code", code).Text("reply", text)
+		advise(e, s.checkLogin(code, text)).Msg(loginFailed.Message)
 	}
 }
 

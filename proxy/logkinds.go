@@ -29,6 +29,15 @@ var (
 	noConnection      = &logline.Kind{Message: "no data connection", About: "frontend", Lines: 1}
 	noPort            = &logline.Kind{Message: "no data port", About: "frontend", Lines: 1}
 	serverUnusable    = &logline.Kind{Message: "server not usable", About: "backend", Lines: 10}
+	clientAbsent      = &logline.Kind{Message: "the client did not connect to its data port", About: "frontend", Lines: 1}
+	clientUnreachable = &logline.Kind{Message: "the client's data port is unreachable", About: "frontend", Lines: 1}
+	serverAbsent      = &logline.Kind{Message: "the server did not connect to its data port", About: "backend", Lines: 1}
+	serverUnreachable = &logline.Kind{Message: "the server's data port is unreachable", About: "backend", Lines: 1}
+	setupRefused      = &logline.Kind{Message: "the server refuses the data connection", About: "backend", Lines: 1}
+	transferWantsTLS  = &logline.Kind{Message: "the server refuses a data connection without TLS", About: "backend", Lines: 1}
+	serverLeaves      = &logline.Kind{Message: "the server ends the session before the login", About: "backend", Lines: 1}
+	commandRefused    = &logline.Kind{Message: "command refused", About: "frontend", Detail: "code", Lines: 1}
+	handshakeFailed   = &logline.Kind{Message: "TLS with the client failed", About: "frontend", Lines: 1}
 	dataLost          = &logline.Kind{Message: "data connection lost before the command", About: "frontend", Lines: 1}
 	// Who guesses passwords is told of by each name, as long as one can read it.
 	loginFailed = &logline.Kind{Message: "login failed", About: "frontend", Lines: 10}

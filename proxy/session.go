@@ -233,6 +233,9 @@ func (s *session) serverIn() <-chan error {
 // onClient takes what the client's pump read.
 func (s *session) onClient(err error) error {
 	g, ok := s.client.Received(err)
+	if !ok || g.Err != nil || g.Msg.Fault != nil {
+		s.lookForHello()
+	}
 	if !ok {
 		return nil
 	}

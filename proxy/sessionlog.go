@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"sync/atomic"
 
-	"ftproxy/config"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
 )
@@ -33,10 +32,10 @@ func (l sessionLog) often(k *logline.Kind, about string, peer netip.Addr) logLin
 	return l.begin(l.p.often(k, about, "", peer))
 }
 
-// serverUnusable tells of a server that cannot be connected to.
-func (l sessionLog) serverUnusable(to config.Server, err error) {
-	at, _ := netip.ParseAddr(to.Host)
-	l.often(serverUnusable, l.backend.Name, at).Err(err).Stringer("server", to).Msg(serverUnusable.Message)
+// hostAddr is the address of a server that is configured as one; else invalid.
+func hostAddr(host string) netip.Addr {
+	addr, _ := netip.ParseAddr(host)
+	return addr
 }
 
 // show is what the log may have of a name or path of the client's.

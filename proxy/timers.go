@@ -70,7 +70,7 @@ func (s *session) expire(id timerID) error {
 		return s.lookForClient()
 	case timerUnused:
 		if !s.data.next.ClientHere() { // A client that is here may take its time.
-			s.log.Debug().Msg("data connection not used in time")
+			s.tellUnused()
 			s.dropData()
 			s.data.promises.ClientSilent()
 		}

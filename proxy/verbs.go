@@ -173,7 +173,7 @@ func (s *session) dispatch(q *queued) error {
 	err := s.do(q)
 	var r *refusal
 	if errors.As(err, &r) {
-		s.log.Debug().Verb(q.Verb).Err(r).Msg("command refused")
+		s.tellRefused(q.Verb, r)
 	}
 	return s.answerRefusal(err)
 }
@@ -184,7 +184,8 @@ func (s *session) do(q *queued) error {
 	}
 	v := verbs[q.Verb]
 	if s.fe.tls.Required() && !s.client.security.on && !v.has(beforeAUTH) {
-		return refuse(530, "Use AUTH TLS first.", nil)
+		return refuseAdvised(530, "Use AUTH TLS first.", nil,
+			`the client speaks in the clear: set it to explicit TLS (FTPES), or write mode = "optional" in [frontend.`+s.fe.name+`.tls]`)
 	}
 	s.client.saidAt = q.fill
 	if s.stage < v.from {

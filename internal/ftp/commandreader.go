@@ -23,6 +23,7 @@ type CommandReader struct {
 	urgent   bool
 	discard  bool // within a line that was too long
 	skipLF   bool // behind ABOR and its CR
+	hello    bool // a line began as TLS does
 }
 
 // NewCommandReader returns a reader of r. It reads no more than one buffer
@@ -117,6 +118,7 @@ func (r *CommandReader) next() (Command, bool) {
 	}
 	r.takePrefix()
 	p := r.in.pending()
+	r.hello = r.hello || len(p) >= len(clientHello) && string(p[:len(clientHello)]) == clientHello
 	if isABOR(p) && r.prefix+len(abor) <= MaxCommandLine {
 		r.in.consume(len(abor))
 		r.skipLF = true
@@ -164,6 +166,16 @@ func (r *CommandReader) whole() bool {
 		}
 	}
 	return false
+}
+
+// clientHello is how a client begins TLS: a handshake record of version 3 (RFC 8446 §5.1).
+const clientHello = "\x16\x03"
+
+// Hello tells whether a line began as TLS does, once.
+func (r *CommandReader) Hello() bool {
+	hello := r.hello
+	r.hello = false
+	return hello
 }
 
 // abor is an ABOR that is complete but for its LF.

@@ -55,6 +55,7 @@ type Metrics struct {
 	transfersActive *prometheus.GaugeVec
 	transfers       *prometheus.CounterVec
 	transferBytes   *prometheus.CounterVec
+	running         running
 
 	leasesPending   *prometheus.GaugeVec
 	leases          *prometheus.CounterVec
@@ -115,8 +116,8 @@ func New(version string) *Metrics {
 	m.transfersActive = m.gauge("transfers_active", "Transfers running now.", "direction")
 	m.transfers = m.counter("transfers_total",
 		"Transfers ended, by result: ok, or the side that failed.", "direction", "result")
-	m.transferBytes = m.counter("transfer_bytes_total",
-		"Payload bytes of ended transfers, failed ones included.", "direction")
+	m.transferBytes = m.bytesCounter("transfer_bytes_total",
+		"Payload bytes moved so far, those of running and of failed transfers included.", "direction")
 
 	m.leasesPending = m.gauge("data_port_leases_pending",
 		"Data ports on loan now, by port range.", "range")
@@ -177,6 +178,10 @@ func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVe
 
 func (m *Metrics) register(c prometheus.Collector, kind, name, help string, labels []string) {
 	m.registry.MustRegister(c)
+	m.describe(kind, name, help, labels)
+}
+
+func (m *Metrics) describe(kind, name, help string, labels []string) {
 	m.descriptions = append(m.descriptions, Description{
 		Name: namespace + "_" + name, Type: kind, Help: help, Labels: labels,
 	})
@@ -273,19 +278,6 @@ func (m *Metrics) CommandRefused(code int) {
 // UnsolicitedReply counts a reply to no command.
 func (m *Metrics) UnsolicitedReply(backend string) {
 	m.unsolicitedReplies.WithLabelValues(backend).Inc()
-}
-
-// TransferStarted counts a running transfer; direction is Download or Upload.
-func (m *Metrics) TransferStarted(direction string) {
-	m.transfersActive.WithLabelValues(direction).Inc()
-}
-
-// TransferEnded is told once for each TransferStarted. result is OK, Client,
-// Server or Proxy; bytes is the payload that was delivered.
-func (m *Metrics) TransferEnded(direction, result string, bytes int64) {
-	m.transfersActive.WithLabelValues(direction).Dec()
-	m.transfers.WithLabelValues(direction, result).Inc()
-	m.transferBytes.WithLabelValues(direction).Add(float64(max(bytes, 0)))
 }
 
 // LeaseTaken counts a data port lent; ports is the range as it is configured,

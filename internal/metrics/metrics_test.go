@@ -24,9 +24,8 @@ func exercised() *Metrics {
 	m.CommandReceived("login")
 	m.CommandRefused(502)
 	m.UnsolicitedReply("legacy")
-	m.TransferStarted(Download)
-	m.TransferStarted(Upload)
-	m.TransferEnded(Upload, Client, 1000)
+	m.TransferStarted(Download, func() int64 { return 0 })
+	m.TransferEnded(m.TransferStarted(Upload, func() int64 { return 900 }), Client, 1000)
 	m.LeaseTaken("30000-30099")
 	m.LeaseTaken("30000-30099")
 	m.LeaseReturned("30000-30099")
@@ -181,7 +180,7 @@ ftproxy_transfers_total{direction="upload",result="client"} 1
 ftproxy_transfers_total{direction="upload",result="ok"} 0
 ftproxy_transfers_total{direction="upload",result="proxy"} 0
 ftproxy_transfers_total{direction="upload",result="server"} 0
-# HELP ftproxy_transfer_bytes_total Payload bytes of ended transfers, failed ones included.
+# HELP ftproxy_transfer_bytes_total Payload bytes moved so far, those of running and of failed transfers included.
 # TYPE ftproxy_transfer_bytes_total counter
 ftproxy_transfer_bytes_total{direction="download"} 0
 ftproxy_transfer_bytes_total{direction="upload"} 1000
@@ -244,8 +243,7 @@ ftproxy_servers_unverified{backend="legacy"} 1
 // A byte count below zero would make a counter panic.
 func TestTransferEndedNeverPanics(t *testing.T) {
 	m := New("")
-	m.TransferStarted(Download)
-	m.TransferEnded(Download, Proxy, -1)
+	m.TransferEnded(m.TransferStarted(Download, func() int64 { return 0 }), Proxy, -1)
 	if got := testutil.ToFloat64(m.transferBytes.WithLabelValues(Download)); got != 0 {
 		t.Errorf("bytes = %v, want 0", got)
 	}

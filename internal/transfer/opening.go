@@ -328,9 +328,20 @@ func (t *Transfer) openLeg(ctx context.Context, at Side, out chan<- outcome) {
 
 // opened opens a leg and notes whether it is.
 func (t *Transfer) opened(ctx context.Context, at Side, l Leg) (net.Conn, error) {
+	_, dials := l.(DialLeg)
+	if now := time.Now(); dials {
+		t.dials[at].began.CompareAndSwap(nil, &now)
+	}
 	conn, err := l.open(ctx)
-	if err == nil && at == ServerSide {
+	if err != nil && dials && ctx.Err() == nil {
+		t.dials[at].failed.Store(&err)
+	}
+	switch {
+	case err != nil:
+	case at == ServerSide:
 		t.noteServer(conn)
+	default:
+		t.clientHere.Store(true)
 	}
 	return conn, err
 }

@@ -84,6 +84,9 @@ type Transfer struct {
 	copying     atomic.Pointer[splice.Copy]
 	server      atomic.Pointer[net.Conn] // the server's connection, below TLS
 	hold        atomic.Pointer[hold]     // after Interrupt
+	began       time.Time
+	dials       [ServerSide + 1]dials
+	refusals    bool // Refuse was called
 }
 
 // A Result is how a transfer ended, as the legs tell it.
@@ -123,6 +126,7 @@ func Start(o Options) *Transfer {
 		finished: make(chan struct{}),
 		kept:     make(chan struct{}, 1),
 		result:   make(chan *Result, 1),
+		began:    time.Now(),
 	}
 	t.ctx, t.cancel = context.WithCancelCause(o.Runner.Cut)
 	o.Runner.Outlive(t.run)
@@ -140,11 +144,15 @@ func (t *Transfer) Accept(d Direction, announced bool) {
 // long as the server keeps its own.
 func (t *Transfer) Refuse() {
 	t.awaited.Store(false)
+	t.refusals = true
 	select {
 	case t.kept <- struct{}{}:
 	default:
 	}
 }
+
+// Refused tells whether the server has refused a transfer on it.
+func (t *Transfer) Refused() bool { return t.refusals }
 
 // Await says that a transfer command goes to the server: from now on it may end its
 // data connection because that transfer is complete.
@@ -180,7 +188,7 @@ func (t *Transfer) Over() *Result {
 // Modes are how it was agreed on.
 func (t *Transfer) Modes() Modes { return t.options.Modes }
 
-// Bytes is the payload moved so far.
+// Bytes is the payload moved so far. Any goroutine may ask.
 func (t *Transfer) Bytes() int64 {
 	if c := t.copying.Load(); c != nil {
 		return c.Bytes()
