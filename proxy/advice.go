@@ -74,10 +74,16 @@ func (l sessionLog) checkServer(err error) word {
 	table := `[backend.` + l.backend.Name + `.tls]`
 	secured := l.backend.TLS != nil
 	var invalid x509.CertificateInvalidError
+	var untrusted *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
 	refused := dial.LastRefusal(err)
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired, or this machine's clock is wrong"
+	case errors.As(err, &untrusted):
+		return word("the server's certificate: write server_name or ca in " + table)
+	case errors.As(err, &record):
+		return word("whether this is a port of implicit TLS; for port 21 write mode = \"explicit\" in " + table)
 	case errors.Is(err, dial.ErrProtection):
 		return word("whether TLS is turned on in the server; else write mode = \"off\" in " + table)
 	case refused != nil && !secured && wantsTLS(refused.Reply.Code, refused.Reply.Text()):
