@@ -126,7 +126,7 @@ func (s *session) tellHandshake(err error) {
 
 // checkHandshake is what to look at then.
 func (s *session) checkHandshake(err error) word {
-	var remote *net.OpError
+	var remote *net.OpError // an alert, the client's or ours
 	var record tls.RecordHeaderError
 	expired := ""
 	for _, c := range s.fe.tls.Certificates() {
@@ -140,7 +140,7 @@ func (s *session) checkHandshake(err error) word {
 		return "this port is of implicit TLS: a client in the clear, or of explicit TLS (FTPES), needs another port"
 	case expired != "":
 		return word(expired)
-	case errors.As(err, &remote) && remote.Op == "remote error", silent:
+	case errors.As(err, &remote), silent: // Under TLS 1.3 an alert may come before we can read it.
 		return "whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS"
 	}
 	return word(`the versions of TLS of the client, and min_version and max_version in [frontend.` + s.fe.name + `.tls]`)

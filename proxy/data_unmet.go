@@ -63,7 +63,11 @@ func (s *session) tellClientUnmet(t *transfer.Transfer, u transfer.Unmet) {
 	told := s.told(verb, u.Addr.Port())
 	check := fmt.Sprintf("firewalls between the client and ftproxy must let it connect to passive_ports (%s); public_address (%s) must be where clients reach ftproxy",
 		s.fe.passivePorts, told.Addr())
-	if verb == "EPSV" {
+	switch {
+	case s.from.Proxy.IsValid():
+		check = fmt.Sprintf("the load balancer must pass connections to passive_ports (%s) on to ftproxy; public_address (%s) must be where clients reach it",
+			s.fe.passivePorts, told.Addr())
+	case verb == "EPSV":
 		check = fmt.Sprintf("firewalls between the client and ftproxy must let it connect to passive_ports (%s) at the address of its control connection", s.fe.passivePorts)
 	}
 	e = e.Stringer("told", told).Stringer("listen", u.Addr)

@@ -36,7 +36,8 @@ func TestBytesOfRunningTransfers(t *testing.T) {
 // Scrapes beside transfers that end count each byte once.
 func TestBytesUnderScrapes(t *testing.T) {
 	m := New("test")
-	var all sync.WaitGroup
+	var all, scrapes sync.WaitGroup
+	done := make(chan struct{})
 	for range 4 {
 		all.Go(func() {
 			for range 50 {
@@ -48,13 +49,20 @@ func TestBytesUnderScrapes(t *testing.T) {
 				m.TransferEnded(tr, OK, moved.Load())
 			}
 		})
-		all.Go(func() {
-			for range 20 {
-				_, _ = m.Registry().Gather()
+		scrapes.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					m.countRunning()
+				}
 			}
 		})
 	}
 	all.Wait()
+	close(done)
+	scrapes.Wait()
 	if got := testutil.ToFloat64(m.transferBytes.WithLabelValues(Upload)); got != 20000 {
 		t.Errorf("%v bytes; want 20000", got)
 	}
