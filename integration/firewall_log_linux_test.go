@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -116,25 +115,4 @@ func (w *walledLab) reachInVain(t *testing.T, s *server) {
 			t.Errorf("%s answers", to)
 		}
 	})
-}
-
-// wantOneWarning waits for the one warning with a message. The field key begins so, and what
-// to check has a text.
-func wantOneWarning(t *testing.T, p *process, message, key, begin, check string) {
-	t.Helper()
-	var found []map[string]any
-	waitFor(t, message, time.Minute, func() bool {
-		found = nil
-		for line := range strings.Lines(p.out.String()) {
-			var l map[string]any
-			if json.Unmarshal([]byte(line), &l) == nil && l["message"] == message {
-				found = append(found, l)
-			}
-		}
-		return len(found) > 0
-	})
-	got, advice := fmt.Sprint(found[0][key]), fmt.Sprint(found[0]["check"])
-	if len(found) != 1 || found[0]["level"] != "warn" || !strings.HasPrefix(got, begin) || !strings.Contains(advice, check) {
-		t.Errorf("%d lines; %s is %q, want %q…; check is %q, want …%q…", len(found), key, got, begin, advice, check)
-	}
 }
