@@ -164,19 +164,26 @@ func (l sessionLog) serverUnusable(to config.Server, err error) {
 	advise(e, l.checkServer(err)).Msg(serverUnusable.Message)
 }
 
-// tellLeaves tells of a 421 of a server that has let nobody in yet. Behind a login it is
-// most often the server's idle timeout.
-func (s *session) tellLeaves(l ftp.ReplyLine) {
-	if s.stage == loggedIn || s.server == nil {
+// quickLeave is how soon a server has to end a session whose client says nothing, not to do
+// so for that reason.
+const quickLeave = 10 * time.Second
+
+// tellLeaves tells of a server that ends the session before it has let the client in, with a
+// 421 or without a word. After a login it is most often the server's idle timeout.
+func (s *session) tellLeaves(reply []byte) {
+	if s.stage == loggedIn || s.server.HalfClosed || s.client.Ended || len(s.pending) == 0 && time.Since(s.began) > quickLeave {
 		return
 	}
-	text := string(l.Text)
-	check := s.checkLogin(l.Code, text)
+	text := string(reply)
+	check := word("")
+	if text != "" {
+		check = s.checkLogin(421, text)
+	}
 	if check == "" {
 		check = "the server's limits for sessions and for one address: it sees ftproxy's address for all clients"
 	}
-	s.log.often(serverLeaves, s.backend.Name, s.server.Addr.Addr()).Masked("name", s.asked).Text("reply", text).
-		Str("check", check).Msg(serverLeaves.Message)
+	e := s.log.often(serverLeaves, s.backend.Name, s.server.Addr.Addr()).Masked("name", s.asked).Text("reply", text)
+	e.Str("check", check).Msg(serverLeaves.Message)
 }
 
 // checkSetup is what to look at when the server refuses a data connection.

@@ -268,7 +268,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 		if !l.Last {
 			return nil
 		}
-		s.tellLeaves(l)
+		s.tellLeaves(l.Text)
 	}
 	if s.data.delivery != nil {
 		s.data.delivery.answered = true
@@ -291,6 +291,7 @@ func (s *session) onServerEnd(err error) error {
 	if s.holdsReply() {
 		return nil
 	}
+	s.tellLeaves(nil)
 	return s.serverFailed(err)
 }
 
