@@ -29,6 +29,17 @@ const (
 	certificateOptional = "optional"
 )
 
+// A SessionReuse is whether data connections of clients resume the TLS session of
+// their control connection. Its zero value is ReuseOff.
+type SessionReuse string
+
+// What clients may do and must do.
+const (
+	ReuseOff     SessionReuse = "off"     // no data connection resumes a session
+	ReuseOffer   SessionReuse = "offer"   // those that resume one must resume their own
+	ReuseRequire SessionReuse = "require" // all must
+)
+
 // A TLSData is how data connections to servers with TLS are protected.
 type TLSData string
 
@@ -49,14 +60,14 @@ type KeyPair struct {
 // A FrontendTLS is how clients are protected. With Mode off, only the versions
 // are not zero.
 type FrontendTLS struct {
-	Mode                   TLSMode   // off, optional, required or implicit
-	Certificates           []KeyPair // at least one unless Mode is off
-	ClientCA               string    // absolute path of a PEM file; empty: no client certificates are asked for
-	ClientCertificate      string    // "required" or "optional"; empty without ClientCA
-	RequireData            bool      // no clear data connections
-	RequireSessionReuse    bool      // data connections resume the TLS session of the control connection
-	StrictEOF              bool      // an upload that ends without close_notify is an abort
-	MinVersion, MaxVersion uint16    // tls.VersionTLS12 or tls.VersionTLS13
+	Mode                   TLSMode      // off, optional, required or implicit
+	Certificates           []KeyPair    // at least one unless Mode is off
+	ClientCA               string       // absolute path of a PEM file; empty: no client certificates are asked for
+	ClientCertificate      string       // "required" or "optional"; empty without ClientCA
+	RequireData            bool         // no clear data connections
+	SessionReuse           SessionReuse // whether data connections resume the TLS session of the control connection
+	StrictEOF              bool         // an upload that ends without close_notify is an abort
+	MinVersion, MaxVersion uint16       // tls.VersionTLS12 or tls.VersionTLS13
 }
 
 // A BackendTLS is how servers are reached. With Mode off, only Data and the
@@ -88,8 +99,8 @@ const (
 // TLS where the other end does not expect it.
 func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
 	for _, f := range c.Frontends {
-		if f.TLS.Mode.On() && f.TLS.RequireSessionReuse && !f.TLS.RequireData {
-			warn("frontend."+f.Name+".tls.require_session_reuse", "holds for data connections with TLS only, and clients may have others, which prove nothing",
+		if f.TLS.Mode.On() && f.TLS.SessionReuse == ReuseRequire && !f.TLS.RequireData {
+			warn("frontend."+f.Name+".tls.session_reuse", "holds for data connections with TLS only, and clients may have others, which prove nothing",
 				"write require_data = true, too")
 		}
 		for _, a := range f.Listen {

@@ -61,13 +61,15 @@ var frontendTLSKeys = section[FrontendTLS]{
 		help: `Whether data connections must have TLS, too (PROT P). If this key is not written, it is true with
 			mode "required" or "implicit".`,
 	}, {
-		name:  "require_session_reuse",
-		value: field(boolean, false, func(f *FrontendTLS) *bool { return &f.RequireSessionReuse }),
-		help: `Whether a data connection must resume the TLS session of its control connection. This
-			proves whose it is, so sessions of one client address never wait for each other's ports. With
-			false, ftproxy takes the first connection from the client's address for the client's. Not all
-			clients can resume: see docs/tls.md. If uploads of a client then end in an error, write
-			max_version = "1.2".`,
+		name:  "session_reuse",
+		old:   "require_session_reuse",
+		value: sparse(sessionReuse, ReuseOff, func(f *FrontendTLS) *SessionReuse { return &f.SessionReuse }),
+		help: `Whether data connections resume the TLS session of their control connection. "off": none does, and
+			ftproxy takes the first connection from the client's address for the client's. "offer": those that
+			resume must resume their own session; others are treated as with "off". FileZilla then warns no
+			more. "require": all must. This proves whose they are, so sessions of one client address never wait
+			for each other's ports. Not all clients can resume: see docs/tls.md. If uploads of a client end in
+			an error with "require", write max_version = "1.2". true is "require", and false is "off".`,
 	}, {
 		name:  "strict_eof",
 		value: field(boolean, false, func(f *FrontendTLS) *bool { return &f.StrictEOF }),

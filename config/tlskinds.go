@@ -32,6 +32,22 @@ func tlsMode(usual string, hints map[string]string, modes ...TLSMode) kind[TLSMo
 	return k
 }
 
+// sessionReuse is a word, or a boolean as require_session_reuse had.
+var sessionReuse = kind[SessionReuse]{reuseWords.name, readSessionReuse, reuseWords.print}
+
+var reuseWords = words(ReuseOff, ReuseOffer, ReuseRequire)
+
+func readSessionReuse(c cell, r *SessionReuse) {
+	switch required, ok := c.entry.value.(bool); {
+	case !ok:
+		reuseWords.read(c, r)
+	case required:
+		*r = ReuseRequire
+	default:
+		*r = ReuseOff
+	}
+}
+
 // pem reads the path of a file; "" is as if it was not written.
 func (c cell) pem(path *string) {
 	usual := "/etc/ftproxy/" + c.key + ".pem"
