@@ -32,7 +32,8 @@ func TestFrontendTLSDefaults(t *testing.T) {
 		{"mode = 'required'\ncertificate = '/etc/a.pem'\nkey = '/etc/a.key'\nrequire_data = false",
 			FrontendTLS{Mode: TLSRequired, Certificates: []KeyPair{{"/etc/a.pem", "/etc/a.key"}}}},
 	} {
-		tt.want.MinVersion, tt.want.MaxVersion, tt.want.SessionReuse = tls.VersionTLS12, tls.VersionTLS13, ReuseOff
+		tt.want.MinVersion, tt.want.MaxVersion = tls.VersionTLS12, tls.VersionTLS13
+		tt.want.SessionReuse, tt.want.Ciphers = ReuseOff, CiphersDefault
 		c := mustParse(t, withTLS(tt.keys, ""))
 		if got := c.Frontends[0].TLS; !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s\ngot  %+v\nwant %+v", tt.keys, got, tt.want)
@@ -51,6 +52,7 @@ func TestBackendTLSDefaults(t *testing.T) {
 		{"mode = 'explicit'\ncertificate = '/etc/a.pem'", BackendTLS{Mode: TLSExplicit, Certificate: KeyPair{"/etc/a.pem", "/etc/a.pem"}}},
 	} {
 		tt.want.Data, tt.want.MinVersion, tt.want.MaxVersion = DataPrivate, tls.VersionTLS12, tls.VersionTLS13
+		tt.want.Ciphers = CiphersDefault
 		c := mustParse(t, withTLS("", tt.keys))
 		if got := c.Backends[0].TLS; got != tt.want {
 			t.Errorf("%s\ngot  %+v\nwant %+v", tt.keys, got, tt.want)
@@ -78,6 +80,30 @@ MC4CAQAwBQYDK2Vw
 		if err == nil || strings.Count(err.Error(), "is the text of a PEM file, not its path") != 2 || strings.Contains(err.Error(), "MC4C") {
 			t.Errorf("got\n%v", err)
 		}
+	}
+}
+
+// TestWeakCiphers: old cipher suites are warned of, on each side.
+func TestWeakCiphers(t *testing.T) {
+	const on = "certificate = '/etc/a.pem'\nciphers = 'legacy'\nmode = "
+	got := make([]string, 0, 2)
+	for _, p := range Warnings(mustParse(t, withTLS(on+"'required'", on+"'explicit'")), Sysctl{}) {
+		got = append(got, p.Key)
+	}
+	if want := []string{"frontend.public.tls.ciphers", "backend.legacy.tls.ciphers"}; !slices.Equal(got, want) {
+		t.Errorf("warnings of %q, want %q", got, want)
+	}
+}
+
+// TestFingerprint: one is kept in one form, however it was written.
+func TestFingerprint(t *testing.T) {
+	want := "sha256:" + strings.Repeat("0f", 32)
+	for _, written := range []string{want, "SHA256:" + strings.Repeat("0F", 32), "sha256:" + strings.Repeat("0F:", 31) + "0F"} {
+		c := mustParse(t, withTLS("", "mode = 'explicit'\nfingerprint = '"+written+"'"))
+		if got := c.Backends[0].TLS.Fingerprint; got != want {
+			t.Errorf("%q is read as %q", written, got)
+		}
+		checkRoundTrip(t, c)
 	}
 }
 

@@ -83,6 +83,11 @@ var frontendTLSKeys = section[FrontendTLS]{
 		name:  "max_version",
 		value: sparse(tlsVersion(tls.VersionTLS12), tls.VersionTLS13, func(f *FrontendTLS) *uint16 { return &f.MaxVersion }),
 		help:  `The newest version of TLS: "1.2" or "1.3".`,
+	}, {
+		name:  "ciphers",
+		value: sparse(words(CiphersDefault, CiphersLegacy), CiphersDefault, func(f *FrontendTLS) *Ciphers { return &f.Ciphers }),
+		help: `Which cipher suites clients may use with TLS 1.2. "default": those without known weaknesses. "legacy":
+			RSA key exchange, CBC and 3DES, too, for old clients.`,
 	}},
 }
 
@@ -121,6 +126,12 @@ var backendTLSKeys = section[BackendTLS]{
 		value: field(serverName, "", func(b *BackendTLS) *string { return &b.ServerName }),
 		help: `The host name that the certificates of all servers must have. "" is the host as it is
 			written in servers.`,
+	}, {
+		name:  "fingerprint",
+		value: field(fingerprint, "", func(b *BackendTLS) *string { return &b.Fingerprint }),
+		help: `The SHA-256 fingerprint of the one certificate that ftproxy accepts from the servers, whatever its
+			name, its dates and its CA are, for example "sha256:" and 64 hexadecimal digits. "" is none. See
+			docs/tls.md for how to get it.`,
 	}, {
 		name:  "certificate",
 		value: field(pem, "", func(b *BackendTLS) *string { return &b.Certificate.Certificate }),
@@ -161,6 +172,12 @@ var backendTLSKeys = section[BackendTLS]{
 		name:  "max_version",
 		value: sparse(tlsVersion(tls.VersionTLS10), tls.VersionTLS13, func(b *BackendTLS) *uint16 { return &b.MaxVersion }),
 		help:  `The newest version of TLS: "1.0", "1.1", "1.2" or "1.3".`,
+	}, {
+		name:  "ciphers",
+		value: sparse(words(CiphersDefault, CiphersLegacy), CiphersDefault, func(b *BackendTLS) *Ciphers { return &b.Ciphers }),
+		help: `Which cipher suites servers may use up to TLS 1.2. "default": those without known weaknesses. "legacy":
+			RSA key exchange, CBC and 3DES, too, for old servers. With min_version "1.0" or "1.1" it is
+			always "legacy".`,
 	}},
 }
 

@@ -183,6 +183,9 @@ func backTLS(b *bytes.Buffer, t config.BackendTLS) {
 	if t.InsecureSkipVerify {
 		verified = "NOT verified"
 	}
+	if t.Fingerprint != "" {
+		verified = "verified by fingerprint"
+	}
 	fmt.Fprintf(b, "  TLS %s towards servers, data %s, certificates %s\n", t.Mode, t.Data, verified)
 }
 

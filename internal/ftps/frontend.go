@@ -89,6 +89,9 @@ func NewFrontend(f *config.Frontend) (*Frontend, error) {
 			NextProtos:                  controlProtocols,
 			DynamicRecordSizingDisabled: true, // It is for pages that wait for their first bytes.
 		}}
+	if t.Ciphers == config.CiphersLegacy {
+		front.config.CipherSuites = oldSuites()
+	}
 	var failed []error
 	for _, pair := range t.Certificates {
 		c, err := certs.Load(pair.Certificate, pair.Key)
