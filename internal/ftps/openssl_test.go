@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -40,7 +41,7 @@ func TestCiphersOfServers(t *testing.T) {
 		works   bool
 	}{{"", false}, {config.CiphersDefault, false}, {config.CiphersLegacy, true}} {
 		for _, suite := range []string{"AES128-SHA", "AES256-GCM-SHA384"} {
-			at := serve(t, "-cert", rsa, "-key", rsa, "-tls1_2", "-cipher", suite)
+			at, _ := serve(t, "-cert", rsa, "-key", rsa, "-tls1_2", "-cipher", suite)
 			back, err := NewBackend(&config.Backend{Name: "old", TLS: config.BackendTLS{Mode: config.TLSImplicit, Ciphers: tt.ciphers,
 				InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}})
 			if err != nil {
@@ -109,15 +110,43 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("connection %d: resumed %t", i, got)
 		}
 	}
-	at := serve(t, "-cert", other.File, "-key", other.File)
+	at, _ := serve(t, "-cert", other.File, "-key", other.File)
 	var wrong *FingerprintError
 	if err := shake(at, back.Session("ftp.example.com")); !errors.As(err, &wrong) {
 		t.Errorf("another certificate: %v", err)
 	}
 }
 
-// serve starts an openssl s_server, and returns where it listens.
-func serve(t *testing.T, args ...string) string {
+// TestWhatGoCannot pins the limits in docs/tls.md: renegotiation that a server asks for
+// ends the connection, and a certificate with a negative serial number is refused.
+func TestWhatGoCannot(t *testing.T) {
+	rsa := rsaCertificate(t)
+	back, err := NewBackend(&config.Backend{Name: "old", TLS: config.BackendTLS{Mode: config.TLSImplicit, InsecureSkipVerify: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, commands := serve(t, "-cert", rsa, "-key", rsa, "-tls1_2")
+	conn, err := tls.Dial("tcp", at, back.Session("ftp.example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.WriteString(commands, "R\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err == nil || !strings.Contains(err.Error(), "tls: no renegotiation") {
+		t.Errorf("renegotiation: %v", err)
+	}
+	negative := rsaCertificate(t, "-set_serial", "-5")
+	at, _ = serve(t, "-cert", negative, "-key", negative)
+	if err := shake(at, back.Session("ftp.example.com")); err == nil || !strings.Contains(err.Error(), "x509: negative serial number") {
+		t.Errorf("a negative serial number: %v", err)
+	}
+}
+
+// serve starts an openssl s_server, and returns where it listens and takes commands.
+func serve(t *testing.T, args ...string) (at string, commands io.Writer) {
 	t.Helper()
 	cmd := exec.Command(openssl(t), append([]string{"s_server", "-accept", "127.0.0.1:0"}, args...)...)
 	out, err := cmd.StdoutPipe()
@@ -141,11 +170,11 @@ func serve(t *testing.T, args ...string) string {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if at, ok := strings.CutPrefix(lines.Text(), "ACCEPT "); ok {
-			return at
+			return at, in
 		}
 	}
 	t.Fatalf("openssl does not listen: %s", said.String())
-	return ""
+	return "", nil
 }
 
 // shake makes a handshake, and ends the connection.
@@ -160,11 +189,11 @@ func shake(at string, c *tls.Config) error {
 }
 
 // rsaCertificate makes a certificate for RSA key exchange.
-func rsaCertificate(t *testing.T) (file string) {
+func rsaCertificate(t *testing.T, more ...string) (file string) {
 	t.Helper()
 	file = t.TempDir() + "/rsa.pem"
-	out, err := exec.Command(openssl(t), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ftp.example.com",
-		"-addext", "subjectAltName=DNS:ftp.example.com", "-keyout", file, "-out", file+".crt").CombinedOutput()
+	out, err := exec.Command(openssl(t), append([]string{"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ftp.example.com",
+		"-addext", "subjectAltName=DNS:ftp.example.com", "-keyout", file, "-out", file + ".crt"}, more...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
