@@ -36,7 +36,7 @@ func mustParse(t *testing.T, text string) *Config {
 // values returns c without where its keys stood.
 func values(c *Config) Config {
 	v := *c
-	v.file, v.lines = "", nil
+	v.file, v.lines, v.renamed = "", nil, nil
 	return v
 }
 
@@ -226,7 +226,8 @@ key = ["/etc/tls/b.key", "/etc/tls/a.key"]
 client_ca = "/etc/tls/clients.pem"
 client_certificate = "optional"
 require_data = false
-require_session_reuse = true
+session_reuse = "require"
+ciphers = "legacy"
 strict_eof = true
 min_version = "1.3"
 max_version = "1.3"
@@ -303,7 +304,7 @@ max_version = "1.1"
 				Mode:         TLSImplicit,
 				Certificates: []KeyPair{{"/etc/tls/b.pem", "/etc/tls/b.key"}, {"/etc/tls/a.pem", "/etc/tls/a.key"}},
 				ClientCA:     "/etc/tls/clients.pem", ClientCertificate: "optional",
-				RequireData: false, RequireSessionReuse: true, StrictEOF: true,
+				RequireData: false, SessionReuse: ReuseRequire, StrictEOF: true, Ciphers: CiphersLegacy,
 				MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS13,
 			},
 		}},
@@ -323,6 +324,7 @@ max_version = "1.1"
 				CA: "/etc/tls/servers.pem", ServerName: "ftp.example.net",
 				Certificate: KeyPair{"/etc/tls/me.pem", "/etc/tls/me.key"},
 				StrictEOF:   true,
+				Ciphers:     CiphersDefault,
 				MinVersion:  tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
 			},
 		}},

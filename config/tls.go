@@ -29,6 +29,17 @@ const (
 	certificateOptional = "optional"
 )
 
+// A SessionReuse is whether data connections of clients resume the TLS session of
+// their control connection. Its zero value is ReuseOff.
+type SessionReuse string
+
+// What clients may do and must do.
+const (
+	ReuseOff     SessionReuse = "off"     // no data connection resumes a session
+	ReuseOffer   SessionReuse = "offer"   // those that resume one must resume their own
+	ReuseRequire SessionReuse = "require" // all must
+)
+
 // A TLSData is how data connections to servers with TLS are protected.
 type TLSData string
 
@@ -39,6 +50,15 @@ const (
 	DataSameAsClient TLSData = "same-as-client" // as the client told ftproxy
 )
 
+// Ciphers are the cipher suites that are allowed up to TLS 1.2.
+type Ciphers string
+
+// What one side allows.
+const (
+	CiphersDefault Ciphers = "default" // those of crypto/tls
+	CiphersLegacy  Ciphers = "legacy"  // all that crypto/tls has, but RC4
+)
+
 // A KeyPair is where a certificate, with those that vouch for it, and its
 // private key are: absolute paths of PEM files.
 type KeyPair struct {
@@ -46,30 +66,33 @@ type KeyPair struct {
 	Key         string // Certificate where one file holds both
 }
 
-// A FrontendTLS is how clients are protected. With Mode off, only the versions
-// are not zero.
+// A FrontendTLS is how clients are protected. With Mode off, only SessionReuse, Ciphers
+// and the versions are not zero.
 type FrontendTLS struct {
-	Mode                   TLSMode   // off, optional, required or implicit
-	Certificates           []KeyPair // at least one unless Mode is off
-	ClientCA               string    // absolute path of a PEM file; empty: no client certificates are asked for
-	ClientCertificate      string    // "required" or "optional"; empty without ClientCA
-	RequireData            bool      // no clear data connections
-	RequireSessionReuse    bool      // data connections resume the TLS session of the control connection
-	StrictEOF              bool      // an upload that ends without close_notify is an abort
-	MinVersion, MaxVersion uint16    // tls.VersionTLS12 or tls.VersionTLS13
+	Mode                   TLSMode      // off, optional, required or implicit
+	Certificates           []KeyPair    // at least one unless Mode is off
+	ClientCA               string       // absolute path of a PEM file; empty: no client certificates are asked for
+	ClientCertificate      string       // "required" or "optional"; empty without ClientCA
+	RequireData            bool         // no clear data connections
+	SessionReuse           SessionReuse // whether data connections resume the TLS session of the control connection
+	StrictEOF              bool         // an upload that ends without close_notify is an abort
+	Ciphers                Ciphers
+	MinVersion, MaxVersion uint16 // tls.VersionTLS12 or tls.VersionTLS13
 }
 
-// A BackendTLS is how servers are reached. With Mode off, only Data and the
+// A BackendTLS is how servers are reached. With Mode off, only Data, Ciphers and the
 // versions are not zero.
 type BackendTLS struct {
 	Mode                   TLSMode // off, explicit or implicit
 	Data                   TLSData
 	CA                     string  // absolute path of a PEM file; empty: the system's
 	ServerName             string  // whom certificates are for; empty: the host as written in servers
+	Fingerprint            string  // "sha256:" and 64 hexadecimal digits of the only certificate that servers may show; empty: any that ca has signed
 	Certificate            KeyPair // of ftproxy as the client; zero: none
 	InsecureSkipVerify     bool    // certificates are not checked
 	StrictEOF              bool    // a download that ends without close_notify is an abort
-	MinVersion, MaxVersion uint16  // tls.VersionTLS10 to tls.VersionTLS13
+	Ciphers                Ciphers
+	MinVersion, MaxVersion uint16 // tls.VersionTLS10 to tls.VersionTLS13
 }
 
 // versionNames are what versions of TLS are called in the file, from
@@ -87,9 +110,13 @@ const (
 // tlsWarnings warns of protection that is less than it seems, and of implicit
 // TLS where the other end does not expect it.
 func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
+	const weak = "allows RSA key exchange, CBC and 3DES: who gets the private key can read what was recorded before"
 	for _, f := range c.Frontends {
-		if f.TLS.Mode.On() && f.TLS.RequireSessionReuse && !f.TLS.RequireData {
-			warn("frontend."+f.Name+".tls.require_session_reuse", "holds for data connections with TLS only, and clients may have others, which prove nothing",
+		if f.TLS.Mode.On() && f.TLS.Ciphers == CiphersLegacy {
+			warn("frontend."+f.Name+".tls.ciphers", weak, `write "default" as soon as no client needs more`)
+		}
+		if f.TLS.Mode.On() && f.TLS.SessionReuse == ReuseRequire && !f.TLS.RequireData {
+			warn("frontend."+f.Name+".tls.session_reuse", "holds for data connections with TLS only, and clients may have others, which prove nothing",
 				"write require_data = true, too")
 		}
 		for _, a := range f.Listen {
@@ -124,6 +151,9 @@ func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
 		if b.TLS.InsecureSkipVerify {
 			warn(key+".tls.insecure_skip_verify", "whoever is between ftproxy and the servers can take their place, and read passwords",
 				`write ca = "/etc/ftproxy/ca.pem" with the certificate of their CA, or their own, instead`)
+		}
+		if b.TLS.Ciphers == CiphersLegacy && cmp.Or(b.TLS.MinVersion, tls.VersionTLS12) >= tls.VersionTLS12 {
+			warn(key+".tls.ciphers", weak, `write "default" as soon as the servers know better ones`)
 		}
 		if v := cmp.Or(b.TLS.MinVersion, tls.VersionTLS12); v < tls.VersionTLS12 {
 			warn(key+".tls.min_version", fmt.Sprintf("TLS %s is deprecated (RFC 8996), because much of it is broken", versionName(v)), `write "1.2" as soon as all of the servers know it`)

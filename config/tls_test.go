@@ -33,6 +33,7 @@ func TestFrontendTLSDefaults(t *testing.T) {
 			FrontendTLS{Mode: TLSRequired, Certificates: []KeyPair{{"/etc/a.pem", "/etc/a.key"}}}},
 	} {
 		tt.want.MinVersion, tt.want.MaxVersion = tls.VersionTLS12, tls.VersionTLS13
+		tt.want.SessionReuse, tt.want.Ciphers = ReuseOff, CiphersDefault
 		c := mustParse(t, withTLS(tt.keys, ""))
 		if got := c.Frontends[0].TLS; !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s\ngot  %+v\nwant %+v", tt.keys, got, tt.want)
@@ -51,6 +52,7 @@ func TestBackendTLSDefaults(t *testing.T) {
 		{"mode = 'explicit'\ncertificate = '/etc/a.pem'", BackendTLS{Mode: TLSExplicit, Certificate: KeyPair{"/etc/a.pem", "/etc/a.pem"}}},
 	} {
 		tt.want.Data, tt.want.MinVersion, tt.want.MaxVersion = DataPrivate, tls.VersionTLS12, tls.VersionTLS13
+		tt.want.Ciphers = CiphersDefault
 		c := mustParse(t, withTLS("", tt.keys))
 		if got := c.Backends[0].TLS; got != tt.want {
 			t.Errorf("%s\ngot  %+v\nwant %+v", tt.keys, got, tt.want)
@@ -81,6 +83,57 @@ MC4CAQAwBQYDK2Vw
 	}
 }
 
+// TestWeakCiphers: old cipher suites are warned of, on each side.
+func TestWeakCiphers(t *testing.T) {
+	const on = "certificate = '/etc/a.pem'\nciphers = 'legacy'\nmode = "
+	got := make([]string, 0, 2)
+	for _, p := range Warnings(mustParse(t, withTLS(on+"'required'", on+"'explicit'")), Sysctl{}) {
+		got = append(got, p.Key)
+	}
+	if want := []string{"frontend.public.tls.ciphers", "backend.legacy.tls.ciphers"}; !slices.Equal(got, want) {
+		t.Errorf("warnings of %q, want %q", got, want)
+	}
+}
+
+// TestFingerprint: one is kept in one form, however it was written.
+func TestFingerprint(t *testing.T) {
+	want := "sha256:" + strings.Repeat("0f", 32)
+	for _, written := range []string{want, "SHA256:" + strings.Repeat("0F", 32), "sha256:" + strings.Repeat("0F:", 31) + "0F"} {
+		c := mustParse(t, withTLS("", "mode = 'explicit'\nfingerprint = '"+written+"'"))
+		if got := c.Backends[0].TLS.Fingerprint; got != want {
+			t.Errorf("%q is read as %q", written, got)
+		}
+		checkRoundTrip(t, c)
+	}
+}
+
+// TestSessionReuse: session_reuse has the values of require_session_reuse, its old name,
+// too. One of the names is enough.
+func TestSessionReuse(t *testing.T) {
+	const on = "mode = 'required'\ncertificate = '/etc/a.pem'\n"
+	for _, tt := range []struct {
+		keys    string
+		want    SessionReuse
+		renamed bool
+	}{
+		{"", ReuseOff, false},
+		{"session_reuse = 'off'", ReuseOff, false},
+		{"session_reuse = 'offer'", ReuseOffer, false},
+		{"session_reuse = 'require'", ReuseRequire, false},
+		{"session_reuse = true", ReuseRequire, false},
+		{"require_session_reuse = true", ReuseRequire, true},
+		{"require_session_reuse = false", ReuseOff, true},
+	} {
+		c := mustParse(t, withTLS(on+tt.keys, ""))
+		if got := c.Frontends[0].TLS.SessionReuse; got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.keys, got, tt.want)
+		}
+		if got := len(Warnings(c, Sysctl{})) == 1; got != tt.renamed {
+			t.Errorf("%s: warns of the old name: %t", tt.keys, got)
+		}
+	}
+}
+
 const warnedTLS = `[frontend.implicit]
 listen = ["[2001:db8::1]:990", ":21"]
 backend = "old"
@@ -94,7 +147,7 @@ backend = "new"
 [frontend.sound.tls]
 mode = "implicit"
 certificate = "/etc/a.pem"
-require_session_reuse = true
+session_reuse = "require"
 
 [backend.old]
 servers = ["10.0.0.5:990", "2001:db8::5"]
@@ -126,7 +179,7 @@ backend = "swapped"
 [frontend.swapped.tls]
 mode = "optional"
 certificate = "/etc/a.pem"
-require_session_reuse = true
+session_reuse = "require"
 [backend.swapped]
 servers = "10.0.0.9:990"
 [backend.swapped.tls]
@@ -140,7 +193,7 @@ func TestWarningsOfTLS(t *testing.T) {
 		`config.toml:20: backend.old.tls.insecure_skip_verify: whoever is between ftproxy and the servers can take their place, and read passwords; write ca = "/etc/ftproxy/ca.pem" with the certificate of their CA, or their own, instead`,
 		`config.toml:21: backend.old.tls.min_version: TLS 1.1 is deprecated (RFC 8996), because much of it is broken; write "1.2" as soon as all of the servers know it`,
 		`config.toml:41: frontend.swapped.listen: "192.0.2.3:990" has port 990, where clients expect implicit TLS; write mode = "implicit" in [frontend.swapped.tls], or port 21`,
-		`config.toml:46: frontend.swapped.tls.require_session_reuse: holds for data connections with TLS only, and clients may have others, which prove nothing; write require_data = true, too`,
+		`config.toml:46: frontend.swapped.tls.session_reuse: holds for data connections with TLS only, and clients may have others, which prove nothing; write require_data = true, too`,
 		`config.toml:48: backend.swapped.servers: "10.0.0.9:990" has port 990, where servers expect implicit TLS, and greet nobody before; write mode = "implicit" in [backend.swapped.tls], or port 21`,
 	}
 	var got []string

@@ -61,13 +61,15 @@ var frontendTLSKeys = section[FrontendTLS]{
 		help: `Whether data connections must have TLS, too (PROT P). If this key is not written, it is true with
 			mode "required" or "implicit".`,
 	}, {
-		name:  "require_session_reuse",
-		value: field(boolean, false, func(f *FrontendTLS) *bool { return &f.RequireSessionReuse }),
-		help: `Whether a data connection must resume the TLS session of its control connection. This
-			proves whose it is, so sessions of one client address never wait for each other's ports. With
-			false, ftproxy takes the first connection from the client's address for the client's. Not all
-			clients can resume: see docs/tls.md. If uploads of a client then end in an error, write
-			max_version = "1.2".`,
+		name:  "session_reuse",
+		old:   "require_session_reuse",
+		value: sparse(sessionReuse, ReuseOff, func(f *FrontendTLS) *SessionReuse { return &f.SessionReuse }),
+		help: `Whether data connections resume the TLS session of their control connection. "off": none does, and
+			ftproxy takes the first connection from the client's address for the client's. "offer": those that
+			resume must resume their own session; others are treated as with "off". FileZilla then warns no
+			more. "require": all must. This proves whose they are, so sessions of one client address never wait
+			for each other's ports. Not all clients can resume: see docs/tls.md. If uploads of a client end in
+			an error with "require", write max_version = "1.2". true is "require", and false is "off".`,
 	}, {
 		name:  "strict_eof",
 		value: field(boolean, false, func(f *FrontendTLS) *bool { return &f.StrictEOF }),
@@ -81,6 +83,11 @@ var frontendTLSKeys = section[FrontendTLS]{
 		name:  "max_version",
 		value: sparse(tlsVersion(tls.VersionTLS12), tls.VersionTLS13, func(f *FrontendTLS) *uint16 { return &f.MaxVersion }),
 		help:  `The newest version of TLS: "1.2" or "1.3".`,
+	}, {
+		name:  "ciphers",
+		value: sparse(words(CiphersDefault, CiphersLegacy), CiphersDefault, func(f *FrontendTLS) *Ciphers { return &f.Ciphers }),
+		help: `Which cipher suites clients may use with TLS 1.2. "default": those without known weaknesses. "legacy":
+			RSA key exchange, CBC and 3DES, too, for old clients.`,
 	}},
 }
 
@@ -119,6 +126,12 @@ var backendTLSKeys = section[BackendTLS]{
 		value: field(serverName, "", func(b *BackendTLS) *string { return &b.ServerName }),
 		help: `The host name that the certificates of all servers must have. "" is the host as it is
 			written in servers.`,
+	}, {
+		name:  "fingerprint",
+		value: field(fingerprint, "", func(b *BackendTLS) *string { return &b.Fingerprint }),
+		help: `The SHA-256 fingerprint of the one certificate that ftproxy accepts from the servers, whatever its
+			name, its dates and its CA are, for example "sha256:" and 64 hexadecimal digits. "" is none. See
+			docs/tls.md for how to get it.`,
 	}, {
 		name:  "certificate",
 		value: field(pem, "", func(b *BackendTLS) *string { return &b.Certificate.Certificate }),
@@ -159,6 +172,12 @@ var backendTLSKeys = section[BackendTLS]{
 		name:  "max_version",
 		value: sparse(tlsVersion(tls.VersionTLS10), tls.VersionTLS13, func(b *BackendTLS) *uint16 { return &b.MaxVersion }),
 		help:  `The newest version of TLS: "1.0", "1.1", "1.2" or "1.3".`,
+	}, {
+		name:  "ciphers",
+		value: sparse(words(CiphersDefault, CiphersLegacy), CiphersDefault, func(b *BackendTLS) *Ciphers { return &b.Ciphers }),
+		help: `Which cipher suites servers may use up to TLS 1.2. "default": those without known weaknesses. "legacy":
+			RSA key exchange, CBC and 3DES, too, for old servers. With min_version "1.0" or "1.1" it is
+			always "legacy".`,
 	}},
 }
 

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,6 +14,8 @@ import (
 var (
 	pem        = kind[string]{"an absolute path", cell.pem, quote}
 	serverName = kind[string]{"a host name", readServerName, quote}
+
+	fingerprint = kind[string]{`"sha256:" and 64 hexadecimal digits`, readFingerprint, quote}
 )
 
 // tlsMode is one of modes. usual is the one to propose, and hints are for the
@@ -30,6 +34,22 @@ func tlsMode(usual string, hints map[string]string, modes ...TLSMode) kind[TLSMo
 		}
 	}
 	return k
+}
+
+// sessionReuse is a word, or a boolean as require_session_reuse had.
+var sessionReuse = kind[SessionReuse]{reuseWords.name, readSessionReuse, reuseWords.print}
+
+var reuseWords = words(ReuseOff, ReuseOffer, ReuseRequire)
+
+func readSessionReuse(c cell, r *SessionReuse) {
+	switch required, ok := c.entry.value.(bool); {
+	case !ok:
+		reuseWords.read(c, r)
+	case required:
+		*r = ReuseRequire
+	default:
+		*r = ReuseOff
+	}
 }
 
 // pem reads the path of a file; "" is as if it was not written.
@@ -98,6 +118,26 @@ func readServerName(c cell, name *string) {
 			return "", wrongf(fmt.Sprintf("write %q", bare), "%q is more than a host name", s)
 		}
 		return host, nil
+	})
+}
+
+// readFingerprint reads the fingerprint of a certificate, also as openssl prints it: in
+// capitals and with colons.
+func readFingerprint(c cell, print *string) {
+	const (
+		prefix = "sha256:"
+		hint   = `write "sha256:" and what openssl x509 -noout -fingerprint -sha256 -in FILE prints after the equals sign`
+	)
+	parsed(c, print, prefix+"0f1e…", func(s string) (string, *wrong) {
+		if s == "" {
+			return "", nil
+		}
+		digits, ok := strings.CutPrefix(strings.ToLower(s), prefix)
+		digits = strings.ReplaceAll(digits, ":", "")
+		if raw, err := hex.DecodeString(digits); !ok || err != nil || len(raw) != sha256.Size {
+			return "", wrongf(hint, "%q is no SHA-256 fingerprint", s)
+		}
+		return prefix + digits, nil
 	})
 }
 

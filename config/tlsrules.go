@@ -35,7 +35,10 @@ func backendTLSRules(s *section[BackendTLS], t table, b *BackendTLS) {
 	if !t.given("certificate") && b.Certificate.Key != "" {
 		t.faultAt(t.line("key"), "key", wrongf(`write certificate = "/etc/ftproxy/certificate.pem", too, or remove this key`, "has no effect without certificate"))
 	}
-	for key, value := range map[string]string{"ca": b.CA, "server_name": b.ServerName} {
+	if b.Fingerprint != "" && b.CA != "" {
+		t.faultAt(t.line("ca"), "ca", wrongf("remove fingerprint, or this key", "is of no use with fingerprint, which trusts one certificate whoever signed it"))
+	}
+	for key, value := range map[string]string{"ca": b.CA, "fingerprint": b.Fingerprint, "server_name": b.ServerName} {
 		if value != "" && b.InsecureSkipVerify {
 			t.faultAt(t.line(key), key, wrongf("remove insecure_skip_verify, or this key", "is of no use with insecure_skip_verify = true, because no certificate is checked"))
 		}

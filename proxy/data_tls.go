@@ -3,16 +3,19 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 )
 
 // Why a protected data connection is not the session's.
 var (
 	errNotReused     = errors.New("the data connection does not resume the TLS session of its control connection")
+	errOtherSession  = fmt.Errorf("%w: it resumes another one's", errNotReused)
 	errOtherIdentity = errors.New("the data connection has another client certificate than its control connection")
 )
 
@@ -33,12 +36,17 @@ func (s *session) clientProtection() *transfer.Protection {
 		c, owner = front.Data(keys)
 		return tls.Server(conn, c)
 	}
-	reuses, id, certified := front.RequireReuse, s.id, s.client.security.certified
+	reuses, offers := front.Reuses(), front.Offers()
+	i := &identifier{p: s.p, fe: s.fe}
+	id, certified := s.id, s.client.security.certified
 	p.Check = func(conn *tls.Conn) error {
 		cs := conn.ConnectionState()
 		switch {
 		case reuses && owner != nil && (!cs.DidResume || *owner != id): // Without an owner it was identified before.
 			return errNotReused
+		case offers && *owner != id && (cs.DidResume || *owner != 0): // The ticket says whose it is, whatever its address (decision 4).
+			i.refuse(tcp.AddrPort(conn.RemoteAddr()), errOtherSession)
+			return errOtherSession
 		case certified != nil && (len(cs.PeerCertificates) == 0 || !cs.PeerCertificates[0].Equal(certified)):
 			return errOtherIdentity // RFC 4217 §15.1, H78.
 		}

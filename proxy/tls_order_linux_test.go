@@ -22,7 +22,7 @@ func TestHandshakeOrder(t *testing.T) {
 			t.Run(map[bool]string{false: name, true: name + ", reuse"}[reuse], func(t *testing.T) {
 				t.Parallel()
 				s := enact(t, straight("passive"), func(c *config.Config) {
-					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.RequireSessionReuse = config.TLSOptional, reuse
+					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.SessionReuse = config.TLSOptional, requiredIf(reuse)
 					c.Backends[0].TLS.Mode = config.TLSExplicit
 				})
 				s.greet(config.TLSOptional, config.TLSExplicit)

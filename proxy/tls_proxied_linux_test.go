@@ -25,7 +25,7 @@ func TestTLSBehindProxies(t *testing.T) {
 				t.Parallel()
 				first := enact(t, straight("passive"), func(c *config.Config) {
 					f := &c.Frontends[0]
-					f.TLS.Mode, f.TLS.RequireSessionReuse = mode, reuse
+					f.TLS.Mode, f.TLS.SessionReuse = mode, requiredIf(reuse)
 					f.ProxyProtocol, f.DataProxyProtocol = true, true
 					f.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 					f.PassiveBind.IPv4 = netip.MustParseAddr("127.0.0.1")

@@ -90,7 +90,7 @@ func TestFileZillaSupersededData(t *testing.T) {
 			t.Run(map[bool]string{false: sent, true: sent + ", reuse"}[reuse], func(t *testing.T) {
 				t.Parallel()
 				s := enact(t, straight("passive"), func(c *config.Config) {
-					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.RequireSessionReuse = config.TLSOptional, reuse
+					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.SessionReuse = config.TLSOptional, requiredIf(reuse)
 				})
 				s.ready()
 				at, inside := s.passivePort()

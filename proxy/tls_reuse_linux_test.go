@@ -20,8 +20,16 @@ import (
 func reusing(version uint16) func(c *config.Config) {
 	return func(c *config.Config) {
 		t := &c.Frontends[0].TLS
-		t.Mode, t.RequireSessionReuse, t.MaxVersion = config.TLSOptional, true, version
+		t.Mode, t.SessionReuse, t.MaxVersion = config.TLSOptional, config.ReuseRequire, version
 	}
+}
+
+// requiredIf is session_reuse as a boolean has it.
+func requiredIf(reuse bool) config.SessionReuse {
+	if reuse {
+		return config.ReuseRequire
+	}
+	return config.ReuseOff
 }
 
 // bothVersions runs a test under TLS 1.2 and 1.3.

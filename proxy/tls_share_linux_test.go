@@ -56,7 +56,7 @@ func TestHandshakeAfterALongWait(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, reuse %v", slow, reuse), func(t *testing.T) {
 				t.Parallel()
 				s := enact(t, straight("passive"), func(c *config.Config) {
-					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.RequireSessionReuse = config.TLSOptional, reuse
+					c.Frontends[0].TLS.Mode, c.Frontends[0].TLS.SessionReuse = config.TLSOptional, requiredIf(reuse)
 					c.Timeouts.DataConnect = limit
 				})
 				s.ready()
@@ -130,7 +130,7 @@ func TestPROTWhileIdentifying(t *testing.T) {
 func TestClearAndProtectedBehindOneProxy(t *testing.T) {
 	clear := enact(t, straight("passive"), func(c *config.Config) {
 		f := &c.Frontends[0]
-		f.TLS.Mode, f.TLS.RequireSessionReuse = config.TLSOptional, true
+		f.TLS.Mode, f.TLS.SessionReuse = config.TLSOptional, config.ReuseRequire
 		f.ProxyProtocol, f.DataProxyProtocol = true, true
 		f.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		f.PassiveBind.IPv4 = netip.MustParseAddr("127.0.0.1")

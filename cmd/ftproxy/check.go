@@ -162,8 +162,11 @@ func frontTLS(b *bytes.Buffer, t config.FrontendTLS) {
 		data = "PROT P only"
 	}
 	fmt.Fprintf(b, "  TLS %s, data %s", how, data)
-	if t.RequireSessionReuse {
+	switch t.SessionReuse {
+	case config.ReuseRequire:
 		b.WriteString(", those with TLS must resume the session")
+	case config.ReuseOffer:
+		b.WriteString(", those with TLS may resume the session")
 	}
 	if t.ClientCA != "" {
 		fmt.Fprintf(b, ", client certificates %s", t.ClientCertificate)
@@ -179,6 +182,9 @@ func backTLS(b *bytes.Buffer, t config.BackendTLS) {
 	verified := "verified"
 	if t.InsecureSkipVerify {
 		verified = "NOT verified"
+	}
+	if t.Fingerprint != "" {
+		verified = "verified by fingerprint"
 	}
 	fmt.Fprintf(b, "  TLS %s towards servers, data %s, certificates %s\n", t.Mode, t.Data, verified)
 }

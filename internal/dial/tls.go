@@ -68,6 +68,8 @@ func advice(err error) string {
 	var name x509.HostnameError
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var fingerprint *ftps.FingerprintError
 	switch {
 	case errors.As(err, &name) && len(name.Certificate.DNSNames)+len(name.Certificate.IPAddresses) == 0:
 		return " (the server's certificate has no subjectAltName; give it one, see docs/tls.md)"
@@ -75,6 +77,10 @@ func advice(err error) string {
 		return " (write server_name with a name that the certificate has)"
 	case errors.As(err, &authority):
 		return " (write ca with the certificate of its CA, or its own)"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return " (renew it, or trust it nevertheless by fingerprint)"
+	case errors.As(err, &fingerprint):
+		return " (if the server was given a new certificate, write its fingerprint)"
 	case errors.As(err, &record):
 		return " (the server speaks in the clear here; is its mode explicit?)"
 	}

@@ -3,6 +3,7 @@
 package ftps
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -16,14 +17,24 @@ import (
 // ErrNoHandshake is why a handshake that took too long failed, on either side.
 var ErrNoHandshake = errors.New("no TLS handshake in time")
 
+// The protocols that clients may name by ALPN. A client that names others only is
+// refused: a browser could be made to speak to us as to a server of the same name
+// (ALPACA). One that names none is not. FileZilla names x-filezilla-ftp, too: that is
+// its own dialect, so it is never chosen.
+var (
+	controlProtocols = []string{"ftp"}
+	dataProtocols    = []string{"ftp", "ftp-data"}
+)
+
 // A Frontend is how a frontend protects its clients; nil is not at all.
 type Frontend struct {
-	RequireData  bool // no data connection may be in the clear
-	RequireReuse bool // data connections must resume the control connection's session: see [Frontend.Reuses]
-	StrictEOF    bool
+	RequireData bool // no data connection may be in the clear
+	Reuse       config.SessionReuse
+	StrictEOF   bool
 
 	mode       config.TLSMode
 	config     *tls.Config              // but for what is a session's own
+	data       *tls.Config              // the same for data connections
 	ticketless *tls.Config              // the same without tickets
 	keyed      atomic.Pointer[[32]byte] // the newest key that config was given for tickets
 	shown      []Certificate
@@ -50,7 +61,11 @@ func (f *Frontend) Implicit() bool { return f != nil && f.mode == config.TLSImpl
 func (f *Frontend) Required() bool { return f != nil && f.mode != config.TLSOptional }
 
 // Reuses tells whether data connections must resume the control connection's session.
-func (f *Frontend) Reuses() bool { return f != nil && f.RequireReuse }
+func (f *Frontend) Reuses() bool { return f != nil && f.Reuse == config.ReuseRequire }
+
+// Offers tells whether data connections that resume a session must resume the control
+// connection's, and others need not.
+func (f *Frontend) Offers() bool { return f != nil && f.Reuse == config.ReuseOffer }
 
 // Certificates are those that the frontend shows.
 func (f *Frontend) Certificates() []Certificate {
@@ -67,12 +82,16 @@ func NewFrontend(f *config.Frontend) (*Frontend, error) {
 		return nil, nil
 	}
 	key := "frontend." + f.Name + ".tls."
-	front := &Frontend{mode: t.Mode, RequireData: t.RequireData, RequireReuse: t.RequireSessionReuse, StrictEOF: t.StrictEOF,
+	front := &Frontend{mode: t.Mode, RequireData: t.RequireData, Reuse: cmp.Or(t.SessionReuse, config.ReuseOff), StrictEOF: t.StrictEOF,
 		config: &tls.Config{
 			MinVersion:                  t.MinVersion,
 			MaxVersion:                  t.MaxVersion,
+			NextProtos:                  controlProtocols,
 			DynamicRecordSizingDisabled: true, // It is for pages that wait for their first bytes.
 		}}
+	if t.Ciphers == config.CiphersLegacy {
+		front.config.CipherSuites = oldSuites()
+	}
 	var failed []error
 	for _, pair := range t.Certificates {
 		c, err := certs.Load(pair.Certificate, pair.Key)
@@ -94,15 +113,17 @@ func NewFrontend(f *config.Frontend) (*Frontend, error) {
 			front.config.ClientAuth = tls.VerifyClientCertIfGiven
 		}
 	}
-	front.ticketless = front.config.Clone()
+	front.data = front.config.Clone()
+	front.data.NextProtos = dataProtocols
+	front.ticketless = front.data.Clone()
 	front.ticketless.SessionTicketsDisabled = true
 	return front, errors.Join(failed...)
 }
 
 // Control is the configuration of a client's control connection. Where data
-// connections must prove whose they are, its tickets are the session's.
+// connections may say whose they are, its tickets are the session's.
 func (f *Frontend) Control(keys [][32]byte, session uint64) *tls.Config {
-	if !f.RequireReuse {
+	if f.Reuse == config.ReuseOff {
 		return f.shared(keys)
 	}
 	return tickets.Give(f.config, keys, session)
@@ -120,12 +141,14 @@ func (f *Frontend) shared(keys [][32]byte) *tls.Config {
 
 // Data is the configuration of a client's data connection, and where the
 // owner of the ticket that it resumes is written, before the handshake ends. Where
-// that is of no interest it takes and gives no tickets: a TLS 1.3 client that
-// uploads and never reads would leave them unread, and its close become a reset
-// that cuts the tail.
+// tickets are not required it gives none: a TLS 1.3 client that uploads and never reads
+// would leave them unread, and its close become a reset that cuts the tail.
 func (f *Frontend) Data(keys [][32]byte) (c *tls.Config, owner *uint64) {
-	if !f.RequireReuse {
-		return f.ticketless, new(uint64)
+	switch f.Reuse {
+	case config.ReuseRequire:
+		return tickets.Take(f.data, keys)
+	case config.ReuseOffer:
+		return tickets.TakeOnly(f.data, keys)
 	}
-	return tickets.Take(f.config, keys)
+	return f.ticketless, new(uint64)
 }

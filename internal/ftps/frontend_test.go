@@ -63,3 +63,56 @@ func resumes(t *testing.T, client, server *tls.Config) bool {
 	}
 	return conn.ConnectionState().DidResume
 }
+
+// TestALPN: a client that names protocols must name ours. One that names none is
+// welcome.
+func TestALPN(t *testing.T) {
+	c := ftptest.Certificate(t, "ftp.example.com")
+	for _, reuse := range []config.SessionReuse{"", config.ReuseOff, config.ReuseOffer, config.ReuseRequire} {
+		front, err := NewFrontend(&config.Frontend{Name: "public", TLS: config.FrontendTLS{Mode: config.TLSRequired, SessionReuse: reuse,
+			Certificates: []config.KeyPair{{Certificate: c.File, Key: c.File}}, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := [][32]byte{{1}}
+		for _, tt := range []struct {
+			offered       []string
+			control, data string // what is chosen
+		}{
+			{nil, "", ""},
+			{[]string{"ftp"}, "ftp", "ftp"},
+			{[]string{"x-filezilla-ftp", "ftp"}, "ftp", "ftp"},
+			{[]string{"ftp-data"}, refused, "ftp-data"},
+			{[]string{"http/1.1"}, refused, refused},
+			{[]string{"h2", "http/1.1"}, refused, refused},
+			{[]string{"x-filezilla-ftp"}, refused, refused},
+		} {
+			user := &tls.Config{RootCAs: c.Pool, ServerName: "ftp.example.com", NextProtos: tt.offered}
+			if got := chosen(user, front.Control(keys, 1)); got != tt.control {
+				t.Errorf("%q, offered %q on a control connection: %q, want %q", reuse, tt.offered, got, tt.control)
+			}
+			data, _ := front.Data(keys)
+			if got := chosen(user, data); got != tt.data {
+				t.Errorf("%q, offered %q on a data connection: %q, want %q", reuse, tt.offered, got, tt.data)
+			}
+		}
+	}
+}
+
+const refused = "refused"
+
+// chosen is the protocol that ALPN agrees on.
+func chosen(client, server *tls.Config) string {
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() {
+		conn := tls.Server(far, server)
+		_ = conn.Handshake()
+		conn.Close()
+	}()
+	conn := tls.Client(near, client)
+	if conn.Handshake() != nil {
+		return refused
+	}
+	return conn.ConnectionState().NegotiatedProtocol
+}

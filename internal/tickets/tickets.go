@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 )
@@ -88,6 +89,28 @@ func Take(config *tls.Config, keys [][32]byte) (c *tls.Config, session *uint64) 
 			ss.Extra = append(ss.Extra, entry(*session))
 		}
 		return c.EncryptTicket(cs, ss)
+	}
+	return c, session
+}
+
+// preSharedKey is the extension by which TLS 1.3 clients show tickets (RFC 8446 §4.2.11).
+const preSharedKey = 41
+
+// TakeOnly is Take for a data connection that gets no new ticket. crypto/tls has one
+// setting for both, and looks at it first for the client's ticket, and later for its
+// own; so it is set in between. Under TLS 1.2 a connection that resumes gets a ticket
+// all the same: it is a part of the handshake, so no client leaves it unread.
+func TakeOnly(config *tls.Config, keys [][32]byte) (c *tls.Config, session *uint64) {
+	take, session := Take(config, keys)
+	c = take.Clone()
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		newest := slices.Contains(hello.SupportedVersions, tls.VersionTLS13) && (c.MaxVersion == 0 || c.MaxVersion >= tls.VersionTLS13)
+		c.SessionTicketsDisabled = newest && !slices.Contains(hello.Extensions, preSharedKey)
+		return nil, nil
+	}
+	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		c.SessionTicketsDisabled = true
+		return take.UnwrapSession(ticket, cs) // It has the keys still.
 	}
 	return c, session
 }
