@@ -27,26 +27,33 @@ func Ticks() time.Time {
 // 1, 3 and 7 s. The greater of the two is how long it took at least. It must be asked
 // before anything is sent. It is now where the connection cannot tell.
 func Born(conn net.Conn) time.Time {
+	at, err := inquire(conn, born)
+	if err != nil {
+		return Ticks()
+	}
+	return time.Unix(0, at)
+}
+
+// born is in nanoseconds.
+func born(fd int) (int64, error) {
 	now, age := Ticks(), time.Duration(0)
-	_ = ask(conn, func(fd int) error {
-		for range 10 { // The two must be read together.
-			asked := now
-			info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-			if now = Ticks(); err != nil {
-				return err
-			}
-			handshake := time.Duration(info.Rtt) * time.Microsecond
-			if n := min(info.Total_retrans, 10); n > 0 {
-				handshake = max(handshake, (1<<n-1)*time.Second)
-			}
-			age = time.Duration(info.Last_data_sent)*time.Millisecond + handshake
-			if now.Sub(asked) < tickSlack {
-				return nil
-			}
+	for range 10 { // The two must be read together.
+		asked := now
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			return 0, err
 		}
-		return nil
-	})
-	return now.Add(-age)
+		now = Ticks()
+		handshake := time.Duration(info.Rtt) * time.Microsecond
+		if n := min(info.Total_retrans, 10); n > 0 {
+			handshake = max(handshake, (1<<n-1)*time.Second)
+		}
+		age = time.Duration(info.Last_data_sent)*time.Millisecond + handshake
+		if now.Sub(asked) < tickSlack {
+			break
+		}
+	}
+	return now.Add(-age).UnixNano(), nil
 }
 
 // tickSlack is how far apart two readings that belong together may be.

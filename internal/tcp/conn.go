@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 )
 
@@ -99,4 +100,39 @@ func ask(conn net.Conn, f func(fd int) error) error {
 		return err
 	}
 	return control(raw, f)
+}
+
+// An inquiry is one call of inquire. It is kept for the next one, because it would be
+// allocated several times in each transfer.
+type inquiry struct {
+	f      func(fd int) (int64, error)
+	answer int64
+	err    error
+	run    func(fd uintptr)
+}
+
+var inquiries = sync.Pool{New: func() any {
+	q := new(inquiry)
+	q.run = func(fd uintptr) { q.answer, q.err = q.f(int(fd)) }
+	return q
+}}
+
+// inquire asks the descriptor of a connection for a number, as ask does. It allocates
+// nothing of its own where f is no closure.
+func inquire(conn net.Conn, f func(fd int) (int64, error)) (int64, error) {
+	socket, ok := Socket(conn)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	q := inquiries.Get().(*inquiry)
+	defer inquiries.Put(q)
+	q.f, q.answer, q.err = f, 0, nil
+	if err := raw.Control(q.run); err != nil {
+		return 0, err
+	}
+	return q.answer, q.err
 }

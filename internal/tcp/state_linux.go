@@ -47,29 +47,32 @@ func Peek(conn net.Conn) error {
 
 // Unread returns how many bytes the kernel holds that the peer sent and nobody has
 // read; those of TLS count as they came. It is 0 where that is not known.
-func Unread(conn net.Conn) (n int) {
+func Unread(conn net.Conn) int {
 	conn = Underlying(conn)
 	if c, ok := conn.(interface{ Unread() int }); ok {
 		return c.Unread()
 	}
-	_ = ask(conn, func(fd int) (err error) {
-		n, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
-		return err
-	})
-	return max(n, 0)
+	n, _ := inquire(conn, unread)
+	return int(max(n, 0))
+}
+
+func unread(fd int) (int64, error) {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	return int64(n), err
 }
 
 // Unacknowledged returns how many of the bytes that were written the peer's kernel has
 // not confirmed, our FIN counted as one. After a reset it keeps its value. The error is
 // [net.ErrClosed] after our Close, and wraps [errors.ErrUnsupported] where the
 // connection cannot tell.
-func Unacknowledged(conn net.Conn) (n int, err error) {
-	err = ask(conn, func(fd int) error {
-		waiting, err := unix.IoctlGetUint32(fd, unix.SIOCOUTQ)
-		n = int(waiting)
-		return err
-	})
-	return n, err
+func Unacknowledged(conn net.Conn) (int, error) {
+	waiting, err := inquire(conn, unacknowledged)
+	return int(waiting), err
+}
+
+func unacknowledged(fd int) (int64, error) {
+	n, err := unix.IoctlGetUint32(fd, unix.SIOCOUTQ)
+	return int64(n), err
 }
 
 // FINReceived tells whether the peer has ended its stream, which nobody may have read
@@ -83,15 +86,17 @@ func FINReceived(conn net.Conn) bool { return stateOf(conn) == unix.BPF_TCP_CLOS
 func Over(conn net.Conn) bool { return stateOf(conn) == unix.BPF_TCP_CLOSE }
 
 // stateOf is the state of a TCP connection, 0 of any other.
-func stateOf(conn net.Conn) (state uint8) {
-	_ = ask(conn, func(fd int) error {
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			state = info.State
-		}
-		return err
-	})
-	return state
+func stateOf(conn net.Conn) uint8 {
+	s, _ := inquire(conn, state)
+	return uint8(s)
+}
+
+func state(fd int) (int64, error) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0, err
+	}
+	return int64(info.State), nil
 }
 
 // acknowledgeAtOnce makes the kernel acknowledge the next bytes that come without
