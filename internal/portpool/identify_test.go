@@ -58,6 +58,7 @@ func (t *bench) mustAccept(l *Lease, want *fakeConn) {
 		t.Fatalf("Accept = %v, %v; want %v, identified", got, err, want)
 	}
 	got.Close()
+	l.Heard()
 }
 
 // Clients behind one proxy share a port: what identifies a connection decides.
@@ -399,18 +400,33 @@ func TestResetBehindAProxy(t *testing.T) {
 			})
 		})
 	}
-	t.Run("taken", func(t *testing.T) {
-		onFakes(t, func(t *bench) {
-			peers := make(chan netip.Addr, 1)
-			r := headed(one, alice, 1, peers)
-			l := t.promised(r)
-			peers <- alice.Addr()
-			t.arriveAt(l, proxy, l.Addr())
-			t.mustFull(r)
-			if _, err := l.Accept(context.Background()); err != nil || l.Unmet() {
-				t.Fatalf("%v, unmet %v", err, l.Unmet())
-			}
-			t.must(r).Close()
+	for name, free := range map[string]time.Duration{"taken": Short, "taken, and closed later": second + Short, "heard": 0} {
+		t.Run(name, func(t *testing.T) {
+			onFakes(t, func(t *bench) {
+				peers := make(chan netip.Addr, 1)
+				r := headed(one, alice, 1, peers)
+				l := t.promised(r)
+				peers <- alice.Addr()
+				t.arriveAt(l, proxy, l.Addr())
+				t.mustFull(r)
+				if _, err := l.Accept(context.Background()); err != nil || l.Unmet() {
+					t.Fatalf("%v, unmet %v", err, l.Unmet())
+				}
+				t.mustFull(r)
+				if free == 0 {
+					l.Heard()
+					t.must(r).Close()
+					return
+				}
+				if free > Short {
+					t.pass(second)
+					l.Close()
+				}
+				t.mustFreeAt(r, free)
+				l.Heard()
+				l.Close()
+				t.must(r).Close()
+			})
 		})
-	})
+	}
 }

@@ -20,8 +20,8 @@ func (p *Pool) lend(pt *port, r *Request) *Lease {
 
 // deliver hands the peer's connection to the lease, and frees its key. What came through
 // a relay may be reset before the relay has seen that it was connected; then the relay
-// tries again (HAProxy, up to three times). So such a key stays held until the
-// connection is taken.
+// tries again (HAProxy, up to three times), with all that its client has sent. So such a key
+// stays held until the connection is taken, and then cools: see Lease.Heard.
 func (p *Pool) deliver(l *Lease, conn net.Conn, now time.Time) {
 	l.conn, l.state = conn, delivered
 	p.untaken[l] = struct{}{}
@@ -71,8 +71,11 @@ func (p *Pool) end(l *Lease, err error, now time.Time) {
 		}
 		fallthrough
 	case taken:
-		if l.key == held {
+		switch {
+		case l.key == held:
 			p.release(l, true, now)
+		case l.key == cooling: // A reset may have come before the relay saw that it was connected.
+			p.coolFor(l, Short, now)
 		}
 	}
 }

@@ -46,6 +46,7 @@ type Lease struct {
 	promised time.Time
 	until    time.Time // the end of cooling
 	moved    bool      // the peer has moved on
+	met      bool      // Accept has returned its connection
 	owes     bool      // it is in Pool.debts
 	mayLeave bool      // its owner may be asked to leave
 	soon     bool      // it cools for Short
@@ -62,7 +63,7 @@ func (l *Lease) relayed() bool { return l.request.Header != nil && !l.request.Ho
 
 // used tells whether a connection came for the lease, so that nothing is to be said of
 // its peer any more.
-func (l *Lease) used() bool { return l.state == taken || l.state == delivered && !l.relayed() }
+func (l *Lease) used() bool { return l.met || l.state == delivered && !l.relayed() }
 
 // Addr is the address that listens for the peer: Request.Local and the port.
 func (l *Lease) Addr() netip.AddrPort { return l.port.addr }
@@ -102,11 +103,12 @@ func (l *Lease) Accept(ctx context.Context) (net.Conn, error) {
 		return nil, context.Cause(ctx)
 	case delivered:
 		conn := l.conn
-		l.conn, l.state = nil, taken
+		l.conn, l.state, l.met = nil, taken, true
 		delete(l.pool.untaken, l)
 		if l.relayed() {
 			now := time.Now()
-			l.pool.release(l, true, now)
+			l.pool.Events.Returned(l.request, true)
+			l.pool.coolFor(l, Short, now)
 			l.pool.finish(now)
 		}
 		return conn, nil
@@ -127,6 +129,20 @@ func (l *Lease) Close() error {
 	defer l.pool.mu.Unlock()
 	l.change(func(time.Time) {})
 	return nil
+}
+
+// Heard says that whoever brought the connection that Accept has returned has passed on
+// data or an end, or has taken all that was sent: so it knows that it is connected, and
+// does not try again. Without that call a key with Request.Header stays cooling, for Short
+// after Accept and after Close. It is nothing to other leases.
+func (l *Lease) Heard() {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	if l.relayed() && l.state == taken && !l.pool.closed {
+		now := time.Now()
+		l.pool.free(l, now)
+		l.pool.finish(now)
+	}
 }
 
 // Told closes a lease whose connection has not come, and says that its peer was
@@ -227,7 +243,7 @@ func (l *Lease) change(then func(now time.Time)) {
 func (l *Lease) Unmet() bool {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
-	return l.key == promised || l.key == cooling || l.key == withheld || l.key == held && !l.used()
+	return !l.used() && l.key != reserved && l.key != free
 }
 
 // Came tells whether the peer's connection has come, that too which lies in the

@@ -36,6 +36,10 @@ type promise struct {
 	here            bool // a connection was delivered
 	met             bool // and nobody tries again
 	conn            net.Conn
+	// Of a connection that a relay has brought, and that was taken: when, when it was
+	// closed, and whether it was whole.
+	takenAt, closedAt time.Time
+	heard             bool
 	// When its session said so, and when a connection for it was reset after its end.
 	told, moved, reset, lastReset time.Time
 }
@@ -86,6 +90,7 @@ func (p *promise) accept(got func(*modelConn)) {
 func (p *promise) receive(conn net.Conn) *modelConn {
 	c := conn.(*modelConn)
 	c.taken = true
+	p.takenAt = time.Now()
 	p.here, p.met, p.conn = true, true, c
 	p.tally.served++
 	p.note("%v is served", c)
@@ -222,6 +227,9 @@ func (p *promise) blocks(atMost bool) bool {
 	switch now := time.Now(); {
 	case p.done:
 		return false
+	case p.met && p.lease.relayed():
+		p.done = p.mayFree(atMost)
+		return !p.done
 	case p.met:
 		p.done = !p.request.Hold || p.over
 		return !p.done
@@ -239,6 +247,21 @@ func (p *promise) blocks(atMost bool) bool {
 		at, ok := p.endsAt(true)
 		return !p.safe && (!ok || now.Before(at))
 	}
+}
+
+// mayFree tells whether the key of a connection that a relay has brought is free.
+func (p *promise) mayFree(atMost bool) bool {
+	if p.heard || p.takenAt.IsZero() {
+		return p.heard
+	}
+	end := p.takenAt.Add(Short)
+	if p.closedAt.Before(end) && !p.closedAt.IsZero() {
+		end = p.closedAt.Add(Short)
+	}
+	if late := p.lastReset.Add(Short); atMost && late.After(end) {
+		end = late
+	}
+	return !time.Now().Before(end)
 }
 
 // meets tells whether one connection may be meant for both.

@@ -302,6 +302,15 @@ func (c *modelConn) closes() int {
 }
 
 func (c *modelConn) wasClosed() {
+	if p := c.promise; c.taken && c.redials > 0 && p != nil && !p.heard && time.Since(p.takenAt) < lag {
+		// The relay has not seen yet that it was connected. Its client is, and does not try again.
+		c.failed = nil
+		if end := time.Now().Add(lag); c.deadline.IsZero() || end.Before(c.deadline) {
+			c.deadline = end
+		}
+		c.after(c.delay(), func() { c.fail("reset") })
+		return
+	}
 	if c.taken {
 		c.after(c.delay(), func() { c.attempt.gone = true })
 		return

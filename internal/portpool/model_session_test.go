@@ -49,6 +49,7 @@ type session struct {
 	unmet      []*promise // promised, closed and not met
 	tellSoon   []*promise // with the next reply
 	conn       *modelConn
+	connFor    *promise // whose conn it is
 	transfer   *transfer
 	acceptLate bool
 }
@@ -120,6 +121,22 @@ func (s *session) takeUp(c command) {
 	}
 }
 
+// endConn closes the data connection, with a reset if it is not whole.
+func (s *session) endConn(whole bool) {
+	if s.conn == nil {
+		return
+	}
+	p := s.connFor
+	if whole {
+		p.heard = true
+		p.lease.Heard()
+	}
+	p.closedAt = time.Now()
+	s.conn.Close()
+	p.lease.Close()
+	s.conn, s.connFor = nil, nil
+}
+
 // owing is the promises that no connection has met.
 func (s *session) owing() []*promise {
 	all := slices.Clone(s.unmet)
@@ -143,10 +160,7 @@ func (s *session) forget(p *promise, how func()) {
 
 // drop closes what the session has, before it asks for more.
 func (s *session) drop() {
-	if s.conn != nil {
-		s.conn.Close()
-		s.conn = nil
-	}
+	s.endConn(false)
 	if p := s.current; p != nil {
 		s.current = nil
 		owed := p.owed()
@@ -222,10 +236,12 @@ func (s *session) silence(p *promise) {
 // came is the connection of the current promise.
 func (s *session) came(p *promise, c *modelConn) {
 	if s.over || s.current != p {
+		p.closedAt = time.Now()
 		c.Close()
+		p.lease.Close()
 		return
 	}
-	s.conn = c
+	s.conn, s.connFor = c, p
 	if s.transfer != nil {
 		s.carry(s.transfer)
 	}
@@ -285,8 +301,8 @@ func (s *session) finish(t *transfer, code int) {
 	}
 	s.transfer = nil
 	if s.conn != nil {
-		s.conn.Close()
-		s.conn, s.current = nil, nil
+		s.endConn(code == 226)
+		s.current = nil
 	}
 	s.write(reply{code: code})
 	if t.begun {
@@ -311,8 +327,8 @@ func (s *session) tellAll() {
 
 func (s *session) doABOR() {
 	if s.conn != nil {
-		s.conn.Close()
-		s.conn, s.current = nil, nil
+		s.endConn(false)
+		s.current = nil
 	}
 	if s.transfer != nil {
 		s.transfer.finished = true
@@ -394,10 +410,7 @@ func (s *session) leave(how func(*promise)) {
 	if s.waiting != nil {
 		s.waiting()
 	}
-	if s.conn != nil {
-		s.conn.Close()
-		s.conn = nil
-	}
+	s.endConn(false)
 	for _, p := range s.owing() {
 		how(p)
 	}

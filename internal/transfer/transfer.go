@@ -236,6 +236,9 @@ func (t *Transfer) run() {
 	r := t.carry()
 	r.Ended = time.Now()
 	c := t.copying.Load()
+	if r.Err == nil && c != nil || r.Bytes > 0 && t.direction == Upload {
+		t.heard()
+	}
 	if c == nil || r.Err != nil {
 		t.closeLeg(ClientSide)
 		if t.hold.Load() != nil { // The session waits for the result, and the server for ABOR.
@@ -254,6 +257,14 @@ func (t *Transfer) run() {
 	t.result <- &r
 	c.Finish(t.ctx, t.options.Timeouts.Linger)
 	t.closeLeg(receiver)
+}
+
+// heard says that the client's connection stands at both ends, also where a relay is
+// between.
+func (t *Transfer) heard() {
+	if l, listens := t.options.Client.(ListenLeg); listens {
+		l.Lease.Heard()
+	}
 }
 
 // sides are where the payload comes from and where it goes.
