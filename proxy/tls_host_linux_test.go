@@ -20,6 +20,16 @@ func (s *tlsStage) exchange(command, reply string) {
 	s.client.hear(reply)
 }
 
+// greetedStage is one where a client in the clear, of a server in the clear, has heard the
+// greeting, and may say AUTH.
+func greetedStage(t *testing.T) *tlsStage {
+	t.Helper()
+	s := enact(t, straight("passive"), optional)
+	s.greet(config.TLSOptional, config.TLSOff)
+	s.client.hear("220")
+	return s
+}
+
 // forget plays AUTH of a client whose server has to be left: the server sees its
 // connection reset, and another one begins.
 func (s *tlsStage) forget(back config.TLSMode) {
@@ -64,9 +74,7 @@ func TestHOSTBeforeAUTH(t *testing.T) {
 	}
 	t.Run("refused by the server", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.exchange("HOST 203.0.113.9", "504 unknown")
 		s.exchange("HOST 203.0.113.10", "500 what?")
 		s.forget(config.TLSOff)
@@ -74,27 +82,21 @@ func TestHOSTBeforeAUTH(t *testing.T) {
 	})
 	t.Run("and no AUTH", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.exchange("HOST ftp.example.com", "220 good")
 		s.logIn() // With the same connection.
 		s.transfer(transfer.Download, []byte("clear"))
 	})
 	t.Run("under TLS", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.authenticate("P")
 		s.exchange("HOST ftp.example.com", "220 good")
 		s.logIn()
 	})
 	t.Run("no server any more", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.exchange("HOST ftp.example.com", "220 good")
 		_ = s.atDoor.Close()
 		s.client.say("AUTH TLS")
@@ -104,9 +106,7 @@ func TestHOSTBeforeAUTH(t *testing.T) {
 	})
 	t.Run("no handshake", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.exchange("HOST ftp.example.com", "220 good")
 		s.client.say("AUTH TLS")
 		s.client.hear("234")
@@ -118,9 +118,7 @@ func TestHOSTBeforeAUTH(t *testing.T) {
 	})
 	t.Run("USER at once", func(t *testing.T) { // It waits for the second connection.
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.exchange("HOST ftp.example.com", "220 good")
 		s.client.say("AUTH TLS")
 		s.client.hear("234")
@@ -140,9 +138,7 @@ func TestAUTHForgets(t *testing.T) {
 	for _, command := range []string{"TYPE I", "REST 100", "XYZ", "SITE UMASK 077", "CWD /", "RNFR a"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			s := enact(t, straight("passive"), optional)
-			s.greet(config.TLSOptional, config.TLSOff)
-			s.client.hear("220")
+			s := greetedStage(t)
 			s.exchange("SYST", "215 UNIX")
 			s.exchange(command, "350 go on")
 			s.forget(config.TLSOff)
@@ -152,9 +148,7 @@ func TestAUTHForgets(t *testing.T) {
 	// What chooses no more than letters and language does not count.
 	t.Run("harmless", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		for _, command := range []string{"SYST", "OPTS UTF8 ON", "CLNT x", "FEAT", "NOOP", "HELP", "STAT"} {
 			s.exchange(command, "200 ok")
 		}
@@ -164,9 +158,7 @@ func TestAUTHForgets(t *testing.T) {
 	t.Run("login", func(t *testing.T) {
 		t.Parallel()
 		for _, command := range []string{"USER anna", "PASS x", "ACCT x", "REIN"} {
-			s := enact(t, straight("passive"), optional)
-			s.greet(config.TLSOptional, config.TLSOff)
-			s.client.hear("220")
+			s := greetedStage(t)
 			s.exchange("HOST ftp.example.com", "220 good")
 			s.exchange(command, "500 no")
 			s.client.say("AUTH TLS")

@@ -23,6 +23,14 @@ func odd(t *testing.T, change func(*config.Config)) *tlsStage {
 	return s
 }
 
+// oddExplicit is one with explicit TLS, whose server has greeted.
+func oddExplicit(t *testing.T) *tlsStage {
+	t.Helper()
+	s := odd(t, private)
+	s.server.say("220 ready")
+	return s
+}
+
 // answers plays a command of ftproxy's, or of the client's, that the server answers.
 func (s *tlsStage) answers(command, reply string) {
 	s.t.Helper()
@@ -42,8 +50,7 @@ func TestServerAnswersAUTHOddly(t *testing.T) {
 	for _, reply := range []string{"200 AUTH ok", "235 go", "220 TLS", "334 ADAT next", "234-Now\r\n234 go", "232 ok"} {
 		t.Run(reply[:3], func(t *testing.T) {
 			t.Parallel()
-			s := odd(t, private)
-			s.server.say("220 ready")
+			s := oddExplicit(t)
 			s.answers("AUTH TLS", reply)
 			s.shaken()
 			s.level("P")
@@ -54,8 +61,7 @@ func TestServerAnswersAUTHOddly(t *testing.T) {
 	}
 	t.Run("and speaks on in the clear", func(t *testing.T) {
 		t.Parallel()
-		s := odd(t, private)
-		s.server.say("220 ready")
+		s := oddExplicit(t)
 		s.answers("AUTH TLS", "200 whatever")
 		if b, err := s.server.r.ReadByte(); b != 0x16 { // A hello.
 			t.Fatalf("the server hears %q (%v), want a handshake", b, err)
@@ -71,8 +77,7 @@ func TestServerKnowsOnlyAUTHSSL(t *testing.T) {
 	for _, refusal := range []string{"500 what?", "504 no such mechanism", "534 no", "431 not that one", "530 log in first"} {
 		t.Run(refusal[:3], func(t *testing.T) {
 			t.Parallel()
-			s := odd(t, private)
-			s.server.say("220 ready")
+			s := oddExplicit(t)
 			s.answers("AUTH TLS", refusal)
 			s.answers("AUTH SSL", "334 go")
 			s.shaken()
@@ -84,8 +89,7 @@ func TestServerKnowsOnlyAUTHSSL(t *testing.T) {
 	}
 	t.Run("and no PROT", func(t *testing.T) {
 		t.Parallel()
-		s := odd(t, private)
-		s.server.say("220 ready")
+		s := oddExplicit(t)
 		s.answers("AUTH TLS", "500 what?")
 		s.answers("AUTH SSL", "234 go")
 		s.shaken()
@@ -93,8 +97,7 @@ func TestServerKnowsOnlyAUTHSSL(t *testing.T) {
 	})
 	t.Run("421", func(t *testing.T) { // It wants to end.
 		t.Parallel()
-		s := odd(t, private)
-		s.server.say("220 ready")
+		s := oddExplicit(t)
 		s.answers("AUTH TLS", "421 Bye.")
 		s.server.hearEnd()
 		s.client.hear("421 ")
@@ -171,8 +174,7 @@ func TestPBSZRefused(t *testing.T) {
 	for _, reply := range []string{"500 what?", "502 no", "503 log in first", "501 which size?", "331 password"} {
 		t.Run(reply[:3]+", PROT taken", func(t *testing.T) {
 			t.Parallel()
-			s := odd(t, private)
-			s.server.say("220 ready")
+			s := oddExplicit(t)
 			s.answers("AUTH TLS", "234 go")
 			s.shaken()
 			s.answers("PBSZ 0", reply)
@@ -184,8 +186,7 @@ func TestPBSZRefused(t *testing.T) {
 		})
 		t.Run(reply[:3]+", PROT later", func(t *testing.T) {
 			t.Parallel()
-			s := odd(t, private)
-			s.server.say("220 ready")
+			s := oddExplicit(t)
 			s.answers("AUTH TLS", "234 go")
 			s.shaken()
 			s.answers("PBSZ 0", reply)
@@ -198,8 +199,7 @@ func TestPBSZRefused(t *testing.T) {
 	}
 	t.Run("PROT never", func(t *testing.T) { // Nothing moves in the clear instead.
 		t.Parallel()
-		s := odd(t, private)
-		s.server.say("220 ready")
+		s := oddExplicit(t)
 		s.answers("AUTH TLS", "234 go")
 		s.shaken()
 		s.answers("PBSZ 0", "500 what?")

@@ -13,12 +13,7 @@ import (
 )
 
 // offering is a frontend whose clients' data connections may resume their session.
-func offering(version uint16) func(c *config.Config) {
-	return func(c *config.Config) {
-		t := &c.Frontends[0].TLS
-		t.Mode, t.SessionReuse, t.MaxVersion = config.TLSOptional, config.ReuseOffer, version
-	}
-}
+func offering(version uint16) func(c *config.Config) { return withReuse(config.ReuseOffer, version) }
 
 // TestSessionReuseOffered: a client may resume its control connection's session or not,
 // in all modes, as often as it likes.
@@ -98,9 +93,7 @@ func TestOfferedKeepsAddressKey(t *testing.T) {
 
 // TestBrowserAtTheDoor: a client that speaks HTTP by its own word (ALPN) is refused.
 func TestBrowserAtTheDoor(t *testing.T) {
-	s := enact(t, straight("passive"), optional)
-	s.greet(config.TLSOptional, config.TLSOff)
-	s.client.hear("220")
+	s := greetedStage(t)
 	s.client.say("AUTH TLS")
 	s.client.hear("234")
 	browser := s.user()

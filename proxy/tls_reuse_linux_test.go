@@ -17,10 +17,13 @@ import (
 )
 
 // reusing is a frontend whose clients' data connections must resume their session.
-func reusing(version uint16) func(c *config.Config) {
+func reusing(version uint16) func(c *config.Config) { return withReuse(config.ReuseRequire, version) }
+
+// withReuse is one with that session_reuse, under that version of TLS.
+func withReuse(reuse config.SessionReuse, version uint16) func(c *config.Config) {
 	return func(c *config.Config) {
 		t := &c.Frontends[0].TLS
-		t.Mode, t.SessionReuse, t.MaxVersion = config.TLSOptional, config.ReuseRequire, version
+		t.Mode, t.SessionReuse, t.MaxVersion = config.TLSOptional, reuse, version
 	}
 }
 

@@ -42,9 +42,7 @@ func TestAUTH(t *testing.T) {
 	for _, mechanism := range []string{"TLS", "tls", "TLS-C", "SSL", "TLS-P"} {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
-			s := enact(t, straight("passive"), optional)
-			s.greet(config.TLSOptional, config.TLSOff)
-			s.client.hear("220")
+			s := greetedStage(t)
 			play(t, s, before)
 			s.client.say("AUTH " + mechanism)
 			s.client.hear("234")
@@ -65,9 +63,7 @@ func TestAUTH(t *testing.T) {
 	})
 	t.Run("after USER", func(t *testing.T) {
 		t.Parallel()
-		s := enact(t, straight("passive"), optional)
-		s.greet(config.TLSOptional, config.TLSOff)
-		s.client.hear("220")
+		s := greetedStage(t)
 		s.client.say("USER anna")
 		s.server.hear("USER anna")
 		s.server.say("331 password")
@@ -170,9 +166,7 @@ func TestBehindAUTH(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := enact(t, straight("passive"), optional)
-			s.greet(config.TLSOptional, config.TLSOff)
-			s.client.hear("220")
+			s := greetedStage(t)
 			s.client.say(strings.TrimSuffix(tt.say, "\r\n"))
 			if tt.first != "" {
 				s.server.hear("NOOP")
@@ -415,9 +409,7 @@ func TestClientCertificate(t *testing.T) {
 // TestSilentUploader: a TLS 1.3 client that sends and never reads. Its close would
 // be a reset if we had sent it tickets, and cut the tail.
 func TestSilentUploader(t *testing.T) {
-	s := enact(t, straight("passive"), optional)
-	s.greet(config.TLSOptional, config.TLSOff)
-	s.client.hear("220")
+	s := greetedStage(t)
 	s.authenticate("P")
 	s.logIn()
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 3<<20/16)
