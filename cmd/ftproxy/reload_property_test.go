@@ -251,7 +251,8 @@ func (g *configurations) frontend(line, maybe func(format string, a ...any), bin
 	line("backend = %q", g.one("a", "b"))
 	maybe("banner = %q", g.one("hello", "welcome"))
 	maybe("public_address = %q", "auto")
-	maybe("passive_ports = %q", g.one(g.ports(400, 499), g.ports(500, 503), g.ports(600, 601)))
+	// Never the default, which another program may have.
+	line("passive_ports = %q", g.one(g.ports(400, 499), g.ports(500, 503), g.ports(600, 601), g.ports(700, 799)))
 	maybe("data_peer = %q", g.one("exact", "/24"))
 	maybe("bandwidth = %q", g.one("500MB/s", "800MB/s"))
 	maybe("session_bandwidth = %q", g.one("100MB/s", "200MB/s"))
