@@ -13,8 +13,8 @@ import (
 //	setup     is being agreed on with the server (data_setup.go), and may have to wait
 //	          for ports (data_ports.go);
 //	transfer  is agreed on: its legs open, move the data and close (internal/transfer);
-//	delivery  is a transfer that a command uses, until the client has a final reply that
-//	          is true (data_verdict.go);
+//	delivery  is a transfer that a command uses (data_transfer.go), until the client has a
+//	          final reply that is true (data_verdict.go);
 //	record    is what log and metrics are told then (data_record.go).
 type data struct {
 	wait     *portWait          // for the ports of a setup
@@ -30,21 +30,6 @@ type data struct {
 	epsvAll   bool      // EPSV ALL was said (RFC 2428 §4)
 	slot      bool      // among the transfers that limits.transfers allows
 	portless  time.Time // when it was last refused a port at once
-}
-
-// startTransfer begins the transfer of a setup whose server has agreed. It takes over
-// the server's leg and the ports of the setup.
-func (s *session) startTransfer(st *setup, server transfer.Leg, verb string) *transfer.Transfer {
-	timeouts := &s.rt.timeouts
-	return transfer.Start(transfer.Options{
-		Client: s.clientLeg(st), Server: server,
-		ClientTLS: s.clientProtection(), ServerTLS: s.serverProtection(),
-		Modes:     transfer.Modes{Client: st.client, Server: verb},
-		Mistaken:  st.refused,
-		Timeouts:  transfer.Timeouts{DataConnect: timeouts.DataConnect, DataStall: timeouts.DataStall, Linger: timeouts.Linger},
-		Bandwidth: s.data.bandwidth,
-		Runner:    &s.p.runner,
-	})
 }
 
 // takeSlot makes one of the transfers that limits.transfers allows this session's,
