@@ -80,13 +80,8 @@ func (s *session) doAUTH(q *queued) error {
 
 // secureClient makes a client's control connection a protected one.
 func secureClient(ctx context.Context, conn net.Conn, c *tls.Config, limit time.Duration) upgraded {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, ftps.ErrNoHandshake)
-	defer cancel()
 	secure := tls.Server(tcp.Prompt(conn), c)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
+	if err := ftps.Handshake(ctx, secure, limit); err != nil {
 		return upgraded{err: err}
 	}
 	tcp.Settle(secure)

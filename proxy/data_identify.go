@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -87,14 +86,9 @@ func (i *identifier) resume(conn net.Conn) (*tls.Conn, uint64, error) {
 	if err := tcp.Peek(conn); err != nil {
 		return nil, 0, err
 	}
-	ctx, cancel := context.WithTimeoutCause(i.p.hardStop, i.handshake, ftps.ErrNoHandshake)
-	defer cancel()
 	c, owner := i.front.Data(i.p.tickets.All())
 	secured := tls.Server(transfer.ReadyForTLS(conn), c)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
+	if err := ftps.Handshake(i.p.hardStop, secured, i.handshake); err != nil {
 		return nil, 0, fmt.Errorf("TLS handshake: %w", logline.PeerError(err))
 	}
 	tcp.Settle(secured)

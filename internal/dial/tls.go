@@ -43,18 +43,13 @@ func (d Dialer) converseTLS(ctx context.Context, sv *Server, config *tls.Config)
 
 // shake makes the handshake with a server.
 func (d Dialer) shake(ctx context.Context, sv *Server, c *tls.Config) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.Timeouts.TLSHandshake, ftps.ErrNoHandshake)
-	defer cancel()
 	conn := sv.Conn
 	secured := tls.Client(conn, c)
 	tcp.ResetOnClose(conn, true) // A handshake that is given up closes the connection: see dialAddr.
-	err := secured.HandshakeContext(ctx)
+	err := ftps.Handshake(ctx, secured, d.Timeouts.TLSHandshake)
 	tcp.ResetOnClose(conn, false)
 	d.Metrics.ServerTLSHandshake(d.Backend.Name, err == nil)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
 		return fmt.Errorf("TLS handshake: %w%s", logline.PeerError(err), advice(err))
 	}
 	sv.Conn, sv.Protection = secured, c

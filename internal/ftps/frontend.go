@@ -14,9 +14,6 @@ import (
 	"ftproxy/internal/tickets"
 )
 
-// ErrNoHandshake is why a handshake that took too long failed, on either side.
-var ErrNoHandshake = errors.New("no TLS handshake in time")
-
 // The protocols that clients may name by ALPN. A client that names others only is
 // refused: a browser could be made to speak to us as to a server of the same name
 // (ALPACA). One that names none is not. FileZilla names x-filezilla-ftp, too: that is

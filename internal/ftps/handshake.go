@@ -1,0 +1,23 @@
+package ftps
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"time"
+)
+
+// ErrNoHandshake is why a handshake that took too long failed, on either side.
+var ErrNoHandshake = errors.New("no TLS handshake in time")
+
+// Handshake makes the handshake of a connection, at most for the time given and until ctx
+// ends, whose cause is the error then. A handshake that is given up closes the connection.
+func Handshake(ctx context.Context, conn *tls.Conn, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNoHandshake)
+	defer cancel()
+	err := conn.HandshakeContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
