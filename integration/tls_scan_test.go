@@ -158,7 +158,7 @@ func TestScan(t *testing.T) {
 	})
 }
 
-// TestInjection: what comes behind AUTH in the clear, in the same segment, is not
+// TestInjection: what comes after AUTH in the clear, in the same segment, is not
 // taken for what the client says under TLS, and no server hears of it.
 func TestInjection(t *testing.T) {
 	p := newPlace(t)

@@ -37,16 +37,14 @@ type upgraded struct {
 	err  error
 }
 
-// Why there is no TLS.
-var (
-	errBehindAUTH = errors.New("commands came behind AUTH, in the clear")
-)
+var errAfterAUTH = errors.New("commands came after AUTH, in the clear")
 
-// doAUTH begins the handshake. What lies behind AUTH was sent in the clear, by
-// whoever it was, and must not be taken for what the client says under TLS: it
-// ends the session (H68).
+// doAUTH begins the handshake. Anybody on the path may have sent what follows AUTH in
+// the clear. It must not count as the client's words under TLS, so it ends the session
+// (H68).
 func (s *session) doAUTH(q *queued) error {
-	switch mechanism := strings.ToUpper(string(q.Arg)); {
+	mechanism := strings.ToUpper(string(q.Arg))
+	switch {
 	case s.fe.tls == nil:
 		return refuse(502, "AUTH is not available here.", nil)
 	case s.client.security.on:
@@ -57,13 +55,13 @@ func (s *session) doAUTH(q *queued) error {
 		return refuse(504, "Use AUTH TLS.", nil)
 	}
 	if len(s.client.queue) > 0 || !s.client.Quiet() {
-		return &ending{reason: endTLS, text: "Commands behind AUTH.", cause: errBehindAUTH}
+		return &ending{reason: endTLS, text: "Commands after AUTH.", cause: errAfterAUTH}
 	}
 	s.say(234, "AUTH command successful.")
 	if err := s.client.Flush(); err != nil {
 		return s.clientFailed(err)
 	}
-	if mechanism := strings.ToUpper(string(q.Arg)); mechanism == "SSL" || mechanism == "TLS-P" {
+	if mechanism == "SSL" || mechanism == "TLS-P" {
 		s.client.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
 	}
 	if s.client.security.heard {

@@ -20,7 +20,7 @@ import (
 // goes on in the clear instead.
 var ErrProtection = errors.New("the server refuses protection")
 
-var errBehind234 = errors.New("something came behind the server's 234, in the clear")
+var errAfter234 = errors.New("something came after the server's 234, in the clear")
 
 // converseTLS is converse for a backend whose servers are reached over TLS.
 func (d Dialer) converseTLS(ctx context.Context, sv *Server, config *tls.Config) error {
@@ -100,7 +100,7 @@ func (d Dialer) authenticate(ctx context.Context, sv *Server, config *tls.Config
 	case class != 2 && class != 3:
 		return fmt.Errorf("%w: %s: %w", ErrProtection, command, logline.PeerText(reply.Text()))
 	case sv.Reader.Buffered() > 0:
-		return errBehind234
+		return errAfter234
 	}
 	return d.shake(ctx, sv, config)
 }
