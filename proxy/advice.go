@@ -104,11 +104,6 @@ func (l sessionLog) checkServer(err error) word {
 	return ""
 }
 
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
 // quickEnd is how soon a client that never began TLS has to leave to be none at all: health
 // checks and scanners connect and leave.
 const quickEnd = time.Second

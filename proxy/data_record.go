@@ -22,7 +22,7 @@ func (s *session) record(d *delivery, code int) transfer.Record {
 		Accepted:   d.accepted,
 		Code:       code,
 		Outcome:    d.outcome(code),
-		ClientGone: s.client.Ended || tcp.FINReceived(s.client.Conn) || tcp.Over(s.client.Conn),
+		ClientGone: s.client.Ended || tcp.Ended(s.client.Conn),
 		Result:     *d.result,
 	}
 }

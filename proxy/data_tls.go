@@ -19,9 +19,6 @@ var (
 	errOtherIdentity = errors.New("the data connection has another client certificate than its control connection")
 )
 
-// quotingPeer is what a handshake's error is: it may quote the peer's certificate.
-func quotingPeer(err error) error { return logline.PeerError(err) }
-
 // clientProtection is that of the client's data connections as they are now; nil: they
 // are in the clear.
 func (s *session) clientProtection() *transfer.Protection {
@@ -29,7 +26,7 @@ func (s *session) clientProtection() *transfer.Protection {
 		return nil
 	}
 	front, keys := s.fe.tls, s.p.tickets.All()
-	p := &transfer.Protection{Limit: s.rt.timeouts.TLSHandshake, StrictEOF: front.StrictEOF, Quoting: quotingPeer}
+	p := &transfer.Protection{Limit: s.rt.timeouts.TLSHandshake, StrictEOF: front.StrictEOF, Quoting: logline.PeerError}
 	var owner *uint64
 	p.Begin = func(conn net.Conn) *tls.Conn {
 		var c *tls.Config
@@ -67,7 +64,7 @@ func (s *session) serverProtection() *transfer.Protection {
 		Begin:     func(conn net.Conn) *tls.Conn { return tls.Client(conn, c) },
 		Limit:     s.rt.timeouts.TLSHandshake,
 		StrictEOF: s.backend.TLS.StrictEOF,
-		Quoting:   quotingPeer,
+		Quoting:   logline.PeerError,
 	}
 }
 

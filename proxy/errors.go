@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
+	"net"
 
 	"ftproxy/internal/transfer"
 )
@@ -78,3 +80,8 @@ var (
 	errClientGone = transfer.ErrClientGone
 	errServerGone = transfer.ErrServerGone
 )
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -95,7 +94,7 @@ func (r *registry) find(name string) *entry {
 }
 
 // name is what tells a session from all others.
-func (r *registry) name(id uint64) string { return fmt.Sprintf("%s-%x", r.prefix, id) }
+func (r *registry) name(id uint64) string { return r.prefix + "-" + strconv.FormatUint(id, 16) }
 
 // drain ends what is idle, and lets no session be added any more.
 func (r *registry) drain() {

@@ -264,8 +264,7 @@ func (s *session) onClient(err error) error {
 
 // clientFailed is the ending after a write to the client failed.
 func (s *session) clientFailed(err error) error {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		return &ending{reason: endClientSlow, cause: err}
 	}
 	return &ending{reason: endClientGone, cause: err}

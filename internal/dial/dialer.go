@@ -145,7 +145,7 @@ func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string
 		Local: tcp.AnyPort(tcp.AddrPort(conn.LocalAddr()).Addr()),
 	}
 	sv.Local.Transparent = local.Transparent
-	if err := d.converse(ctx, sv, host); err != nil {
+	if err := d.converse(ctx, sv); err != nil {
 		if ctx.Err() != nil {
 			tcp.Reset(conn) // The client is gone, or we are: a reset keeps no port of ours in TIME_WAIT.
 		} else {
@@ -159,14 +159,14 @@ func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string
 // converse brings a new control connection to where the client's commands can
 // follow: the server knows who the client is, the greeting is read, and the
 // connection is protected, each where the backend wants it.
-func (d Dialer) converse(ctx context.Context, sv *Server, host string) error {
+func (d Dialer) converse(ctx context.Context, sv *Server) error {
 	if err := proxyheader.Send(sv.Conn, d.Header, d.Timeouts.Connect); err != nil {
 		return err
 	}
 	if d.Backend.TLS == nil {
 		return d.readGreeting(ctx, sv)
 	}
-	return d.converseTLS(ctx, sv, d.Backend.TLS.Session(host))
+	return d.converseTLS(ctx, sv, d.Backend.TLS.Session(sv.Host))
 }
 
 // ask says a command of our own before the client's, and waits for its reply.

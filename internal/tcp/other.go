@@ -75,6 +75,9 @@ func FINReceived(net.Conn) bool { return false }
 // Over is not known here.
 func Over(net.Conn) bool { return false }
 
+// Ended is not known here.
+func Ended(net.Conn) bool { return false }
+
 // PacketSize is not known here.
 func PacketSize(net.Conn) int { return 0 }
 

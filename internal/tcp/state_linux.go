@@ -85,6 +85,12 @@ func FINReceived(conn net.Conn) bool { return stateOf(conn) == unix.BPF_TCP_CLOS
 // not known.
 func Over(conn net.Conn) bool { return stateOf(conn) == unix.BPF_TCP_CLOSE }
 
+// Ended tells whether FINReceived or Over is true, and asks the kernel once.
+func Ended(conn net.Conn) bool {
+	s := stateOf(conn)
+	return s == unix.BPF_TCP_CLOSE_WAIT || s == unix.BPF_TCP_CLOSE
+}
+
 // stateOf is the state of a TCP connection, 0 of any other.
 func stateOf(conn net.Conn) uint8 {
 	s, _ := inquire(conn, state)

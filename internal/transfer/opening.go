@@ -115,7 +115,6 @@ func (o *opening) onOutcome(c outcome) (over bool) {
 	}
 	o.conns[c.side] = c.conn
 	if c.side == ClientSide {
-		o.t.clientHere.Store(true)
 		o.result.ClientData = endsOf(c.conn)
 		return false
 	}

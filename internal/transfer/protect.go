@@ -38,9 +38,6 @@ func (t *Transfer) protect(ctx context.Context, at Side, conn net.Conn) (net.Con
 	if p == nil {
 		return conn, nil
 	}
-	if at == ClientSide {
-		t.clientHere.Store(true)
-	}
 	secured, done := conn.(*tls.Conn)
 	if !done {
 		secured = p.Begin(ReadyForTLS(conn))
