@@ -45,7 +45,7 @@ func (s *session) overtakeABOR(c ftp.Command) (done bool, err error) {
 }
 
 // abortTransfer ends the running transfer at once. ABOR goes to the server
-// before the commands that wait; its reply keeps its place behind theirs.
+// before the commands that wait; its reply comes after theirs.
 func (s *session) abortTransfer(c ftp.Command) error {
 	var place *queued
 	if len(s.client.queue) > 0 {
@@ -109,7 +109,7 @@ func (s *session) synch() error {
 }
 
 // overdue does what is due when a reply to an aborted transfer, to its ABOR or to the NOOP
-// behind them does not come. A server that reads commands during a transfer only when
+// after them does not come. A server that reads commands during a transfer only when
 // urgent data arrives gets that now: it reads the ABOR that is there already. Where the
 // server knows no Telnet it spoils no more than the NOOP.
 func (s *session) overdue() error {
@@ -142,7 +142,7 @@ func (s *session) onAborted(ex *exchange) {
 	own := &ex.reply
 	if transfers != nil && ex.answeredFirst(own.Code) {
 		transfers, own = own, transfers
-		s.timers.Clear(timerBarrier) // A NOOP behind them is not answered yet.
+		s.timers.Clear(timerBarrier) // A NOOP after them is not answered yet.
 	}
 	s.answerABOR(ex, transfers, own)
 }
@@ -185,7 +185,7 @@ func unknownCommand(code int) bool { return code/10 == 50 }
 // isBarrier tells the NOOP that nobody but the session itself has sent.
 func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 
-// answersBarrier tells whether l answers the NOOP behind an ABOR, or behind a
+// answersBarrier tells whether l answers the NOOP after an ABOR, or after a
 // transfer that the client has its verdict on. They are told apart by their
 // codes: RFC 959 §5.4 gives ABOR 225, 226 and errors, a transfer 226, 250 and
 // errors, and NOOP 200.

@@ -57,7 +57,7 @@ func (p *Process) lookAtCertificates(rt *Runtime) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.draining && p.runtime.Load() == rt {
+	if !p.Draining() && p.runtime.Load() == rt {
 		p.expiry.Reset(expiryLook)
 	}
 }

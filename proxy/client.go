@@ -18,7 +18,7 @@ type client struct {
 // A queued command waits for its turn.
 type queued struct {
 	ftp.Command
-	again  int    // as often it came behind itself: NOOPs that keep a connection alive
+	again  int    // how many identical NOOPs follow: they keep a connection alive
 	sent   bool   // an ABOR that was sent at once; only its reply waits
 	fill   int    // how often the client had been read when this was
 	answer []byte // its reply
@@ -39,7 +39,7 @@ func (c *client) next() *queued {
 
 // enqueue keeps a command until its turn. Clients keep their connection alive
 // with NOOPs as long as a transfer lasts; these must not fill the queue, or an
-// ABOR behind them would not be seen.
+// ABOR after them would not be seen.
 func (c *client) enqueue(command ftp.Command, fill int) {
 	if n := len(c.queue); n > 0 && isNOOP(command) && isNOOP(c.queue[n-1].Command) {
 		c.queue[n-1].again++
@@ -60,5 +60,8 @@ func (c *client) quits() bool {
 	return false
 }
 
+// secured tells whether the control connection is protected.
+func (c *client) secured() bool { return c.TLS() != 0 }
+
 // protects tells whether the client's data connections are protected.
-func (c *client) protects() bool { return c.security.on && c.security.level == 'P' }
+func (c *client) protects() bool { return c.secured() && c.security.level == 'P' }

@@ -26,8 +26,7 @@ type security struct {
 
 	late      bool              // it is too late for AUTH: in the clear the server has heard of a login
 	heard     bool              // in the clear the server has heard what AUTH has to make it forget
-	on        bool              // the control connection is protected
-	certified *x509.Certificate // by this certificate of the client's, if it has one
+	certified *x509.Certificate // the client's certificate, if the control connection has one
 	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
 }
 
@@ -47,7 +46,7 @@ func (s *session) doAUTH(q *queued) error {
 	switch {
 	case s.fe.tls == nil:
 		return refuse(502, "AUTH is not available here.", nil)
-	case s.client.security.on:
+	case s.client.secured():
 		return refuse(503, "The control connection is protected already.", nil)
 	case s.client.security.late:
 		return refuse(503, "AUTH comes before USER.", nil)
@@ -86,14 +85,14 @@ func secureClient(ctx context.Context, conn net.Conn, c *tls.Config, limit time.
 	return upgraded{conn: secure}
 }
 
-// hears notes what is about to reach the server in the clear. AUTH begins anew (RFC 4217
+// noteClear notes a command that is about to reach the server in the clear. AUTH begins anew (RFC 4217
 // §4), and somebody on the path may have said it: a server that may remember it is left
 // at AUTH, for a new connection that has heard nothing (H37). A login is not forgotten:
 // the client would not know that.
-func (s *session) hears(v verb) {
+func (s *session) noteClear(v verb) {
 	security := &s.client.security
 	switch {
-	case s.fe.tls == nil || security.on || v.has(beforeAUTH) && !v.has(forgotten):
+	case s.fe.tls == nil || s.client.secured() || v.has(beforeAUTH) && !v.has(forgotten):
 	case v.class == classLogin:
 		security.late = true
 	default:
@@ -114,7 +113,6 @@ func (s *session) onUpgraded(u upgraded) error {
 		return &ending{reason: endTLS, cause: fmt.Errorf("TLS handshake: %w", logline.PeerError(u.err))}
 	}
 	s.client.Upgrade(u.conn)
-	s.client.security.on = true
 	s.data.epsvAll, s.midway = false, false
 	cs := u.conn.ConnectionState()
 	if len(cs.PeerCertificates) > 0 {
@@ -162,7 +160,7 @@ func (s *session) stopUpgrade() {
 // doPBSZ takes the only size that TLS has (RFC 4217 §8).
 func (s *session) doPBSZ(q *queued) error {
 	switch {
-	case !s.client.security.on:
+	case !s.client.secured():
 		return refuse(503, "AUTH comes first.", nil)
 	case strings.Trim(string(q.Arg), "0123456789") != "" || len(q.Arg) == 0 || len(q.Arg) > 10:
 		return refuse(501, "Syntax: PBSZ 0.", nil)
@@ -177,7 +175,7 @@ func (s *session) doPBSZ(q *queued) error {
 func (s *session) doPROT(q *queued) error {
 	level := strings.ToUpper(string(q.Arg))
 	switch {
-	case !s.client.security.on:
+	case !s.client.secured():
 		return refuse(503, "AUTH comes first.", nil)
 	case level == "S", level == "E":
 		return refuse(536, "Use PROT P.", nil)
@@ -204,7 +202,7 @@ func (s *session) answerPROT() error {
 // doCCC keeps the control connection protected: who could read it could follow
 // the data connections (RFC 4217 §15.3, H76).
 func (s *session) doCCC(*queued) error {
-	if !s.client.security.on {
+	if !s.client.secured() {
 		return refuse(533, "The control connection is not protected.", nil)
 	}
 	return refuse(534, "The control connection stays protected.", nil)
@@ -212,7 +210,7 @@ func (s *session) doCCC(*queued) error {
 
 // doREIN is refused under TLS, which it would have to end (RFC 4217 §13, H36).
 func (s *session) doREIN(q *queued) error {
-	if s.client.security.on {
+	if s.client.secured() {
 		return refuse(502, "Not available under TLS.", nil)
 	}
 	s.movedOn(q.Verb, s.client.saidAt, true)

@@ -95,7 +95,7 @@ func (s *session) onLeased(l leased) error {
 	st := s.data.wait.setup
 	s.data.wait.cancel()
 	s.data.wait = nil
-	if l.err != nil && s.p.hardStop.Err() != nil { // That is why, and the session's news may come behind it.
+	if l.err != nil && s.p.hardStop.Err() != nil { // That is why, and the session's news may come later.
 		return &ending{reason: endShutdown, text: textShutdown, cause: context.Cause(s.p.hardStop)}
 	}
 	if l.err != nil {

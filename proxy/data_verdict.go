@@ -41,7 +41,7 @@ func (s *session) onTransferResult(r *transfer.Result) error {
 // onTransferFinal takes the server's final reply to a transfer command.
 func (s *session) onTransferFinal(ex *exchange) error {
 	d := ex.delivery
-	d.transfer.Part()
+	d.transfer.Answered()
 	if d.aborted && len(s.pending) > 0 && s.pending[0].interrupts { // It may be ABOR's.
 		abor := s.pending[0]
 		abor.early, abor.announced = &ex.reply, d.accepted
@@ -249,7 +249,7 @@ func (s *session) abandonTransfer(e *ending) {
 	}
 	if errors.Is(why, errClientGone) && !s.server.gone() && d.final == nil {
 		// A client that is gone is ABOR and logout (H59). It is only a
-		// courtesy: the connections end right behind. The synch comes last:
+		// courtesy: the connections end right after it. The synch comes last:
 		// servers that know no Telnet do not take it for a part of ABOR.
 		if s.server.Write([]byte("ABOR\r\n")) == nil && s.server.TLS() == 0 {
 			_ = s.synch()

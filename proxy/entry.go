@@ -92,11 +92,12 @@ func (s *session) show() {
 	}
 }
 
-// showCommand makes the client's last command visible.
-func (s *session) showCommand(c ftp.Command) {
+// showCommand makes the client's last command visible, without its argument where that is
+// secret.
+func (s *session) showCommand(c ftp.Command, secret bool) {
 	old := s.shown.Load()
 	verb, arg := c.Verb, c.Arg[:min(len(c.Arg), maxShown)]
-	if len(secretVerbs.Secrets(c)) > 0 {
+	if secret {
 		verb, arg = string(secretVerbs.Show(verb, s.secrets.Load())), []byte("***")
 	}
 	verb = verb[:min(len(verb), maxShown)]

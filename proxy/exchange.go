@@ -26,14 +26,14 @@ type exchange struct {
 
 	setup      *setup     // of PASV, EPSV, PORT and EPRT
 	delivery   *delivery  // of a transfer
+	dataless   bool       // a transfer without a data connection
+	announced  bool       // of dataless, or of the transfer that this ABOR interrupts: the server has announced it
 	codeless   bool       // lines without a code were passed on for it
 	codelessAt int        // how often the client had been read then
 	settled    bool       // the client has taken those for its answer
 	interrupts bool       // an ABOR sent while a transfer was pending
-	urgent     bool       // likewise, behind the Telnet synch
-	announced  bool       // likewise: the server had announced the transfer
-	dataless   bool       // a transfer without a data connection
-	early      *ftp.Reply // likewise: what came in the place of the transfer's reply
+	urgent     bool       // of such an ABOR: the Telnet synch went before it
+	early      *ftp.Reply // of such an ABOR: what came in the place of the transfer's reply
 	place      *queued    // of an ABOR that overtook the queue: where its reply goes
 }
 
@@ -227,7 +227,7 @@ func (s *session) pop(code int) {
 		return
 	}
 	s.timers.Set(timerReply, s.rt.timeouts.Reply)
-	if settled { // The barrier's own reply, if this was none, is right behind.
+	if settled { // The barrier's own reply comes next, unless this was it.
 		s.timers.Set(timerBarrier, codelessBarrier)
 		return
 	}

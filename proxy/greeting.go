@@ -8,7 +8,7 @@ import (
 )
 
 // greet gives the client the server's greeting, or the banner. Lines without a code that the
-// server has sent before its greeting, such as a disclaimer, or right behind it, become the greeting's
+// server has sent before its greeting, such as a disclaimer, or right after it, become the greeting's
 // first lines: so a client that wants replies only can read them. One that greets with 230 wants no
 // login.
 func (s *session) greet() {

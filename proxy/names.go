@@ -27,7 +27,7 @@ func (p *Process) refreshNames() {
 		select {
 		case <-tick.C:
 			p.resolve(p.runtime.Load())
-		case <-p.drain:
+		case <-p.serving.Done():
 			return
 		}
 	}

@@ -60,17 +60,15 @@ type Process struct {
 	sessions registry
 
 	serving   context.Context         // until no new work is wanted
-	leave     context.CancelCauseFunc // ends serving
-	drain     <-chan struct{}         // closed when serving ends
+	leave     context.CancelCauseFunc // ends serving; called with mu held
 	hardStop  context.Context         // until a hard stop, or the end of Shutdown
 	stopHard  context.CancelCauseFunc // ends hardStop
-	accepting sync.WaitGroup
+	accepting sync.WaitGroup          // connections whose PROXY header is read, and the refreshing of names
 
 	// applying is held while a configuration is put in force, which may take as
 	// long as the resolver does. Sessions wait for mu only.
 	applying  sync.Mutex
 	mu        sync.Mutex
-	draining  bool
 	following bool                 // a goroutine refreshes names
 	applied   time.Time            // when the runtime was put in force
 	serials   map[[2]string]string // of the certificates in force, by frontend and file
@@ -90,7 +88,6 @@ func New(o Options) *Process {
 	p.repeats.Log = p.log
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
-	p.drain = p.serving.Done()
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
 	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.outlive, Cut: p.hardStop}
 	return p
@@ -133,7 +130,7 @@ func (p *Process) Apply(c *config.Config) error {
 func (p *Process) enforce(rt *Runtime, opened *listeners.Opened) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.draining {
+	if p.Draining() {
 		return false
 	}
 	p.follow(rt)
@@ -166,14 +163,7 @@ func (p *Process) listenData(addr netip.AddrPort, transparent bool) (net.Listene
 }
 
 // Draining tells whether the process is leaving service.
-func (p *Process) Draining() bool {
-	select {
-	case <-p.drain:
-		return true
-	default:
-		return false
-	}
-}
+func (p *Process) Draining() bool { return p.serving.Err() != nil }
 
 // Shutdown leaves service: no new sessions, idle ones get 421, the others end
 // after their running command. When ctx ends, there is a hard stop: transfers
@@ -181,8 +171,7 @@ func (p *Process) Draining() bool {
 // the context's error, and in either case only when all is released.
 func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
-	if !p.draining {
-		p.draining = true
+	if !p.Draining() {
 		p.leave(ErrShutdown)
 		p.sessions.drain()
 		p.listeners.Close()

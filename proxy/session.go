@@ -199,8 +199,8 @@ func (s *session) advance() error {
 	return nil
 }
 
-// Commands are read ahead only as far as ABOR needs it: one waits behind a
-// command, several behind a transfer.
+// Commands are read ahead only as far as ABOR needs it: one waits while a
+// command is under way, several during a transfer.
 const (
 	maxQueued      = 32
 	maxQueuedBytes = 2 * ftp.MaxCommandLine
@@ -244,8 +244,7 @@ func (s *session) onClient(err error) error {
 	}
 	c, fill := g.Msg, s.client.Fills
 	s.movedOn(c.Verb, fill, false)
-	s.hear(c)
-	s.showCommand(c)
+	s.showCommand(c, s.keepSecrets(c))
 	s.timers.Clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {

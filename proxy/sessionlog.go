@@ -44,11 +44,14 @@ func (l sessionLog) show(text []byte) masked { return l.secrets.Load().Show(stri
 // name is what tells a session from all others.
 func (l sessionLog) name() string { return l.p.sessions.name(l.id) }
 
-// hear keeps the secrets of a command, which the log is to withhold from now on.
-func (s *session) hear(c ftp.Command) {
-	for _, secret := range secretVerbs.Secrets(c) {
+// keepSecrets keeps the secrets of a command, which the log is to withhold from now on,
+// and tells whether there are any.
+func (s *session) keepSecrets(c ftp.Command) bool {
+	all := secretVerbs.Secrets(c)
+	for _, secret := range all {
 		s.secrets.Store(s.secrets.Load().With(secret))
 	}
+	return len(all) > 0
 }
 
 func (l sessionLog) begin(e logLine) logLine {

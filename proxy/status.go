@@ -31,7 +31,7 @@ func (p *Process) Status() Status {
 		Started:     p.sessions.last.Load(),
 		Transfers:   int(p.sessions.transfers.Load()),
 		Applied:     p.applied,
-		Draining:    p.draining,
+		Draining:    p.Draining(),
 		Ports:       p.ports.Snapshot(),
 		Descriptors: p.descriptors,
 	}

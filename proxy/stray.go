@@ -20,7 +20,7 @@ const (
 	// client has gone on to the next.
 	codelessAfter = 500 * time.Millisecond
 	// codelessBarrier is for the second of two replies, where the first was either to that
-	// command or to the NOOP behind it.
+	// command or to the NOOP after it.
 	codelessBarrier = time.Second
 )
 
@@ -76,7 +76,7 @@ func (s *session) hold(l ftp.ReplyLine) {
 	s.timers.Set(timerOdd, wait)
 }
 
-// goOn takes the line behind one that is held.
+// goOn takes the line after one that is held.
 func (s *session) goOn(l ftp.ReplyLine) error {
 	o := s.server.odd
 	switch {
@@ -196,7 +196,7 @@ func (s *session) onStray(l ftp.ReplyLine) error {
 // reply is the command's, and goes to nobody.
 
 // answeredWithoutCode tells whether the command under way may be such a one. Verbs of the login and
-// of data have codes, and a data connection is never left to wait behind one without.
+// of data have codes, and a data connection never waits for an answer without one.
 func (s *session) answeredWithoutCode() bool {
 	if len(s.pending) != 1 || s.server.odd != nil || s.data.next != nil {
 		return false

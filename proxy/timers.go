@@ -16,7 +16,7 @@ const (
 	timerVerdict                 // the same, after the transfer failed on our side
 	timerTail                    // the end of the data, after the server's final error
 	timerRefused                 // the answer of a server that refused the data connection
-	timerBarrier                 // the replies to ABOR and its transfer, or to the NOOP that is sent behind them then
+	timerBarrier                 // the replies to ABOR and its transfer, or to the NOOP that is sent after them
 	timerUnused                  // a data connection agreed on and not used
 	timerOdd                     // the end of a reply that is in doubt
 	timerCodeless                // a code, for a command answered by lines without one

@@ -41,7 +41,7 @@ const (
 	// than the letters and the language of replies.
 	beforeAUTH flags = 1 << iota
 	// forgotten: the verb may come before AUTH, but what it leaves with the server must
-	// not count after it (session.hears).
+	// not count after it (session.noteClear).
 	forgotten
 	// secret: the argument is never logged, also where no blank stands before it.
 	secret
@@ -57,8 +57,8 @@ const (
 	// hiddenInFEAT: the server's feature of this name does not exist here. Either the
 	// verb is refused, or ftproxy adds a feature of its own (session.features).
 	hiddenInFEAT
-	// lists: the reply is a list. Some servers begin it with a blank behind the code, as if
-	// its first line were all ("211 Features:").
+	// lists: the reply is a list. Some servers begin it with a blank after the code, as if
+	// the first line were all of it ("211 Features:").
 	lists
 )
 
@@ -124,7 +124,7 @@ func init() { // The table names methods that use the table.
 		"SIZE": {class: classFile}, "MDTM": {class: classFile}, "MLST": {class: classFile},
 
 		// These are between the client and ftproxy, which says its own to the
-		// server: behind a server's it would be blind to addresses (H69).
+		// server: TLS from client to server would hide the addresses from it (H69).
 		"AUTH": {class: classSecurity, do: (*session).doAUTH, flags: beforeAUTH | secret | hiddenInFEAT},
 		"PBSZ": {class: classSecurity, do: (*session).doPBSZ, reply: (*session).replyPBSZ, flags: beforeAUTH | hiddenInFEAT},
 		"PROT": {class: classSecurity, do: (*session).doPROT, reply: (*session).replyPROT, flags: beforeAUTH | hiddenInFEAT},
@@ -183,7 +183,7 @@ func (s *session) do(q *queued) error {
 		return refuse(q.Fault.Code, q.Fault.Text, nil)
 	}
 	v := verbs[q.Verb]
-	if s.fe.tls.Required() && !s.client.security.on && !v.has(beforeAUTH) {
+	if s.fe.tls.Required() && !s.client.secured() && !v.has(beforeAUTH) {
 		return refuseAdvised(530, "Use AUTH TLS first.", nil,
 			`the client speaks in the clear: set it to explicit TLS (FTPES), or write mode = "optional" in [frontend.`+s.fe.name+`.tls]`)
 	}
@@ -191,7 +191,7 @@ func (s *session) do(q *queued) error {
 	if s.stage < v.from {
 		return refuse(530, "Please log in with USER and PASS.", nil)
 	}
-	s.hears(v)
+	s.noteClear(v)
 	switch {
 	case v.do != nil && v.class == classSetup:
 		err := v.do(s, q)

@@ -47,7 +47,7 @@ type Server struct {
 	Addr     netip.AddrPort
 	Local    tcp.Local  // our end, with any port: data connections come from there, too
 	Host     string     // as the configuration calls it
-	Preface  []string   // lines without a code before the greeting, or right behind it
+	Preface  []string   // lines without a code before the greeting, or right after it
 	Greeting *ftp.Reply // nil, once it is of no use any more
 
 	Protection *tls.Config // of this connection and of data connections; nil: in the clear

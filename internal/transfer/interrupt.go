@@ -14,8 +14,8 @@ const holdServer = 250 * time.Millisecond
 
 // A hold keeps the server's connection open for the server, until it is over.
 type hold struct {
-	part chan struct{} // closed by Part
-	over chan struct{}
+	answered chan struct{} // closed by Answered
+	over     chan struct{}
 }
 
 // noteServer notes the server's connection, which Interrupt may hold.
@@ -25,12 +25,12 @@ func (t *Transfer) noteServer(conn net.Conn) {
 }
 
 // Interrupt is Abort for the client's ABOR, which goes to the server next. The client's
-// connection is reset at once. The server's is reset when the server has answered (Part),
+// connection is reset at once. The server's is reset when the server has answered (Answered),
 // or holdServer later: if it found the transfer broken before it reads ABOR, it would
 // say that there is none to abort (225). No byte moves meanwhile.
 func (t *Transfer) Interrupt() {
 	if conn := t.server.Load(); conn != nil && t.hold.Load() == nil {
-		h := &hold{part: make(chan struct{}), over: make(chan struct{})}
+		h := &hold{answered: make(chan struct{}), over: make(chan struct{})}
 		release := tcp.Hold(*conn)
 		t.hold.Store(h)
 		t.options.Runner.Outlive(func() { t.holdOn(h, release) })
@@ -44,22 +44,22 @@ func (t *Transfer) holdOn(h *hold, release func()) {
 	limit := time.NewTimer(holdServer)
 	defer limit.Stop()
 	select {
-	case <-h.part:
+	case <-h.answered:
 	case <-limit.C:
 	case <-t.options.Runner.Cut.Done():
 	}
 }
 
-// Part ends what Interrupt has begun: the server has answered.
-func (t *Transfer) Part() {
+// Answered says that the server has answered, which ends what Interrupt has begun.
+func (t *Transfer) Answered() {
 	h := t.hold.Load()
 	if h == nil {
 		return
 	}
 	select {
-	case <-h.part:
+	case <-h.answered:
 	default:
-		close(h.part)
+		close(h.answered)
 	}
 }
 
