@@ -18,6 +18,7 @@ import (
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/transfer"
 )
 
 // What the log advises to look at, where a peer refuses us or we refuse it.
@@ -66,6 +67,21 @@ func (s *session) tellWantsTLS(d *delivery) {
 	if text := d.final.Text(); d.final.Code == 521 || d.final.Code == 522 || wantsTLS(d.final.Code, text) {
 		s.log.often(transferWantsTLS, s.backend.Name, s.server.Addr.Addr()).Masked("user", s.user).Text("reply", text).
 			Str("check", word(`write data = "private" in [backend.`+s.backend.Name+`.tls]`)).Msg(transferWantsTLS.Message)
+	}
+}
+
+// tellNoTickets tells an administrator why a transfer may have failed whose server gives
+// no session tickets: one that wants its data connections to resume takes none of ours
+// then, because crypto/tls resumes by tickets only (ProFTPD without TLS 1.3, H73).
+func (s *session) tellNoTickets(d *delivery, code int) {
+	failed := d.result.Failed == transfer.ServerSide || d.final != nil && d.result.Failed != transfer.ClientSide &&
+		(endsData(d.final.Code) || d.final.Code == 522)
+	if code < 400 || !failed || d.aborted || s.serverProtection() == nil {
+		return
+	}
+	if ftps.LacksTickets(s.server.Protection) {
+		s.log.often(noTickets, s.backend.Name, s.server.Addr.Addr()).Stringer("server", s.server.Addr).Int("code", code).
+			Str("check", "ProFTPD: TLSSessionTickets on, or TLSOptions NoSessionReuseRequired; see docs/tls.md").Msg(noTickets.Message)
 	}
 }
 

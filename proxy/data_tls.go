@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 
-	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
@@ -65,20 +64,5 @@ func (s *session) serverProtection() *transfer.Protection {
 		Limit:     s.rt.timeouts.TLSHandshake,
 		StrictEOF: s.backend.TLS.StrictEOF,
 		Quoting:   logline.PeerError,
-	}
-}
-
-// adviseTickets tells an administrator why a transfer may have failed whose server gives
-// no session tickets: one that wants its data connections to resume takes none of ours
-// then, because crypto/tls resumes by tickets only (ProFTPD without TLS 1.3, H73).
-func (s *session) adviseTickets(d *delivery, code int) {
-	failed := d.result.Failed == transfer.ServerSide || d.final != nil && d.result.Failed != transfer.ClientSide &&
-		(endsData(d.final.Code) || d.final.Code == 522)
-	if code < 400 || !failed || d.aborted || s.serverProtection() == nil {
-		return
-	}
-	if ftps.LacksTickets(s.server.Protection) {
-		s.log.often(noTickets, s.backend.Name, s.server.Addr.Addr()).Stringer("server", s.server.Addr).Int("code", code).
-			Str("check", "ProFTPD: TLSSessionTickets on, or TLSOptions NoSessionReuseRequired; see docs/tls.md").Msg(noTickets.Message)
 	}
 }

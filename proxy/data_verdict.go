@@ -280,7 +280,7 @@ func (s *session) endTransfer(code int) {
 	if d.accepted || d.aborted || endsData(code) {
 		s.data.promises.ClientTold()
 	}
-	s.adviseTickets(d, code)
+	s.tellNoTickets(d, code)
 	s.tellUnmet(d, code)
 	s.tellWantsTLS(d)
 	r := s.record(d, code)

@@ -26,7 +26,7 @@ func TestDialer(t *testing.T) {
 		{name: "greets", says: "220-Hello\r\n220 there\r\n"},
 		{name: "asks for patience", says: "120 Soon.\r\n220 Hello\r\n"},
 		{name: "gets a header", header: "PROXY UNKNOWN\r\n", says: "220 Hello\r\n"},
-		{name: "refuses", says: "421 Full.\r\n", want: ErrGreeting},
+		{name: "refuses", says: "421 Full.\r\n", want: errGreeting},
 		{name: "speaks no FTP", says: "SSH-2.0-server\r\n", want: ftp.ErrReplySyntax},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

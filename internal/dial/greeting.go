@@ -12,8 +12,8 @@ import (
 	"ftproxy/internal/logline"
 )
 
-// ErrGreeting is a server that greets with a refusal, or not in time.
-var ErrGreeting = errors.New("the server refuses service")
+// errGreeting is a server that greets with a refusal, or not in time.
+var errGreeting = errors.New("the server refuses service")
 
 // A Refused is the reply of a server that refuses service. Where no server is left the
 // client hears it: it says what the client can do, as "too many connections from your
@@ -25,12 +25,12 @@ type Refused struct {
 }
 
 func (e *Refused) Error() string {
-	return fmt.Sprintf("%v: %v", ErrGreeting, logline.PeerText(e.Reply.Text()))
+	return fmt.Sprintf("%v: %v", errGreeting, logline.PeerText(e.Reply.Text()))
 }
 
 // Unwrap gives what the log quotes apart.
 func (e *Refused) Unwrap() []error {
-	return []error{ErrGreeting, logline.PeerText(e.Reply.Text())}
+	return []error{errGreeting, logline.PeerText(e.Reply.Text())}
 }
 
 // LastRefusal is the refusal of the last server that sent one, of all that failed.
@@ -86,7 +86,7 @@ func (d Dialer) readGreeting(ctx context.Context, sv *Server) error {
 			sv.Preface = append(sv.Preface, greeting.Lines...)
 		}
 	}
-	return fmt.Errorf("%w: more than %d preliminary replies", ErrGreeting, maxDelays)
+	return fmt.Errorf("%w: more than %d preliminary replies", errGreeting, maxDelays)
 }
 
 // readReply reads one whole reply of at most 64 KiB. Lines that are no reply go to stray,

@@ -26,10 +26,10 @@ var (
 // A Frontend is how a frontend protects its clients; nil is not at all.
 type Frontend struct {
 	RequireData bool // no data connection may be in the clear
-	Reuse       config.SessionReuse
 	StrictEOF   bool
 
 	mode       config.TLSMode
+	reuse      config.SessionReuse
 	config     *tls.Config              // but for what is a session's own
 	data       *tls.Config              // the same for data connections
 	ticketless *tls.Config              // the same without tickets
@@ -58,11 +58,11 @@ func (f *Frontend) Implicit() bool { return f != nil && f.mode == config.TLSImpl
 func (f *Frontend) Required() bool { return f != nil && f.mode != config.TLSOptional }
 
 // Reuses tells whether data connections must resume the control connection's session.
-func (f *Frontend) Reuses() bool { return f != nil && f.Reuse == config.ReuseRequire }
+func (f *Frontend) Reuses() bool { return f != nil && f.reuse == config.ReuseRequire }
 
 // Offers tells whether data connections that resume a session must resume the control
 // connection's, and others need not.
-func (f *Frontend) Offers() bool { return f != nil && f.Reuse == config.ReuseOffer }
+func (f *Frontend) Offers() bool { return f != nil && f.reuse == config.ReuseOffer }
 
 // Certificates are those that the frontend shows.
 func (f *Frontend) Certificates() []Certificate {
@@ -79,7 +79,7 @@ func NewFrontend(f *config.Frontend) (*Frontend, error) {
 		return nil, nil
 	}
 	key := "frontend." + f.Name + ".tls."
-	front := &Frontend{mode: t.Mode, RequireData: t.RequireData, Reuse: cmp.Or(t.SessionReuse, config.ReuseOff), StrictEOF: t.StrictEOF,
+	front := &Frontend{mode: t.Mode, RequireData: t.RequireData, reuse: cmp.Or(t.SessionReuse, config.ReuseOff), StrictEOF: t.StrictEOF,
 		config: &tls.Config{
 			MinVersion:                  t.MinVersion,
 			MaxVersion:                  t.MaxVersion,
@@ -120,7 +120,7 @@ func NewFrontend(f *config.Frontend) (*Frontend, error) {
 // Control is the configuration of a client's control connection. Where data
 // connections may say whose they are, its tickets are the session's.
 func (f *Frontend) Control(keys [][32]byte, session uint64) *tls.Config {
-	if f.Reuse == config.ReuseOff {
+	if f.reuse == config.ReuseOff {
 		return f.shared(keys)
 	}
 	return tickets.Give(f.config, keys, session)
@@ -141,7 +141,7 @@ func (f *Frontend) shared(keys [][32]byte) *tls.Config {
 // tickets are not required it gives none: a TLS 1.3 client that uploads and never reads
 // would leave them unread, and its close become a reset that cuts the tail.
 func (f *Frontend) Data(keys [][32]byte) (c *tls.Config, owner *uint64) {
-	switch f.Reuse {
+	switch f.reuse {
 	case config.ReuseRequire:
 		return tickets.Take(f.data, keys)
 	case config.ReuseOffer:

@@ -36,14 +36,14 @@ func Direct(conn net.Conn) Origin {
 // Why a connection has no usable header, besides [proxyheader.ErrMissing] and
 // [proxyheader.ErrInvalid].
 var (
-	ErrUntrusted = errors.New("not one of trusted_proxies")
+	errUntrusted = errors.New("not one of trusted_proxies")
 	ErrLocal     = errors.New("the proxy's own connection")
 )
 
 // Reason is the metric's word for it.
 func Reason(err error) string {
 	switch {
-	case errors.Is(err, ErrUntrusted):
+	case errors.Is(err, errUntrusted):
 		return "untrusted"
 	case errors.Is(err, ErrLocal):
 		return "local"
@@ -64,7 +64,7 @@ func Read(ctx context.Context, conn net.Conn, trusted []netip.Prefix, limit time
 	from := Direct(conn)
 	proxy := from.Client.Addr()
 	if !slices.ContainsFunc(trusted, func(n netip.Prefix) bool { return n.Contains(proxy.WithZone("")) }) {
-		return from, fmt.Errorf("%s is %w", proxy, ErrUntrusted)
+		return from, fmt.Errorf("%s is %w", proxy, errUntrusted)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(limit))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
