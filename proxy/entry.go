@@ -110,7 +110,7 @@ func (s *session) showCommand(c ftp.Command, secret bool) {
 }
 
 // maxShown bounds each of the two parts of a command that a session keeps to show it.
-// Of them no more than ftp.MaxQuoted is shown, so a secret is cut by neither bound alone.
+// Of them no more than ftp.MaxQuoted is shown; the rest is for finding secrets (Secrets.Show).
 const maxShown = ftp.MaxQuotedError
 
 // snapshot is what the session showed last.

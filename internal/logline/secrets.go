@@ -164,9 +164,11 @@ func (s *Secrets) knows(text string) bool {
 }
 
 // Show is what may stand in the log of a client's name or path: it is withheld where
-// it has a whole secret. Parts, and short ones, are there by chance.
+// it has a whole secret, or as much of a very long one as is looked at. Parts, and short
+// ones, are there by chance.
 func (s *Secrets) Show(text string) Masked {
-	if s != nil && s.within(text, func(secret int) int { return max(secret, shortName) }) {
+	const most = ftp.MaxQuotedError - ftp.MaxQuoted // of one that begins in what is shown
+	if s != nil && s.within(text, func(secret int) int { return max(min(secret, most), shortName) }) {
 		return Withheld
 	}
 	return Masked(ftp.Quote([]byte(text)))

@@ -157,3 +157,17 @@ func TestTooManySecrets(t *testing.T) {
 		t.Errorf("kept is %q", got)
 	}
 }
+
+// A secret that is longer than what is looked at is found by its beginning.
+func TestShowLongSecret(t *testing.T) {
+	secret := strings.Repeat("0123456789abcdef", 60)
+	s := saying(secret)
+	for _, before := range []int{0, 100, ftp.MaxQuoted - 1} {
+		if got := s.Show(strings.Repeat("/", before) + secret); got != Withheld {
+			t.Errorf("after %d bytes it is shown: %q", before, got)
+		}
+	}
+	if got := s.Show(secret[:100]); got == Withheld { // A part of it may be there by chance.
+		t.Error("a part of it is withheld")
+	}
+}
