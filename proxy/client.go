@@ -13,6 +13,7 @@ type client struct {
 	greeted  bool      // it has had its greeting
 	queue    []*queued // commands read ahead
 	saidAt   int       // fills, when the command under way was read
+	last     command   // for others to see
 }
 
 // A queued command waits for its turn.

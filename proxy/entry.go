@@ -38,10 +38,15 @@ type state struct {
 	backend              string
 	server               netip.AddrPort
 	user                 masked
-	clientTLS, serverTLS uint16           // 0: in the clear
-	verb, arg            string           // of the client's last command
-	secrets              *logline.Secrets // that the client had said by then
+	clientTLS, serverTLS uint16 // 0: in the clear
+	command              command
 	transferring         bool
+}
+
+// A command is the client's last one, as far as it may be shown.
+type command struct {
+	verb, arg string
+	secrets   *logline.Secrets // that the client had said by then
 }
 
 func newEntry(id uint64, rt *Runtime, fe *frontend, from origin.Origin) *entry {
@@ -79,9 +84,7 @@ func (s *session) show() {
 		backend:      s.backend.Name,
 		user:         s.user,
 		clientTLS:    s.client.TLS(),
-		verb:         old.verb,
-		arg:          old.arg,
-		secrets:      old.secrets,
+		command:      s.client.last,
 		transferring: s.data.delivery != nil,
 	}
 	if s.server != nil {
@@ -92,21 +95,17 @@ func (s *session) show() {
 	}
 }
 
-// showCommand makes the client's last command visible, without its argument where that is
-// secret.
-func (s *session) showCommand(c ftp.Command, secret bool) {
-	old := s.shown.Load()
+// keepCommand keeps the client's last command for show, without its argument where that
+// is secret.
+func (s *session) keepCommand(c ftp.Command, secret bool) {
 	verb, arg := c.Verb, c.Arg[:min(len(c.Arg), maxShown)]
 	if secret {
 		verb, arg = string(secretVerbs.Show(verb, s.secrets.Load())), []byte("***")
 	}
-	verb = verb[:min(len(verb), maxShown)]
-	if old.verb == verb && old.arg == string(arg) && old.secrets == s.secrets.Load() {
-		return
+	last := &s.client.last
+	if last.verb, last.secrets = verb[:min(len(verb), maxShown)], s.secrets.Load(); last.arg != string(arg) {
+		last.arg = string(arg)
 	}
-	now := *old
-	now.verb, now.arg, now.secrets = verb, string(arg), s.secrets.Load()
-	s.shown.Store(&now)
 }
 
 // maxShown bounds each of the two parts of a command that a session keeps to show it.
@@ -116,9 +115,10 @@ const maxShown = ftp.MaxQuotedError
 // snapshot is what the session showed last.
 func (e *entry) snapshot(name string) Snapshot {
 	st := e.shown.Load()
-	command := string(secretVerbs.Show(st.verb, st.secrets))
-	if st.arg != "" {
-		command += " " + string(st.secrets.Show(st.arg))
+	c := st.command
+	shown := string(secretVerbs.Show(c.verb, c.secrets))
+	if c.arg != "" {
+		shown += " " + string(c.secrets.Show(c.arg))
 	}
 	return Snapshot{
 		ID:           name,
@@ -132,7 +132,7 @@ func (e *entry) snapshot(name string) Snapshot {
 		Stage:        st.stage.String(),
 		ClientTLS:    tlsVersion(st.clientTLS),
 		ServerTLS:    tlsVersion(st.serverTLS),
-		Command:      command,
+		Command:      shown,
 		Transferring: st.transferring,
 	}
 }

@@ -244,7 +244,7 @@ func (s *session) onClient(err error) error {
 	}
 	c, fill := g.Msg, s.client.Fills
 	s.movedOn(c.Verb, fill, false)
-	s.showCommand(c, s.keepSecrets(c))
+	s.keepCommand(c, s.keepSecrets(c))
 	s.timers.Clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
