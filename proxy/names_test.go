@@ -109,7 +109,7 @@ servers = "10.0.0.5"
 			want  []string
 		}{{0, nil}, {3 * time.Second, []string{waits}}, {time.Hour, []string{waits, unknown}}} {
 			var log bytes.Buffer
-			p := New(Options{Network: slowResolver{fakeNetwork{host}, tt.takes}, Log: zerolog.New(&log), Metrics: metrics.New("test")})
+			p := New(Options{Network: slowResolver{fakeNetwork{host}, tt.takes}, Log: zerolog.New(zerolog.SyncWriter(&log)), Metrics: metrics.New("test")})
 			if err := p.Apply(c); err != nil {
 				t.Fatal(err)
 			}
