@@ -230,9 +230,6 @@ func (r *reader) checkLoops(k *checks) {
 
 // known are the addresses of a server, as far as nobody has to be asked.
 func (s Server) known() []netip.Addr {
-	if s.SRV {
-		return nil
-	}
 	if strings.EqualFold(strings.TrimSuffix(s.Host, "."), "localhost") {
 		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 	}
