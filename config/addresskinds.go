@@ -13,7 +13,7 @@ import (
 var (
 	listenAddresses = kind[[]netip.AddrPort]{`a list of "IP:PORT", "[IPv6]:PORT" or ":PORT"`, readListen, quoteListen}
 	loopback        = kind[netip.AddrPort]{`"IP:PORT" or "[IPv6]:PORT" of a loopback address; "" is off`, readLoopback, optional}
-	servers         = kind[[]Server]{`a list of "HOST", "HOST:PORT" or "[IPv6]:PORT"`, readServers, quoteList[Server]}
+	servers         = kind[[]Server]{`a list of "HOST", "HOST:PORT", "[IPv6]:PORT" or "srv:NAME"`, readServers, quoteServers}
 	networks        = kind[[]netip.Prefix]{"a list of networks and addresses", readNetworks, quoteNetworks}
 	bindAddresses   = kind[PassiveBind]{"a list of one IPv4 and one IPv6 address at most", readBind, PassiveBind.quote}
 	peerLengths     = kind[DataPeer]{`"exact", or a list of prefix lengths like "/24"`, readPeerLengths, DataPeer.quote}
@@ -58,7 +58,7 @@ func readLoopback(c cell, listen *netip.AddrPort) {
 
 // readServers notes each server, because none may be ftproxy itself.
 func readServers(c cell, all *[]Server) {
-	for _, s := range c.texts("10.0.0.5:21") {
+	for _, s := range c.list("10.0.0.5:21") {
 		server, w := looked(s.value, c.quoteInList, parseServer)
 		if w == nil && slices.Contains(*all, server) {
 			w = wrongf("write each server once", "%q is named twice", server)

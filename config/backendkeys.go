@@ -1,20 +1,42 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 var backendKeys = section[Backend]{
 	path: "backend.NAME",
-	help: `A backend is the FTP server that a frontend stands in front of. Write one such table for
+	help: `A backend is the FTP server, or the group of servers, that a frontend stands in front of. Write one such table for
 		each backend, with a name of its own.`,
 	rules: backendRules,
 	rows: []row[Backend]{{
-		name:     "servers",
-		value:    field(servers, nil, func(b *Backend) *[]Server { return &b.Servers }),
-		example:  `["10.0.0.5:21"]`,
-		required: `write servers = ["10.0.0.5:21"] with the addresses of yours`,
-		help: `The server, or several that hold the same files, in the order in which they are tried: a
-			list of "HOST" (port 21), "HOST:PORT", "IPv6" or "[IPv6]:PORT". A host is an IPv4 address or a
-			name.`,
+		name:    "servers",
+		value:   field(servers, nil, func(b *Backend) *[]Server { return &b.Servers }),
+		example: `["10.0.0.5:21"]`,
+		help: `The server, or several that hold the same files: a list of "HOST" (port 21), "HOST:PORT", "IPv6" or
+			"[IPv6]:PORT". A host is an IPv4 address or a name. All addresses of a name are used, and ftproxy
+			looks them up twice a minute. "srv:_ftp._tcp.example.net" is the servers in the SRV records of that name.
+			For servers with settings of their own write [backend.NAME.server.LABEL] instead.`,
+	}, {
+		name: "balance",
+		value: sparse(words(BalanceFirst, BalanceRoundRobin, BalanceLeastConn, BalanceRandom, BalanceSource, BalanceUser), BalanceFirst,
+			func(b *Backend) *Balance { return &b.Balance }),
+		help: `How a server is chosen for a client. "first": the first in the order of the file that works.
+			"roundrobin": each in turn. "leastconn": the one with the fewest sessions. "random": two at random,
+			and the one of them with fewer sessions. "source": always the same one for an address of a client.
+			"user": always the same one for a user, where the user is known before the server is chosen.
+			A server that does not answer is passed over.`,
+	}, {
+		name:  "queue",
+		value: field(whole(0), 100, func(b *Backend) *int { return &b.Queue }),
+		help: `How many clients may wait if every server has max_sessions. They wait for the time connect at most, and
+			then get 421. 0 is none.`,
+	}, {
+		name:  "slow_start",
+		value: field(durationOrZero, 0, func(b *Backend) *time.Duration { return &b.SlowStart }),
+		help: `The time in which a server that works again grows to its full share of new clients. "0s" gives it its
+			full share at once.`,
 	}, {
 		name: "data",
 		value: sparse(words(DataClient, DataPassive, DataPASV, DataEPSV, DataActive, DataPORT, DataEPRT), DataClient,

@@ -53,7 +53,7 @@ func changes(old, new *Config, secrets map[string]bool) []Change {
 	for path, before := range was {
 		after, kept := is[path]
 		if !kept {
-			if !isInner(path) {
+			if is[outer(path)] != nil || outer(path) == "" {
 				all = append(all, Change{Key: path, Old: inline(was, path, secrets)})
 			}
 			continue
@@ -70,10 +70,11 @@ func changes(old, new *Config, secrets map[string]bool) []Change {
 		}
 	}
 	for path := range is {
-		if _, known := was[path]; !known && !isInner(path) {
+		if _, known := was[path]; !known && (was[outer(path)] != nil || outer(path) == "") {
 			all = append(all, Change{Key: path, New: inline(is, path, secrets)})
 		}
 	}
+	all = append(all, reordered(old, new)...)
 	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 }
@@ -114,6 +115,12 @@ func (c *Config) tables() map[string]settings {
 	for i := range c.Backends {
 		b := &c.Backends[i]
 		tables["backend."+b.Name] = filled[Backend]{&backendKeys, b}
+		for i := range b.Servers {
+			if s := &b.Servers[i]; s.Label != "" {
+				tables["backend."+b.Name+".server."+s.Label] = filled[Server]{&serverKeys, s}
+			}
+		}
+		tables["backend."+b.Name+".check"] = filled[Check]{&checkKeys, &b.Check}
 		tables["backend."+b.Name+".tls"] = filled[BackendTLS]{&backendTLSKeys, &b.TLS}
 	}
 	return tables
@@ -126,9 +133,20 @@ func inline(tables map[string]settings, path string, secrets map[string]bool) st
 	for _, s := range tables[path].written() {
 		keys = append(keys, s.key+" = "+shown(path, s, secrets))
 	}
-	if inner := path + ".tls"; tables[inner] != nil {
-		if value := inline(tables, inner, secrets); value != inlineTable(nil) {
-			keys = append(keys, "tls = "+value)
+	var servers []string
+	for _, inner := range sortedKeys(tables) {
+		if label, found := strings.CutPrefix(inner, path+".server."); found {
+			servers = append(servers, label+" = "+inline(tables, inner, secrets))
+		}
+	}
+	if len(servers) > 0 {
+		keys = append(keys, "server = "+inlineTable(servers))
+	}
+	for _, name := range []string{"check", "tls"} {
+		if inner := path + "." + name; tables[inner] != nil {
+			if value := inline(tables, inner, secrets); value != inlineTable(nil) {
+				keys = append(keys, name+" = "+value)
+			}
 		}
 	}
 	return inlineTable(keys)
@@ -142,15 +160,49 @@ func shown(path string, s setting, secrets map[string]bool) string {
 	return s.value
 }
 
-// isInner tells whether the table at path is one of those in a frontend or a
-// backend, which come and go with it.
-func isInner(path string) bool { return strings.Count(path, ".") > 1 }
+// outer returns the path of the frontend or backend that the table at path is in, and
+// with which it comes and goes; "" if it is in none.
+func outer(path string) string {
+	if parts := strings.SplitN(path, ".", 3); len(parts) == 3 {
+		return parts[0] + "." + parts[1]
+	}
+	return ""
+}
+
+// reordered are the backends whose tables of servers stand in another order, which
+// says what is tried first.
+func reordered(old, new *Config) (all []Change) {
+	for _, was := range old.Backends {
+		i := slices.IndexFunc(new.Backends, func(b Backend) bool { return b.Name == was.Name })
+		if i < 0 {
+			continue
+		}
+		before, after := was.labels(), new.Backends[i].labels()
+		if !slices.Equal(before, after) && slices.Equal(slices.Sorted(slices.Values(before)), slices.Sorted(slices.Values(after))) {
+			all = append(all, Change{Key: "backend." + was.Name + ".server", Old: list(before), New: list(after)})
+		}
+	}
+	return all
+}
+
+// labels are the names of the servers' tables, as TOML, in their order.
+func (b *Backend) labels() (all []string) {
+	for _, s := range b.Servers {
+		if s.Label != "" {
+			all = append(all, quote(s.Label))
+		}
+	}
+	return all
+}
 
 // kindOf returns the key in schema of the table at path.
 func kindOf(path string) string {
 	parts := strings.Split(path, ".")
 	if len(parts) > 1 {
-		parts[1] = "NAME"
+		parts[1] = anyName
+	}
+	if len(parts) > 3 {
+		parts[3] = anyLabel
 	}
 	return strings.Join(parts, ".")
 }

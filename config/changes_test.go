@@ -22,6 +22,10 @@ var (
 		"backend.b.send_proxy":             `"v2"`,
 		"backend.b.send_proxy_data":        `true`,
 		"backend.c.servers":                `["10.0.0.6:21"]`,
+		"backend.t.server.big.address":     `"10.0.0.7:21"`,
+		"backend.b.check.kind":             `"login"`,
+		"backend.b.check.user":             `"probe"`,
+		"backend.b.check.password_file":    `"/etc/b.password"`,
 
 		"frontend.one.tls.mode":               `"required"`,
 		"frontend.one.tls.certificate":        `["/etc/one.pem"]`,
@@ -70,7 +74,7 @@ var (
 		"frontend.one.session_bandwidth":      {`""`, `"1.001kB/s"`},
 		"frontend.one.backend":                {`"b"`, `"c"`},
 		"frontend.one.banner":                 {`""`, `"Grüße \"you\" \\ \U000E0001\u200B"`},
-		"backend.b.servers":                   {`["10.0.0.5:21"]`, `["[2001:db8::5]:2121", "ftp.example.net:21", "10.0.0.5:21"]`},
+		"backend.b.servers":                   {`["10.0.0.5:21"]`, `["[2001:db8::5]:2121", "ftp.example.net:21", "srv:_ftp._tcp.example.net", "10.0.0.5:21"]`},
 		"backend.b.data":                      {`"client"`, `"passive"`},
 		"backend.b.data_ports":                {`"31000-31099"`, `"50000-50001"`},
 		"backend.b.trust_data_address":        {`[]`, `["10.9.0.0/16"]`},
@@ -79,6 +83,22 @@ var (
 		"backend.b.send_proxy":                {`"v2"`, `"v1"`},
 		"backend.b.send_proxy_data":           {`true`, `false`},
 		"backend.b.bandwidth":                 {`""`, `"2GB/s"`},
+		"backend.b.balance":                   {`"first"`, `"leastconn"`},
+		"backend.b.queue":                     {`100`, `0`},
+		"backend.b.slow_start":                {`"0s"`, `"30s"`},
+		"frontend.one.close_when_down":        {`false`, `true`},
+		"backend.t.server.big.address":        {`"10.0.0.7:21"`, `"srv:_ftp._tcp.example.net"`},
+		"backend.t.server.big.weight":         {`1`, `256`},
+		"backend.t.server.big.backup":         {`false`, `true`},
+		"backend.t.server.big.max_sessions":   {`0`, `200`},
+		"backend.c.check.kind":                {`"off"`, `"ftp"`},
+		"backend.b.check.interval":            {`"5s"`, `"100ms"`},
+		"backend.b.check.timeout":             {`"5s"`, `"1s"`},
+		"backend.b.check.rise":                {`2`, `1`},
+		"backend.b.check.fall":                {`3`, `4`},
+		"backend.b.check.user":                {`"probe"`, `"other user"`},
+		"backend.b.check.password_file":       {`"/etc/b.password"`, `"/etc/c.password"`},
+		"backend.b.check.agent_port":          {`0`, `9999`},
 
 		"frontend.one.tls.mode":               {`"required"`, `"implicit"`},
 		"frontend.one.tls.certificate":        {`["/etc/one.pem"]`, `["/etc/ftp.pem"]`},
@@ -124,9 +144,12 @@ func TestChangesOfEveryKey(t *testing.T) {
 		if kind == "" {
 			continue
 		}
-		table := strings.NewReplacer("frontend.NAME", "frontend.one", "backend.NAME", "backend.b").Replace(kind)
+		table := strings.NewReplacer("frontend.NAME", "frontend.one", "backend.NAME.server.LABEL", "backend.t.server.big", "backend.NAME", "backend.b").Replace(kind)
 		for _, key := range keys {
 			path := table + "." + key
+			if path == "backend.b.check.kind" { // the other keys of that table depend on it
+				path = "backend.c.check.kind"
+			}
 			values, ok := altered[path]
 			if !ok {
 				t.Errorf("no case for %s", path)
@@ -166,7 +189,16 @@ func checkRoundTrip(t *testing.T, c *Config) {
 			keys[path+"."+s.key] = s.value
 		}
 	}
-	text := dotted(keys)
+	text := ""
+	for _, b := range c.Backends { // whose servers have an order
+		for _, s := range b.Servers {
+			if key := b.keyOf(s); s.Label != "" {
+				text += key + " = " + keys[key] + "\n"
+				delete(keys, key)
+			}
+		}
+	}
+	text += dotted(keys)
 	again, err := Parse("again.toml", []byte(text))
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
@@ -199,7 +231,7 @@ func sorted[T any](all []T, compare func(a, b T) int) []T {
 // The keys of every table are compared by their place, which is that in the schema.
 func TestSettingsFollowTheSchema(t *testing.T) {
 	seen := make(map[string]bool)
-	for path, settings := range mustParse(t, minimal).tables() {
+	for path, settings := range mustParse(t, minimal+"[backend.t.server.big]\naddress = '10.0.0.7'\n").tables() {
 		kind := kindOf(path)
 		seen[kind] = true
 		var keys []string
@@ -370,6 +402,31 @@ func TestChangesHideSecrets(t *testing.T) {
 		end := strings.LastIndexByte(key, '.')
 		if end < 0 || !slices.Contains(schema[key[:end]], key[end+1:]) {
 			t.Errorf("the secret %s is not in the schema", key)
+		}
+	}
+}
+
+// A server's table comes and goes alone, or with its backend, and the order of the
+// tables is the order of the servers.
+func TestChangesOfServers(t *testing.T) {
+	const head = "[frontend.a]\nlisten = ':21'\nbackend = 'b'\n"
+	const big, small = "[backend.b.server.big]\naddress = '10.0.0.7'\nweight = 3\n", "[backend.b.server.small]\naddress = '10.0.0.8'\nbackup = true\n"
+	const checked = "[backend.t]\nserver.y = {address = '10.0.0.9'}\ncheck = {kind = 'tcp'}\n"
+	tests := []struct {
+		name, old, new string
+		want           []Change
+	}{
+		{"one more", big, big + small, []Change{{"backend.b.server.small", "", `{ address = "10.0.0.8:21", backup = true }`}}},
+		{"order", big + small, small + big, []Change{{"backend.b.server", `["big", "small"]`, `["small", "big"]`}}},
+		{"from the list", "[backend.b]\nservers = '10.0.0.7'\n", big, []Change{
+			{"backend.b.server.big", "", `{ address = "10.0.0.7:21", weight = 3 }`}, {"backend.b.servers", `["10.0.0.7:21"]`, `[]`},
+		}},
+		{"a backend", big, big + checked, []Change{{"backend.t", "", `{ server = { y = { address = "10.0.0.9:21" } }, check = { kind = "tcp" } }`}}},
+	}
+	for _, tt := range tests {
+		old, is := mustParse(t, head+tt.old), mustParse(t, head+tt.new)
+		if got := Changes(old, is); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s:\ngot  %v\nwant %v", tt.name, got, tt.want)
 		}
 	}
 }

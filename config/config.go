@@ -6,12 +6,11 @@
 // but unwise is told by [Warnings].
 //
 // Each key is one row: see row.go, and the rows in keys.go, frontendkeys.go,
-// backendkeys.go and tlskeys.go.
+// backendkeys.go, serverkeys.go and tlskeys.go.
 package config
 
 import (
 	"net/netip"
-	"strconv"
 	"time"
 )
 
@@ -81,6 +80,8 @@ type Frontend struct {
 	Backend string           // name of one of the Backends
 	Banner  string           // text of the greeting, without code; empty means the server's own
 
+	CloseWhenDown bool // the frontend does not listen while its backend has no server that works
+
 	ProxyProtocol     bool           // control connections begin with a PROXY header, which says who the client is
 	DataProxyProtocol bool           // passive data connections do; as ProxyProtocol unless the file says otherwise
 	TrustedProxies    []netip.Prefix // who may send one; masked, at least one if either of the two is true, else none
@@ -136,7 +137,10 @@ type DataPeer struct{ IPv4, IPv6 int }
 // A Backend is a named group of FTP servers.
 type Backend struct {
 	Name          string
-	Servers       []Server // at least one, in the order they are tried
+	Servers       []Server // at least one, in the order of the file
+	Balance       Balance
+	Queue         int           // clients that may wait while all servers have MaxSessions
+	SlowStart     time.Duration // in which a server that works again grows to its full share; 0: at once
 	Data          DataMode
 	DataPorts     PortRange
 	Bandwidth     Bandwidth // of all its transfers
@@ -146,6 +150,7 @@ type Backend struct {
 	// TrustDataAddress are networks whose addresses are believed where a
 	// server's 227 names one, and may connect in active mode.
 	TrustDataAddress []netip.Prefix
+	Check            Check
 	TLS              BackendTLS
 }
 
@@ -188,20 +193,6 @@ const (
 // OnlyIPv4 tells whether the mode's verb can name IPv4 addresses only.
 func (m DataMode) OnlyIPv4() bool { return m == DataPASV || m == DataPORT }
 
-// A Server is one FTP server's control address.
-type Server struct {
-	Host string // an IP address in its canonical form, or a host name
-	Port uint16 // never 0
-}
-
-// String returns host:port, with brackets around an IPv6 address.
-func (s Server) String() string {
-	if ip, err := netip.ParseAddr(s.Host); err == nil {
-		return netip.AddrPortFrom(ip, s.Port).String()
-	}
-	return s.Host + ":" + strconv.Itoa(int(s.Port))
-}
-
 // Defaults returns what holds where the file says nothing. It has no frontend
 // and no backend: they are never implied.
 func Defaults() Config {
@@ -225,6 +216,6 @@ func NewFrontend(name string) Frontend {
 // NewBackend returns a backend with all defaults; its servers are still to be set.
 func NewBackend(name string) Backend {
 	b := backendKeys.defaults()
-	b.Name, b.TLS = name, backendTLSKeys.defaults()
+	b.Name, b.Check, b.TLS = name, checkKeys.defaults(), backendTLSKeys.defaults()
 	return b
 }

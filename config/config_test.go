@@ -57,7 +57,7 @@ func TestMinimalHasTheDefaults(t *testing.T) {
 	f.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:21"), netip.MustParseAddrPort("[::]:21")}
 	f.Backend = "legacy"
 	b := NewBackend("legacy")
-	b.Servers = []Server{{"10.0.0.5", 21}}
+	b.Servers = []Server{{Host: "10.0.0.5", Port: 21, Weight: 1}}
 	want.Frontends, want.Backends = []Frontend{f}, []Backend{b}
 	if got := values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -104,14 +104,22 @@ func TestExampleIsMinimal(t *testing.T) {
 
 func TestExampleShowsTheDefaults(t *testing.T) {
 	text := defaultLine.ReplaceAllString(readExample(t), "$1")
+	// A server with a table of its own takes the place of the list.
+	text = strings.Replace(text, "\nservers = [\"10.0.0.5:21\"]", "\nservers = []", 1)
+	text = strings.Replace(text, "\n#[", "\n[", 1)
+	text = strings.Replace(text, "\naddress = \"10.0.0.7:21\"", "\naddress = \"10.0.0.5:21\"", 1)
 	c := mustParse(t, text)
+	if s := c.Backends[0].Servers; len(s) != 1 || s[0].Label != "big" {
+		t.Fatalf("the servers are %v", s)
+	}
+	c.Backends[0].Servers[0].Label = ""
 	if got, want := values(c), values(mustParse(t, minimal)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for kind, keys := range schema {
 		for _, key := range keys {
 			path := strings.TrimPrefix(kind+"."+key, ".")
-			path = strings.NewReplacer("frontend.NAME", "frontend.public", "backend.NAME", "backend.legacy").Replace(path)
+			path = strings.NewReplacer("frontend.NAME", "frontend.public", "backend.NAME", "backend.legacy", "server.LABEL", "server.big").Replace(path)
 			if _, ok := c.lines[path]; !ok {
 				t.Errorf("%s does not show %s", example, path)
 			}
@@ -135,7 +143,7 @@ func TestExampleExplainsEveryKey(t *testing.T) {
 		}
 		keys++
 		want := "# Default: " + m[3] + "."
-		if m[1] == "" {
+		if m[1] == "" || m[2] == "address" { // whose table stands in place of servers
 			want = "# No default."
 		}
 		if lines[i-1] != want {
@@ -311,8 +319,10 @@ max_version = "1.1"
 		Backends: []Backend{{
 			Name: "b",
 			Servers: []Server{
-				{"ftp.example.net", 21}, {"ftp_2.example.net", 2121}, {"2001:db8::5", 21}, {"2001:db8::6", 2121}, {"10.0.0.5", 21},
+				{Host: "ftp.example.net", Port: 21, Weight: 1}, {Host: "ftp_2.example.net", Port: 2121, Weight: 1}, {Host: "2001:db8::5", Port: 21, Weight: 1}, {Host: "2001:db8::6", Port: 2121, Weight: 1}, {Host: "10.0.0.5", Port: 21, Weight: 1},
 			},
+			Balance: BalanceFirst, Queue: 100,
+			Check:  Check{Kind: CheckOff, Interval: 5 * time.Second, Timeout: 5 * time.Second, Rise: 2, Fall: 3},
 			Data:   DataEPRT,
 			Source: Source{Client: true, Own: true}, SendProxy: "v2", SendProxyData: true,
 			DataPorts: PortRange{50000, 50001},
@@ -347,9 +357,9 @@ func TestLongestSocket(t *testing.T) {
 
 func TestServerString(t *testing.T) {
 	for server, want := range map[Server]string{
-		{"10.0.0.5", 21}:          "10.0.0.5:21",
-		{"2001:db8::5", 2121}:     "[2001:db8::5]:2121",
-		{"ftp.example.net.", 990}: "ftp.example.net.:990",
+		{Host: "10.0.0.5", Port: 21}:          "10.0.0.5:21",
+		{Host: "2001:db8::5", Port: 2121}:     "[2001:db8::5]:2121",
+		{Host: "ftp.example.net.", Port: 990}: "ftp.example.net.:990",
 	} {
 		if got := server.String(); got != want {
 			t.Errorf("%#v.String() = %q, want %q", server, got, want)

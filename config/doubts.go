@@ -17,9 +17,10 @@ func (c *Config) doubts(warn func(key, message, hint string)) {
 		}
 	}
 	for _, b := range c.Backends {
+		doubtBalance(&b, warn)
 		for _, s := range b.Servers {
 			if host, port, found := portInside(s); found {
-				warn("backend."+b.Name+".servers", fmt.Sprintf("%q is an IPv6 address that ends like a port, so port 21 is used", s.Host),
+				warn(b.keyOf(s), fmt.Sprintf("%q is an IPv6 address that ends like a port, so port 21 is used", s.Host),
 					fmt.Sprintf("write %q for the port %s, or %q for the address", "["+host+"]:"+port, port, s))
 			}
 		}
@@ -66,7 +67,7 @@ func (c *Config) Loops(isLocal func(netip.Addr) bool) (loops Errors) {
 	for _, b := range c.Backends {
 		for _, s := range b.Servers {
 			if f := c.ownAt(s, isLocal); f != nil {
-				loops = append(loops, c.Problem("backend."+b.Name+".servers",
+				loops = append(loops, c.Problem(b.keyOf(s),
 					fmt.Sprintf("%q is ftproxy itself: this machine has the address, and %s listens on it", s, place(f.path()+".listen", c.line(f.path()+".listen"))),
 					"write the address of the FTP server, or another port"))
 			}

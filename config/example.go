@@ -20,7 +20,7 @@ const exampleHead = `# config.toml: the configuration of ftproxy.
 `
 
 // exampleNames are the names that the tables of config.toml.example have.
-var exampleNames = strings.NewReplacer("frontend.NAME", "frontend.public", "backend.NAME", "backend.legacy")
+var exampleNames = strings.NewReplacer("frontend.NAME", "frontend.public", "backend.NAME", "backend.legacy", "server.LABEL", "server.big")
 
 // Example returns the text of config.toml.example: every key with its help and its
 // default.
@@ -29,11 +29,15 @@ func Example() string {
 	b.WriteString(exampleHead)
 	for _, t := range Tables() {
 		b.WriteString("\n" + wrap(t.Help, "# "))
-		b.WriteString("[" + exampleNames.Replace(t.Path) + "]\n")
+		mark := ""
+		if t.Apart {
+			mark = "#"
+		}
+		b.WriteString(mark + "[" + exampleNames.Replace(t.Path) + "]\n")
 		for _, k := range t.Keys {
 			b.WriteString("\n" + wrap(k.Help, "# "))
 			if k.Default == "" {
-				b.WriteString("# No default.\n" + k.Name + " = " + k.Example + "\n")
+				b.WriteString("# No default.\n" + mark + k.Name + " = " + k.Example + "\n")
 			} else {
 				b.WriteString("# Default: " + k.Default + ".\n#" + k.Name + " = " + k.Default + "\n")
 			}

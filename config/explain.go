@@ -42,7 +42,7 @@ func explanations(asked []string, means func(path, asked []string) bool) (texts 
 // ends tells whether a path without NAME ends with what was asked:
 // frontend.NAME.tls.mode with mode, tls.mode or frontend.tls.mode.
 func ends(path, asked []string) bool {
-	path = slices.DeleteFunc(slices.Clone(path), func(part string) bool { return part == anyName })
+	path = slices.DeleteFunc(slices.Clone(path), isAny)
 	return len(path) >= len(asked) && slices.Equal(path[len(path)-len(asked):], asked)
 }
 
@@ -50,12 +50,17 @@ func ends(path, asked []string) bool {
 // its end NAME fits itself only, or else every mistyped key of a frontend would.
 func fits(path, asked []string) bool {
 	return path[len(path)-1] == asked[len(asked)-1] && slices.EqualFunc(path, asked, func(part, asked string) bool {
-		return part == asked || part == anyName
+		return part == asked || isAny(part)
 	})
 }
 
-// anyName stands in a path for the name of a frontend or a backend.
-const anyName = "NAME"
+// What stands in a path for the name of a frontend or a backend, and of a server.
+const (
+	anyName  = "NAME"
+	anyLabel = "LABEL"
+)
+
+func isAny(part string) bool { return part == anyName || part == anyLabel }
 
 // near returns the paths of the keys whose name is most like key.
 func near(key string) (paths []string) {
@@ -103,8 +108,11 @@ func (t Table) explain() string {
 // where is the header of a table.
 func where(path string) string {
 	text := "[" + path + "]"
-	if kind, _, named := strings.Cut(path, "."+anyName); named {
+	if kind, rest, named := strings.Cut(path, "."+anyName); named {
 		text += ", where " + anyName + " is the name of a " + kind
+		if strings.HasSuffix(rest, anyLabel) {
+			text += " and " + anyLabel + " that of a server"
+		}
 	}
 	return text
 }

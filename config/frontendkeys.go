@@ -127,5 +127,10 @@ var frontendKeys = section[Frontend]{
 		value: field(bannerText, "", func(f *Frontend) *string { return &f.Banner }),
 		help: `The text of the greeting, without its code: one line of at most 500 bytes. "" is the
 			server's own greeting.`,
+	}, {
+		name:  "close_when_down",
+		value: field(boolean, false, func(f *Frontend) *bool { return &f.CloseWhenDown }),
+		help: `Whether ftproxy closes the listening sockets of this frontend while its backend has no server that
+			works, so that a load balancer in front notices. With false, clients then get 421.`,
 	}},
 }

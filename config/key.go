@@ -4,9 +4,10 @@ import "strings"
 
 // A Table is a kind of table that may stand in a file.
 type Table struct {
-	Path string // "frontend.NAME.tls": NAME stands for the name of a frontend or backend
-	Help string
-	Keys []Key
+	Path  string // "frontend.NAME.tls": NAME stands for the name of a frontend or backend, LABEL for that of a server
+	Help  string
+	Keys  []Key
+	Apart bool // it stands in place of a key, so the two are not written together
 }
 
 // A Key is one key of a table, and what there is to know about it.
@@ -23,7 +24,7 @@ type Key struct {
 // sections are all kinds of tables, in the order of config.toml.example.
 var sections = []interface{ table() Table }{
 	&logKeys, &adminKeys, &controlKeys, &timeoutKeys, &limitKeys,
-	&frontendKeys, &frontendTLSKeys, &backendKeys, &backendTLSKeys,
+	&frontendKeys, &frontendTLSKeys, &backendKeys, &serverKeys, &checkKeys, &backendTLSKeys,
 }
 
 // Tables returns every kind of table with all of its keys, in the order of
@@ -37,7 +38,7 @@ func Tables() []Table {
 }
 
 func (s *section[T]) table() Table {
-	t := Table{Path: s.path, Help: flow(s.help)}
+	t := Table{Path: s.path, Help: flow(s.help), Apart: s.apart}
 	defaults := s.defaults()
 	for _, r := range s.rows {
 		k := Key{Name: r.name, Old: r.old, Kind: r.value.kind, Example: r.example, Help: flow(r.help), Secret: r.secret}

@@ -25,7 +25,22 @@ var (
 
 // whole is a whole number, which is least or more.
 func whole(least int) kind[int] {
-	return kind[int]{fmt.Sprintf("a whole number, %d or more", least), func(c cell, n *int) { readWhole(c, n, least) }, strconv.Itoa}
+	return kind[int]{fmt.Sprintf("a whole number, %d or more", least), func(c cell, n *int) { readWhole(c, n, least, maxWhole) }, strconv.Itoa}
+}
+
+// between is a whole number from least to most.
+func between(least, most int) kind[int] {
+	return kind[int]{fmt.Sprintf("a whole number, %d to %d", least, most), func(c cell, n *int) { readWhole(c, n, least, most) }, strconv.Itoa}
+}
+
+// durationFrom is a time, which is least or longer.
+func durationFrom(least time.Duration) kind[time.Duration] {
+	return kind[time.Duration]{fmt.Sprintf("a time, %q or longer", shortTime(least)), func(c cell, d *time.Duration) {
+		usual := *d
+		if readDuration(false)(c, d); *d < least {
+			c.fault(c.entry.line, wrongf(fmt.Sprintf("write a time like %q", shortTime(usual)), "must be %q or longer, is %q", shortTime(least), shortTime(*d)))
+		}
+	}, quoteTime}
 }
 
 // words is one of some words.
@@ -104,7 +119,7 @@ func shortTime(d time.Duration) string {
 // maxWhole keeps whole numbers within an int of 32 bits.
 const maxWhole = 1<<31 - 1
 
-func readWhole(c cell, n *int, least int) {
+func readWhole(c cell, n *int, least, most int) {
 	value, ok := c.entry.value.(int64)
 	switch {
 	case !ok:
@@ -113,8 +128,8 @@ func readWhole(c cell, n *int, least int) {
 			example = strings.TrimPrefix(s, "+")
 		}
 		c.wrongType("a whole number", example)
-	case value < int64(least) || value > maxWhole:
-		c.fault(c.entry.line, wrongf(fmt.Sprintf("write %s = %d", c.key, *n), "must be %d to %d, is %d", least, maxWhole, value))
+	case value < int64(least) || value > int64(most):
+		c.fault(c.entry.line, wrongf(fmt.Sprintf("write %s = %d", c.key, *n), "must be %d to %d, is %d", least, most, value))
 	default:
 		*n = int(value)
 	}

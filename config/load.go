@@ -153,7 +153,9 @@ func (r *reader) config() *Config {
 	for i, t := range r.named("backend") {
 		r.pauseAt(i)
 		b := NewBackend(t.entry.name)
+		t.servers = r.servers(t)
 		backendKeys.read(t, &b)
+		checkKeys.read(t.inner("check"), &b.Check)
 		backendTLSKeys.read(t.inner("tls"), &b.TLS)
 		c.Backends = append(c.Backends, b)
 	}

@@ -193,6 +193,9 @@ func parseServer(s string) (Server, *wrong) {
 	if s == "" {
 		return Server{}, wrongf(example, "the server is empty")
 	}
+	if name, found := cutSRV(s); found {
+		return parseSRV(name)
+	}
 	switch host := cutURL(s); strings.ToLower(strings.TrimRight(scheme.FindString(s), ":/")) {
 	case "", "ftp":
 	case "ftps", "ftpes":
@@ -225,12 +228,12 @@ func parseServer(s string) (Server, *wrong) {
 		if ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast {
 			return Server{}, wrongf("write the server's own address", "%q is not the address of one machine", host)
 		}
-		return Server{Host: ip.String(), Port: port}, nil
+		return Server{Host: ip.String(), Port: port, Weight: 1}, nil
 	}
 	if !isHostName(host) {
 		return Server{}, vaguef(example, "%q is neither an IP address nor a host name", host)
 	}
-	return Server{Host: host, Port: port}, nil
+	return Server{Host: host, Port: port, Weight: 1}, nil
 }
 
 // cutLast is strings.Cut at the last separator; all is behind it where there is none.

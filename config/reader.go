@@ -25,9 +25,16 @@ var schema = func() map[string][]string {
 // the tables in it.
 func known(kind string) []string {
 	names := slices.Clone(schema[kind])
+	return append(names, innerTables(kind)...)
+}
+
+// innerTables returns the names of the tables in a table of kind.
+func innerTables(kind string) (names []string) {
 	for _, other := range sortedKeys(schema) {
-		if parent, name := cutLast(other, "."); kind != "" && parent == kind {
-			names = append(names, name)
+		if rest, inside := strings.CutPrefix(other, kind+"."); inside && kind != "" {
+			if name, _, _ := strings.Cut(rest, "."); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names
@@ -55,8 +62,9 @@ func (r *reader) fault(line int, key, message, hint string) {
 // file does not have: then every key has its default.
 type table struct {
 	*reader
-	entry *entry
-	kind  string // its key in schema
+	entry   *entry
+	kind    string   // its key in schema
+	servers []Server // of a backend: those in tables of their own, as backendRules wants them
 }
 
 // table returns a table of the top level.
@@ -73,12 +81,19 @@ func (r *reader) table(name string) table {
 
 // named returns the tables [kind.NAME], sorted by name.
 func (r *reader) named(kind string) []table {
-	e := r.doc.root.table[kind]
+	return r.within(r.doc.root.table[kind], kind, kind+"."+anyName)
+}
+
+// within returns the tables in e, each with a name, sorted by it. path is what
+// stands before the name in a header, and kind the key of the tables in schema.
+func (r *reader) within(e *entry, path, kind string) []table {
 	if e == nil {
 		return nil
 	}
+	_, name := cutLast(kind, ".") // NAME
+	hint := fmt.Sprintf("write [%s.%s] and its keys below", path, name)
 	if e.table == nil {
-		r.fault(e.line, e.path, "must hold tables with a name, is "+describe(e.value), fmt.Sprintf("write [%s.NAME] and its keys below", kind))
+		r.fault(e.line, e.path, "must hold tables with a name, is "+describe(e.value), hint)
 		return nil
 	}
 	var tables []table
@@ -86,22 +101,21 @@ func (r *reader) named(kind string) []table {
 		child := e.table[name]
 		r.lines[child.path] = child.line
 		if child.table == nil {
-			hint := fmt.Sprintf("write [%s.NAME] and its keys below", kind)
-			if slices.Contains(schema[kind+".NAME"], name) {
-				r.fault(child.line, child.path, fmt.Sprintf("stands in [%s], which has no name", kind), hint)
+			if slices.Contains(schema[kind], name) {
+				r.fault(child.line, child.path, fmt.Sprintf("stands in [%s], which has no name", path), hint)
 			} else {
 				r.fault(child.line, child.path, "must be a table, is "+describe(child.value), hint)
 			}
 			continue
 		}
-		if parts := nameParts(kind+".NAME", child); len(parts) > 1 {
-			r.fault(child.line, child.path, "the name has dots in it", fmt.Sprintf("write [%s.%s]", kind, strings.Join(parts, "-")))
+		if parts := nameParts(kind, child); len(parts) > 1 {
+			r.fault(child.line, child.path, "the name has dots in it", fmt.Sprintf("write [%s.%s]", path, strings.Join(parts, "-")))
 			continue
 		}
 		if !isName(name) {
-			r.fault(child.line, child.path, "the name must be made of letters, digits, - and _", fmt.Sprintf("write [%s.%s]", kind, cleanName(name)))
+			r.fault(child.line, child.path, "the name must be made of letters, digits, - and _", fmt.Sprintf("write [%s.%s]", path, cleanName(name)))
 		}
-		tables = append(tables, table{reader: r, kind: kind + ".NAME", entry: child})
+		tables = append(tables, table{reader: r, kind: kind, entry: child})
 	}
 	return tables
 }

@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // A row is one key of a table: all that ftproxy knows about it. The reader, the
 // defaults, what Changes compares and prints, config.toml.example and "ftproxy
 // check -explain" are made of rows. A new key is a new row, and the field of the
@@ -65,8 +67,9 @@ func (v value[T]) follows(preset func(*T)) value[T] {
 
 // A section is the rows of one kind of table, each of which fills a T.
 type section[T any] struct {
-	path  string // "frontend.NAME.tls": NAME stands for the name of a frontend or backend
+	path  string // "frontend.NAME.tls": NAME stands for the name of a frontend or backend, LABEL for that of a server
 	help  string
+	apart bool // config.toml.example has the table as a comment, because it stands in place of a key
 	rows  []row[T]
 	rules func(*section[T], table, *T) // reports keys that are wrong beside each other; may be nil
 }
@@ -106,8 +109,7 @@ func (s *section[T]) has(key string) bool {
 			return true
 		}
 	}
-	_, inner := schema[s.path+"."+key]
-	return inner
+	return slices.Contains(innerTables(s.path), key)
 }
 
 // settings returns every key with the value that v has.

@@ -147,7 +147,7 @@ func TestExplain(t *testing.T) {
 	for _, table := range Tables() {
 		for _, k := range table.Keys {
 			path := table.Path + "." + k.Name
-			for _, name := range []string{path, strings.ReplaceAll(path, "NAME", "public"), strings.ReplaceAll(path, "NAME.", ""), k.Name} {
+			for _, name := range []string{path, strings.ReplaceAll(path, "NAME", "public"), strings.NewReplacer("NAME.", "", "LABEL.", "").Replace(path), k.Name} {
 				if text, err := Explain(name); err != nil || !strings.Contains("\n"+text, "\n"+path+"\n\n  ") || !strings.HasSuffix(text, "\n") {
 					t.Errorf("%s: %v\n%s", name, err, text)
 				}

@@ -38,6 +38,7 @@ const firstUnprivileged = 1024
 // backendRules is frontendRules for a backend.
 func backendRules(_ *section[Backend], t table, b *Backend) {
 	t.checks.backends = append(t.checks.backends, b.Name)
+	t.serversRule(b)
 	t.dataModeRule(b)
 	t.sourceRules(b)
 	if b.SendProxyData && !t.given("send_proxy") {

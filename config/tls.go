@@ -138,11 +138,11 @@ func (c *Config) tlsWarnings(warn func(key, message, hint string)) {
 	for _, b := range c.Backends {
 		key := "backend." + b.Name
 		if i := slices.IndexFunc(b.Servers, func(s Server) bool { return s.Port == ftpPort }); i >= 0 && b.TLS.Mode == TLSImplicit {
-			warn(key+".servers", fmt.Sprintf("%q has port %d, where servers expect AUTH TLS; implicit TLS is on port %d", b.Servers[i], ftpPort, ftpsPort),
-				fmt.Sprintf(`write %q, or mode = "explicit" in [%s.tls]`, Server{b.Servers[i].Host, ftpsPort}, key))
+			warn(b.keyOf(b.Servers[i]), fmt.Sprintf("%q has port %d, where servers expect AUTH TLS; implicit TLS is on port %d", b.Servers[i], ftpPort, ftpsPort),
+				fmt.Sprintf(`write %q, or mode = "explicit" in [%s.tls]`, Server{Host: b.Servers[i].Host, Port: ftpsPort}, key))
 		}
 		if i := slices.IndexFunc(b.Servers, func(s Server) bool { return s.Port == ftpsPort }); i >= 0 && b.TLS.Mode == TLSExplicit {
-			warn(key+".servers", fmt.Sprintf("%q has port %d, where servers expect implicit TLS, and greet nobody before", b.Servers[i], ftpsPort),
+			warn(b.keyOf(b.Servers[i]), fmt.Sprintf("%q has port %d, where servers expect implicit TLS, and greet nobody before", b.Servers[i], ftpsPort),
 				fmt.Sprintf(`write mode = "implicit" in [%s.tls], or port %d`, key, ftpPort))
 		}
 		if !b.TLS.Mode.On() {

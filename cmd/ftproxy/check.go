@@ -118,7 +118,7 @@ func summarise(w io.Writer, c *config.Config) {
 		limit(&b, "session_bandwidth", f.SessionBandwidth)
 	}
 	for _, s := range c.Backends {
-		fmt.Fprintf(&b, "backend %s: tries %s\n", s.Name, join(s.Servers))
+		backServers(&b, s)
 		if s.Data != config.DataClient {
 			fmt.Fprintf(&b, "  data %s: servers are told %s, whatever clients say\n", s.Data, told[s.Data])
 		}

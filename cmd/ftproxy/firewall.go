@@ -203,7 +203,7 @@ func setup(c *config.Config) *firewall.Setup {
 	for _, b := range c.Backends {
 		one := firewall.Backend{
 			Name: b.Name, DataPorts: b.DataPorts, DataPeers: b.TrustDataAddress, OnlyIPv4: b.Data.OnlyIPv4(),
-			AsClients: b.Source.Client,
+			AsClients: b.Source.Client, Checked: b.Check.Kind.On(), AgentPort: uint16(b.Check.AgentPort),
 		}
 		for _, a := range []netip.Addr{b.Source.IPv4, b.Source.IPv6} {
 			if a.IsValid() {
@@ -220,6 +220,9 @@ func setup(c *config.Config) *firewall.Setup {
 		}
 		for _, server := range b.Servers {
 			known := firewall.Server{Host: server.Host, Port: server.Port}
+			if server.SRV {
+				known.Host = server.String()
+			}
 			if ip, err := netip.ParseAddr(server.Host); err == nil {
 				known.Addrs = []netip.Addr{ip}
 			} else {
@@ -239,27 +242,50 @@ func listensEverywhere(s *firewall.Setup) bool {
 	})
 }
 
-// resolve looks up the servers' host names.
+// resolve looks up the servers' host names and SRV records.
 func (p *program) resolve(ctx context.Context, s *firewall.Setup) error {
-	lookup := p.lookup
+	lookup, lookupSRV := p.lookup, p.lookupSRV
 	if lookup == nil {
 		lookup = net.DefaultResolver.LookupNetIP
 	}
-	for _, b := range s.Backends {
-		for i, server := range b.Servers {
+	if lookupSRV == nil {
+		lookupSRV = net.DefaultResolver.LookupSRV
+	}
+	for b := range s.Backends {
+		backend := &s.Backends[b]
+		var servers []firewall.Server
+		for _, server := range backend.Servers {
+			name, found := strings.CutPrefix(server.Host, "srv:")
+			if !found || server.Port != 0 {
+				servers = append(servers, server)
+				continue
+			}
+			_, records, err := lookupSRV(ctx, "", "", name)
+			if err == nil && len(records) == 0 {
+				err = errors.New("there are no SRV records")
+			}
+			if err != nil {
+				return fmt.Errorf("backend %s: server %s: %w", backend.Name, server.Host, err)
+			}
+			for _, r := range records {
+				servers = append(servers, firewall.Server{Host: strings.TrimSuffix(r.Target, "."), Port: r.Port})
+			}
+		}
+		backend.Servers = servers
+		for i, server := range servers {
 			if len(server.Addrs) > 0 {
 				continue
 			}
 			found, err := lookup(ctx, "ip", server.Host)
 			if err != nil {
-				return fmt.Errorf("backend %s: server %s: %w", b.Name, server.Host, err)
+				return fmt.Errorf("backend %s: server %s: %w", backend.Name, server.Host, err)
 			}
 			for _, a := range found {
-				b.Servers[i].Addrs = append(b.Servers[i].Addrs, a.Unmap())
+				servers[i].Addrs = append(servers[i].Addrs, a.Unmap())
 			}
-			slices.SortFunc(b.Servers[i].Addrs, netip.Addr.Compare)
-			b.Servers[i].Addrs = slices.Compact(b.Servers[i].Addrs)
-			b.Servers[i].Resolved = true
+			slices.SortFunc(servers[i].Addrs, netip.Addr.Compare)
+			servers[i].Addrs = slices.Compact(servers[i].Addrs)
+			servers[i].Resolved = true
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -135,5 +136,45 @@ func TestFirewallResolve(t *testing.T) {
 	answer = fail
 	if code := p.run(t.Context(), args); code != exitFailed || stdout.Len() > 0 || !strings.Contains(stderr.String(), "server ftp.example.org: no such host") {
 		t.Errorf("exit code %d, %q, %q", code, &stdout, &stderr)
+	}
+}
+
+// SRV records become their hosts and ports, and the agents are on these hosts.
+func TestFirewallResolvesSRV(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := "[frontend.a]\nlisten = \":21\"\nbackend = \"b\"\n[backend.b]\nservers = [\"srv:_ftp._tcp.example.org\", \"10.0.0.5\"]\ncheck.agent_port = 9999\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	records := []*net.SRV{{Target: "one.example.org.", Port: 2121}, {Target: "two.example.org.", Port: 21}}
+	p := &program{stdout: &stdout, stderr: &stderr,
+		lookup: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, host[0]})}, nil
+		},
+		lookupSRV: func(_ context.Context, _, _, name string) (string, []*net.SRV, error) {
+			if name != "_ftp._tcp.example.org" {
+				t.Errorf("asked for %s", name)
+			}
+			return name, records, nil
+		},
+	}
+	args := []string{"firewall", "-for", "inside", "-inside", "10.0.0.1", "-resolve", "-config", path}
+	if code := p.run(t.Context(), args); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	table := strings.Join(strings.Fields(stdout.String()), " ")
+	for _, want := range []string{
+		"servers 10.0.0.5 21 control backend b 10.0.1.116",
+		"servers 10.0.1.111 2121 control backend b",
+		"servers 10.0.0.5 9999 agent backend b 10.0.1.111 10.0.1.116",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, &stdout)
+		}
+	}
+	records = nil
+	if code := p.run(t.Context(), args); code != exitFailed || !strings.Contains(stderr.String(), "server srv:_ftp._tcp.example.org: there are no SRV records") {
+		t.Errorf("exit code %d: %s", code, &stderr)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -31,6 +32,8 @@ type program struct {
 
 	// lookup resolves a host name; nil is the system's way.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// lookupSRV finds SRV records, by their whole name alone; nil is the system's way.
+	lookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
 }
 
 // A command is what the first word of the command line names.

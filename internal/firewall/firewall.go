@@ -68,14 +68,16 @@ type Backend struct {
 	DataPeers []netip.Prefix // where data may come from and go to beside the servers
 	Sources   []netip.Addr   // of connections to these servers; none is Setup.Inside
 	AsClients bool           // they see clients' own addresses; then there are no Sources
+	Checked   bool           // ftproxy checks them, from an address of its own
+	AgentPort uint16         // of the agent that ftproxy asks on each server; 0 is none
 }
 
 // A Server is one server's control address.
 type Server struct {
-	Host     string       // an address or a host name
+	Host     string       // an address or a host name, or "srv:" and the name of SRV records
 	Addrs    []netip.Addr // none if they are not known
-	Port     uint16
-	Resolved bool // Host is a name; Addrs are what it stood for a moment ago
+	Port     uint16       // 0 if only SRV records know it
+	Resolved bool         // Host is a name; Addrs are what it stood for a moment ago
 }
 
 // anyUnprivileged are the ports of peers that choose them freely.
@@ -111,6 +113,8 @@ const (
 	Passive      // data, towards the one who was told PASV or EPSV
 	Active       // data, towards the one who said PORT or EPRT
 	Lookup       // DNS
+	Check        // whether a server works
+	Agent        // what a server says of itself
 )
 
 // A Flow is connections from one party to the other that a configuration

@@ -93,6 +93,23 @@ var setups = map[string]Setup{
 			},
 		},
 	},
+	// Servers that ftproxy checks and asks, some of which see clients' own addresses.
+	"checked": {
+		Frontends: []Frontend{{
+			Name: "public", Control: ports("203.0.113.9:21"), Passive: addrs("203.0.113.9"), PassivePorts: config.PortRange{First: 30000, Last: 30099},
+		}},
+		Backends: []Backend{
+			{
+				Name: "legacy", Servers: []Server{{"10.0.0.5", addrs("10.0.0.5"), 21, false}, {"10.0.0.6", addrs("10.0.0.6"), 2121, false}},
+				Passive: true, Checked: true, AgentPort: 9999,
+			},
+			{
+				Name: "client", Servers: []Server{{"10.0.0.7", addrs("10.0.0.7"), 21, false}},
+				Passive: true, AsClients: true, Checked: true, AgentPort: 9998,
+			},
+		},
+		Inside: addrs("10.0.0.1"),
+	},
 	// Everything at once.
 	"rich": {
 		Frontends: []Frontend{
@@ -328,5 +345,26 @@ func TestSetNames(t *testing.T) {
 			}
 			seen[name] = true
 		}
+	}
+}
+
+// SRV records that were not looked up have no port, and rules want them looked up.
+func TestUnknownPort(t *testing.T) {
+	s := setups["simple"]
+	s.Backends = slices.Clone(s.Backends)
+	s.Backends[0].Servers = []Server{{Host: "srv:_ftp._tcp.example.org"}}
+	s.Backends[0].AgentPort = 9999
+	table := strings.Join(strings.Fields(s.Table(Inside)), " ")
+	for _, want := range []string{
+		"servers srv:_ftp._tcp.example.org any [1] control backend legacy",
+		"servers srv:_ftp._tcp.example.org 9999 agent backend legacy",
+		"[1] SRV records have the port. -resolve looks them up.",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, s.Table(Inside))
+		}
+	}
+	if _, err := s.NFTables(Inside); !errors.Is(err, ErrName) {
+		t.Errorf("rules: %v", err)
 	}
 }

@@ -148,6 +148,7 @@ func (s *Setup) inside(b Backend) []Flow {
 			Ports: []config.PortRange{{First: port, Last: port}}, Needs: backend(b.Name), protocols: onlyTCP,
 		})
 	}
+	flows = append(flows, s.checks(b, flows)...)
 	if b.Passive {
 		flow := Flow{
 			Place: Inside, Kind: Passive, From: s.self(b), To: data,
@@ -165,6 +166,34 @@ func (s *Setup) inside(b Backend) []Flow {
 		})
 	}
 	return flows
+}
+
+// checks are the flows by which ftproxy finds out which servers work. control are those
+// of the control connections, which checks have, too, unless they are at clients' addresses.
+func (s *Setup) checks(b Backend, control []Flow) (flows []Flow) {
+	own := b
+	own.AsClients = false
+	if b.Checked && b.AsClients {
+		for _, f := range control {
+			f.Kind, f.From = Check, s.self(own)
+			flows = append(flows, f)
+		}
+	}
+	if b.AgentPort == 0 || len(control) == 0 {
+		return flows
+	}
+	to := control[0].To
+	if len(control) > 1 {
+		to = Party{Who: Servers, set: "backend_" + b.Name + "_agent"}
+		for _, f := range control {
+			to.Addrs, to.Unknown = append(to.Addrs, f.To.Addrs...), append(to.Unknown, f.To.Unknown...)
+		}
+		to.Addrs = sortPrefixes(to.Addrs)
+	}
+	return append(flows, Flow{
+		Place: Inside, Kind: Agent, From: s.self(own), To: to,
+		Ports: []config.PortRange{{First: b.AgentPort, Last: b.AgentPort}}, Needs: backend(b.Name), protocols: onlyTCP,
+	})
 }
 
 // self is ftproxy towards the servers of a backend.

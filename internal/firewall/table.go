@@ -57,7 +57,7 @@ func (t *table) write(place Place) {
 }
 
 func (t *table) row(f Flow, place Place) row {
-	what := map[Kind]string{Control: "control", Passive: "data, passive", Active: "data, active", Lookup: "DNS"}[f.Kind]
+	what := map[Kind]string{Control: "control", Passive: "data, passive", Active: "data, active", Lookup: "DNS", Check: "check", Agent: "agent"}[f.Kind]
 	from, to := f.From.lines(), f.To.lines()
 	if place == Host {
 		direction := "in: "
@@ -72,6 +72,8 @@ func (t *table) row(f Flow, place Place) row {
 	}
 	port := joined(f.Ports, config.PortRange.String, ", ")
 	switch {
+	case f.Ports[0] == config.PortRange{} && f.Place == Inside:
+		port = "any" + t.note("SRV records have the port. -resolve looks them up.")
 	case f.Kind == Lookup:
 		port += " UDP, TCP"
 	case f.Place == Inside && f.Kind == Active:

@@ -67,6 +67,10 @@ func (f Flow) purpose() string {
 	switch {
 	case f.Kind == Lookup:
 		return "ftproxy to name servers: the addresses of host names"
+	case f.Kind == Check:
+		what = "checks"
+	case f.Kind == Agent:
+		what = "questions to the servers' agents"
 	case f.Kind == Passive && f.Place == Outside:
 		what = "data of clients in passive mode"
 	case f.Kind == Active && f.Place == Outside:

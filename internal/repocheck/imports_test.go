@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"internal/origin":      {"internal/logline", "internal/proxyheader", "internal/tcp"},
 	"internal/pace":        nil,
 	"internal/portpool":    {"internal/tcp"},
+	"internal/resolve":     {"config", "internal/logline"}, // it looks up the servers of a configuration
 	"internal/splice":      {"internal/tcp"},
 	"internal/tcp":         nil,
 	"internal/transfer":    {"internal/pace", "internal/portpool", "internal/proxyheader", "internal/splice", "internal/tcp"},
@@ -67,6 +68,7 @@ var confined = map[string][]string{
 	"github.com/fclairamb/ftpserverlib":       {"cmd/ftproxy"},
 	"github.com/coreos/go-systemd":            {"cmd/ftproxy"},
 	"github.com/mattn/go-isatty":              {"cmd/ftproxy"},
+	"github.com/miekg/dns":                    nil, // tests only
 	"github.com/prometheus/client_golang/api": nil,
 }
 
