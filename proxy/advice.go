@@ -54,8 +54,8 @@ func (s *session) tellRefused(verb string, r *refusal) {
 		s.log.Debug().Verb(verb).Err(r).Msg(commandRefused.Message)
 		return
 	}
-	s.log.begin(s.p.often(commandRefused, s.fe.name, strconv.Itoa(r.code), s.clientAddr.Addr())).Masked("user", s.user).Verb(verb).
-		Err(r).Int("code", r.code).Stringer("local", s.local).Str("check", word(r.check)).Msg(commandRefused.Message)
+	s.log.begin(s.p.often(commandRefused, s.fe.name, strconv.Itoa(r.code), s.ClientAddr.Addr())).Masked("user", s.user).Verb(verb).
+		Err(r).Int("code", r.code).Stringer("local", s.LocalAddr).Str("check", word(r.check)).Msg(commandRefused.Message)
 }
 
 // tellWantsTLS tells of a transfer that the server refuses because its data connection is
@@ -128,10 +128,10 @@ const quickEnd = time.Second
 func (s *session) tellHandshake(err error) {
 	implicit := s.fe.tls.Implicit()
 	gone := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
-	if gone && implicit && time.Since(s.began) < quickEnd || s.HardStopped() != nil {
+	if gone && implicit && time.Since(s.Began) < quickEnd || s.HardStopped() != nil {
 		return
 	}
-	s.log.often(handshakeFailed, s.fe.name, s.clientAddr.Addr()).Err(logline.PeerError(err)).Stringer("local", s.local).
+	s.log.often(handshakeFailed, s.fe.name, s.ClientAddr.Addr()).Err(logline.PeerError(err)).Stringer("local", s.LocalAddr).
 		Str("check", s.checkHandshake(err)).Msg(handshakeFailed.Message)
 }
 
@@ -163,7 +163,7 @@ func (s *session) tellHello() {
 	if s.fe.tls == nil {
 		check = word(`this port has no TLS: set the client to plain FTP, or write [frontend.` + s.fe.name + `.tls]`)
 	}
-	s.log.often(handshakeFailed, s.fe.name, s.clientAddr.Addr()).Err(errHello).Stringer("local", s.local).
+	s.log.often(handshakeFailed, s.fe.name, s.ClientAddr.Addr()).Err(errHello).Stringer("local", s.LocalAddr).
 		Str("check", check).Msg(handshakeFailed.Message)
 }
 
@@ -182,7 +182,7 @@ const quickLeave = 10 * time.Second
 // tellLeaves tells of a server that ends the session before it has let the client in, with a
 // 421 or without a word. After a login it is most often the server's idle timeout.
 func (s *session) tellLeaves(reply []byte) {
-	if s.stage == loggedIn || s.server.HalfClosed || s.client.Ended || len(s.pending) == 0 && time.Since(s.began) > quickLeave {
+	if s.stage == loggedIn || s.server.HalfClosed || s.client.Ended || len(s.pending) == 0 && time.Since(s.Began) > quickLeave {
 		return
 	}
 	text := string(reply)

@@ -8,6 +8,7 @@ import (
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/origin"
+	"ftproxy/internal/registry"
 	"ftproxy/internal/tcp"
 )
 
@@ -37,12 +38,13 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort, scarce bool) {
 // welcome begins the session of a connection, or refuses it where a limit is
 // reached.
 func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin.Origin) {
-	e, why := p.sessions.add(rt, fe, from)
+	e, why := p.sessions.Enter(registry.Session{ClientAddr: from.Client, LocalAddr: from.Local, Frontend: fe.name, Rules: rt},
+		registry.Limits{Sessions: rt.limits.Sessions, PerClient: rt.limits.SessionsPerClient})
 	if why != "" {
 		p.refuse(conn, fe, from, why)
 		return
 	}
-	go newSession(p, e, conn).run()
+	go newSession(p, e, rt, fe, from, conn).run()
 }
 
 // refuse answers a client that gets no session, and takes over conn.

@@ -69,7 +69,7 @@ func (s *session) doAUTH(q *queued) error {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
 	s.client.security.upgrading, s.client.security.stop = out, stop
-	conn, config := s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.id)
+	conn, config := s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.ID)
 	limit := s.rt.timeouts.TLSHandshake
 	s.p.workers.Go(func() { out <- secureClient(ctx, conn, config, limit) })
 	return nil
@@ -140,7 +140,7 @@ func (s *session) secureFirst() error {
 	defer stop()
 	s.InterruptBy(stop)
 	defer s.InterruptBy(nil)
-	return s.onUpgraded(secureClient(ctx, s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.id), s.rt.timeouts.TLSHandshake))
+	return s.onUpgraded(secureClient(ctx, s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.ID), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.

@@ -38,7 +38,7 @@ func (s *session) dialer() dial.Dialer {
 		Metrics:  s.p.metrics,
 		Backend:  s.backend.Backend,
 		Timeouts: &s.rt.timeouts,
-		Client:   s.clientAddr.Addr(),
+		Client:   s.ClientAddr.Addr(),
 		Header:   s.ownHeader(),
 	}
 }

@@ -35,14 +35,14 @@ type data struct {
 // takeSlot makes one of the transfers that limits.transfers allows this session's,
 // until it has none: advance gives it back.
 func (s *session) takeSlot() bool {
-	s.data.slot = s.data.slot || s.p.sessions.takeTransfer(s.rt.limits.Transfers)
+	s.data.slot = s.data.slot || s.p.sessions.TakeTransfer(s.rt.limits.Transfers)
 	return s.data.slot
 }
 
 func (s *session) freeSlot() {
 	if s.data.slot {
 		s.data.slot = false
-		s.p.sessions.freeTransfer()
+		s.p.sessions.FreeTransfer()
 	}
 }
 

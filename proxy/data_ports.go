@@ -104,7 +104,7 @@ func (s *session) onLeased(l leased) error {
 		if errors.Is(l.err, portpool.ErrManyWait) {
 			s.data.portless = time.Now()
 		}
-		s.log.often(noPort, s.fe.name, s.clientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
+		s.log.often(noPort, s.fe.name, s.ClientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
 			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.Message)
 		return refuse(425, textNoPort, l.err)
 	}

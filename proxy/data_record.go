@@ -10,7 +10,7 @@ import (
 func (s *session) record(d *delivery, code int) transfer.Record {
 	return transfer.Record{
 		Session:    s.log.name(),
-		Client:     s.clientAddr,
+		Client:     s.ClientAddr,
 		Server:     s.server.Addr,
 		Frontend:   s.fe.name,
 		Backend:    s.backend.Name,

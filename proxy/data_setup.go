@@ -42,12 +42,12 @@ func (s *session) doPASV(q *queued) error {
 	if s.data.epsvAll {
 		return refuse(503, textEPSVAll, nil)
 	}
-	if !s.clientAddr.Addr().Is4() {
+	if !s.ClientAddr.Addr().Is4() {
 		return refuse(425, "PASV is for IPv4, use EPSV.", nil)
 	}
 	if _, ok := s.advertised(); !ok {
 		err := s.noPublic()
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb("PASV").Msg(noConnection.Message)
+		s.log.often(noConnection, s.fe.name, s.ClientAddr.Addr()).Err(err).Masked("user", s.user).Verb("PASV").Msg(noConnection.Message)
 		return refuse(425, "No IPv4 address for PASV, use EPSV.", err)
 	}
 	return s.setUp("PASV", netip.AddrPort{})
@@ -67,7 +67,7 @@ func (s *session) doEPSV(q *queued) error {
 		s.data.epsvAll = true
 		s.say(200, "EPSV ALL command successful.")
 		return nil
-	case kind == rewrite.EPSVIPv4 && !s.clientAddr.Addr().Is4(), kind == rewrite.EPSVIPv6 && s.clientAddr.Addr().Is4():
+	case kind == rewrite.EPSVIPv4 && !s.ClientAddr.Addr().Is4(), kind == rewrite.EPSVIPv6 && s.ClientAddr.Addr().Is4():
 		return s.refuseProtocol(nil)
 	}
 	return s.setUp("EPSV", netip.AddrPort{})
@@ -77,14 +77,14 @@ func (s *session) doEPSV(q *queued) error {
 // control connection (RFC 2428 §2).
 func (s *session) refuseProtocol(cause error) error {
 	family := "2"
-	if s.clientAddr.Addr().Is4() {
+	if s.ClientAddr.Addr().Is4() {
 		family = "1"
 	}
 	return refuse(522, "Network protocol not supported, use ("+family+").", cause)
 }
 
 func (s *session) doPORT(q *queued) error {
-	if !s.data.epsvAll && !s.clientAddr.Addr().Is4() {
+	if !s.data.epsvAll && !s.ClientAddr.Addr().Is4() {
 		return refuse(501, "PORT is for IPv4, use EPRT.", nil)
 	}
 	target, err := rewrite.ParsePORT(string(q.Arg))
@@ -93,7 +93,7 @@ func (s *session) doPORT(q *queued) error {
 
 func (s *session) doEPRT(q *queued) error {
 	target, err := rewrite.ParseEPRT(string(q.Arg))
-	if errors.Is(err, rewrite.ErrProtocol) || err == nil && target.Addr().Is4() != s.clientAddr.Addr().Is4() {
+	if errors.Is(err, rewrite.ErrProtocol) || err == nil && target.Addr().Is4() != s.ClientAddr.Addr().Is4() {
 		return s.refuseProtocol(err)
 	}
 	return s.active("EPRT", target, err)
@@ -115,7 +115,7 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 		return refuseAdvised(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()), "the client says "+verb+" for a port of a service: set it to passive mode")
 	}
 	if !contains(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
-		target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())
+		target = netip.AddrPortFrom(s.ClientAddr.Addr(), target.Port())
 	}
 	return s.setUp(verb, target)
 }
@@ -123,12 +123,12 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
 	if !s.takeSlot() {
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.Message)
+		s.log.often(noConnection, s.fe.name, s.ClientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.Message)
 		return refuse(425, textTransfers, nil)
 	}
 	attempts, err := s.serverVerbs(verb)
 	if err != nil {
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.Message)
+		s.log.often(noConnection, s.fe.name, s.ClientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.Message)
 		return refuse(425, textNoConnect, err)
 	}
 	s.movedOn(verb, s.client.saidAt, true)

@@ -34,7 +34,7 @@ func (s *session) clientProtection() *transfer.Protection {
 	}
 	reuses, offers := front.Reuses(), front.Offers()
 	i := &identifier{p: s.p, fe: s.fe}
-	id, certified := s.id, s.client.security.certified
+	id, certified := s.ID, s.client.security.certified
 	p.Check = func(conn *tls.Conn) error {
 		cs := conn.ConnectionState()
 		switch {

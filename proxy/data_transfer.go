@@ -34,7 +34,7 @@ func (s *session) doTransfer(q *queued) error {
 	if r := s.data.next.Over(); r != nil {
 		s.data.next, s.data.givenUp = nil, true
 		s.timers.Clear(timerUnused)
-		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
+		s.log.often(dataLost, s.fe.name, s.ClientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
 		if errors.Is(r.Err, errNotReused) {
 			return refuse(522, textNotReused, r.Err)
 		}

@@ -54,7 +54,7 @@ func (s *session) tellClientUnmet(t *transfer.Transfer, u transfer.Unmet) {
 	if u.Listens {
 		kind = clientAbsent
 	}
-	e := s.log.often(kind, s.fe.name, s.clientAddr.Addr()).Masked("user", s.user).Verb(verb)
+	e := s.log.often(kind, s.fe.name, s.ClientAddr.Addr()).Masked("user", s.user).Verb(verb)
 	if !u.Listens {
 		e.Stringer("client_data", u.Addr).Err(noAnswer(u)).
 			Str("check", "a firewall or NAT in front of the client; a client that says PASV needs no connection to it").Msg(kind.Message)
@@ -80,7 +80,7 @@ func (s *session) tellClientUnmet(t *transfer.Transfer, u transfer.Unmet) {
 
 // told is where the client was told to connect to.
 func (s *session) told(verb string, port uint16) netip.AddrPort {
-	addr := s.local.Addr() // EPSV names a port only.
+	addr := s.LocalAddr.Addr() // EPSV names a port only.
 	if ip, ok := s.advertised(); ok && verb == "PASV" {
 		addr = ip
 	}

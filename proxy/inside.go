@@ -21,7 +21,7 @@ const (
 // outside are the same there is nothing to hide.
 func (s *session) namesInside(text []byte) bool {
 	for _, addr := range []netip.Addr{s.server.Addr.Addr(), s.server.Local.Addr()} {
-		if addr == s.local.Addr() || addr == s.clientAddr.Addr().WithZone("") {
+		if addr == s.LocalAddr.Addr() || addr == s.ClientAddr.Addr().WithZone("") {
 			continue
 		}
 		written := addr.WithZone("").String()
@@ -40,7 +40,7 @@ const hidden = "***"
 // private ones, and the server's name. Where inside and outside are the same, as in
 // namesInside, there is nothing to hide.
 func (s *session) maskInside(text, host string, inside []netip.Addr) string {
-	known := func(a netip.Addr) bool { return a == s.local.Addr() || a == s.clientAddr.Addr().WithZone("") }
+	known := func(a netip.Addr) bool { return a == s.LocalAddr.Addr() || a == s.ClientAddr.Addr().WithZone("") }
 	text = addresses.ReplaceAllStringFunc(text, func(found string) string {
 		word := strings.TrimRight(found, ".:")
 		a, err := netip.ParseAddr(strings.ReplaceAll(word, ",", "."))

@@ -106,8 +106,8 @@ func (s *session) end(err error) {
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
-		Dur("duration", time.Since(s.began)).Msg("session ended")
-	s.p.sessions.remove(s.entry)
+		Dur("duration", time.Since(s.Began)).Msg("session ended")
+	s.p.sessions.Remove(s.Entry)
 }
 
 // early tells whether a client leaves, or has to, before its login. Then its server's
@@ -143,7 +143,7 @@ func (s *session) lingerClient() {
 			s.client.Received(err)
 		case <-limit.C:
 			return
-		case <-s.news:
+		case <-s.News():
 		}
 	}
 }

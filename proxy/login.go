@@ -28,7 +28,7 @@ func (s *session) notedLogin(ex *exchange, code int) {
 		// The server sees our address only: who guesses passwords is told here.
 		s.p.metrics.LoginFailed(s.fe.name)
 		text := ex.reply.Text()
-		e := s.log.often(loginFailed, s.fe.name, s.clientAddr.Addr()).Masked("name", s.asked).Verb(ex.verb).Int("code", code).Text("reply", text)
+		e := s.log.often(loginFailed, s.fe.name, s.ClientAddr.Addr()).Masked("name", s.asked).Verb(ex.verb).Int("code", code).Text("reply", text)
 		advise(e, s.checkLogin(code, text)).Msg(loginFailed.Message)
 	}
 }

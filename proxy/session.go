@@ -7,6 +7,8 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/origin"
+	"ftproxy/internal/registry"
 	"ftproxy/internal/timers"
 )
 
@@ -19,8 +21,11 @@ import (
 // then logged in after a 230; REIN brings it back to greeted, and AUTH to connecting
 // where the server has to forget something. It ends when its loop returns.
 type session struct {
-	*entry
+	*registry.Entry
 	p       *Process
+	rt      *Runtime
+	fe      *frontend
+	from    origin.Origin
 	backend *backend // whose servers it may use
 	log     sessionLog
 
@@ -31,11 +36,10 @@ type session struct {
 	dialling *dialling // nil: no attempt to connect to a server is under way
 	server   *server   // nil: not connected yet
 
-	stage    stage
-	asked    masked // the name that USER gave; user once the server has let it in
-	user     masked
-	midway   bool // between RNFR and RNTO, or REST and its transfer
-	draining bool
+	stage  stage
+	asked  masked // the name that USER gave; user once the server has let it in
+	user   masked
+	midway bool // between RNFR and RNTO, or REST and its transfer
 
 	pending []*exchange // commands that the server has not finally answered
 
@@ -44,36 +48,33 @@ type session struct {
 	timers timers.Timers[timerID]
 }
 
-// stage is how far a session has come.
-type stage int
+// How far a session has come.
+type stage = registry.Stage
 
 const (
-	connecting stage = iota
-	greeted
-	loggedIn
-	lingering // all is over but its client's FIN
+	connecting = registry.Connecting
+	greeted    = registry.Greeted
+	loggedIn   = registry.LoggedIn
+	lingering  = registry.Lingering
 )
 
-func (s stage) String() string {
-	return [...]string{"connecting", "greeted", "logged_in", "lingering"}[s]
-}
-
 // newSession takes over conn.
-func newSession(p *Process, e *entry, conn net.Conn) *session {
-	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
-	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
+func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from origin.Origin, conn net.Conn) *session {
+	s := &session{Entry: e, p: p, rt: rt, fe: fe, from: from, backend: fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
+	s.log = sessionLog{p: p, id: s.ID, client: s.ClientAddr, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
 	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)
 	s.client.Start(s.rt.timeouts.ClientWrite, &e.HardStop)
+	s.show()
 	return s
 }
 
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
+	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.LocalAddr)).Msg("session started")
 	if s.fe.tls.Implicit() {
 		if err := s.secureFirst(); err != nil {
 			s.end(err)
@@ -114,8 +115,7 @@ func (s *session) loop() error {
 			err = s.onEvicted()
 		case <-s.timers.C():
 			err = s.onTimer()
-		case <-s.news:
-			s.draining = s.leaving.Load()
+		case <-s.News():
 			err = s.HardStopped()
 		}
 		if err = s.answerRefusal(err); err != nil {
@@ -183,7 +183,7 @@ func (s *session) advance() error {
 			return &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: errServerGone}
 		case s.client.Ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
-		case s.draining && !s.midway:
+		case s.Leaving() && !s.midway:
 			return &ending{reason: endShutdown, text: textShutdown}
 		case s.data.evicted:
 			if err := s.onEvicted(); err != nil {

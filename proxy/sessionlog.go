@@ -42,7 +42,7 @@ func hostAddr(host string) netip.Addr {
 func (l sessionLog) show(text []byte) masked { return l.secrets.Load().Show(string(text)) }
 
 // name is what tells a session from all others.
-func (l sessionLog) name() string { return l.p.sessions.name(l.id) }
+func (l sessionLog) name() string { return l.p.sessions.Name(l.id) }
 
 // keepSecrets keeps the secrets of a command, which the log is to withhold from now on,
 // and tells whether there are any.
