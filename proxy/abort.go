@@ -171,16 +171,12 @@ func (ex *exchange) answeredFirst(second int) bool {
 	switch first := ex.early.Code; {
 	case first == 225:
 		return true
-	case isAborted(first):
-		return ftp.Class(second) >= 4 && !unknownCommand(second)
+	case ftp.AnswersABOR(first):
+		return ftp.Class(second) >= 4 && !ftp.UnknownCommand(second)
 	default:
-		return ex.announced && unknownCommand(first) && !unknownCommand(second)
+		return ex.announced && ftp.UnknownCommand(first) && !ftp.UnknownCommand(second)
 	}
 }
-
-// unknownCommand tells the codes for a command that a server does not know, which no
-// transfer that it has announced is answered with.
-func unknownCommand(code int) bool { return code/10 == 50 }
 
 // isBarrier tells the NOOP that nobody but the session itself has sent.
 func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
@@ -192,11 +188,8 @@ func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 	n := len(s.pending)
 	return n > 1 && s.pending[n-1].isBarrier() && !s.pending[0].settled &&
-		ftp.Class(l.Code) == 2 && !isAborted(l.Code) && l.Code != 250
+		ftp.Class(l.Code) == 2 && !ftp.AnswersABOR(l.Code) && l.Code != 250
 }
-
-// isAborted tells the codes that only ABOR is answered with.
-func isAborted(code int) bool { return code == 225 || code == 226 }
 
 // abortUnanswered tells a server to end a transfer that nobody wants, and for which it may
 // still wait: its data connection never came about.

@@ -9,6 +9,7 @@ import (
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/registry"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 )
 
@@ -50,8 +51,8 @@ func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin.
 // refuse answers a client that gets no session, and takes over conn.
 func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why string) {
 	p.metrics.SessionRefused(fe.name, why)
-	p.often(sessionRefused, fe.name, why, from.Client.Addr()).Str("frontend", word(fe.name)).
-		Stringer("client", from.Client).Str("limit", word(why)).Msg(sessionRefused.Message)
+	p.repeats.Often(report.SessionRefused, fe.name, why, from.Client.Addr()).Str("frontend", word(fe.name)).
+		Stringer("client", from.Client).Str("limit", word(why)).Msg(report.SessionRefused.Message)
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."

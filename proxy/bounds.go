@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 )
 
 // What a server may send in one reply: to be passed on, and to be read whole.
@@ -56,7 +57,7 @@ func (s *session) forgive() {
 
 // tooLong ends the session of a server that sends too much.
 func (s *session) tooLong(reason, text string, cause error) error {
-	s.log.often(endlessReply, s.backend.Name, s.server.Addr.Addr()).Err(cause).Msg(endlessReply.Message)
+	s.log.Often(report.EndlessReply).Err(cause).Msg(report.EndlessReply.Message)
 	return &ending{reason: reason, text: text, cause: cause}
 }
 

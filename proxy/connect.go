@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 
+	"ftproxy/config"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/tcp"
 )
@@ -24,9 +25,10 @@ func (s *session) connect() {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
-	d, log := s.dialer(), s.log
+	d, log, secured := s.dialer(), s.log, s.backend.TLS != nil
+	unusable := func(to config.Server, err error) { log.ServerUnusable(to, secured, err) }
 	s.p.workers.Go(func() {
-		sv, err := d.Connect(ctx, log.serverUnusable)
+		sv, err := d.Connect(ctx, unusable)
 		out <- dialled{sv, err}
 	})
 }
@@ -60,7 +62,7 @@ func (s *session) onConnected(d dialled) error {
 	}
 	s.server = &server{Server: d.server}
 	s.server.Start(s.rt.timeouts.ClientWrite, &s.HardStop)
-	s.log.server = s.server.Addr
+	s.log.Server = s.server.Addr
 	s.greet()
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"ftproxy/internal/logline"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 )
@@ -108,5 +109,5 @@ func (i *identifier) refuse(client netip.AddrPort, err error) {
 		}
 	}
 	i.p.metrics.DataReuseRefused(i.fe.name)
-	i.p.often(notReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(notReused.Message)
+	i.p.repeats.Often(report.NotReused, i.fe.name, "", client.Addr()).Err(err).Str("frontend", word(i.fe.name)).Stringer("client", client).Msg(report.NotReused.Message)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/report"
 )
 
 // A portWait is a request for the data ports of a setup. The session lives on
@@ -40,7 +42,7 @@ func (s *session) leasePorts(st *setup) error {
 	if st.passiveClient() {
 		public = s.publicPort(st)
 	}
-	if !passiveVerb(st.attempts[0]) {
+	if !ftp.IsPassive(st.attempts[0]) {
 		inside = s.insidePort()
 	}
 	if public == nil && inside == nil {
@@ -104,8 +106,8 @@ func (s *session) onLeased(l leased) error {
 		if errors.Is(l.err, portpool.ErrManyWait) {
 			s.data.portless = time.Now()
 		}
-		s.log.often(noPort, s.fe.name, s.ClientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
-			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.Message)
+		s.log.Often(report.NoPort).Err(l.err).Masked("user", s.user).Verb(st.client).
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg(report.NoPort.Message)
 		return refuse(425, textNoPort, l.err)
 	}
 	st.ports = l

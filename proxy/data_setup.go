@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 
+	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 	"ftproxy/rewrite"
 )
 
@@ -21,7 +23,7 @@ type setup struct {
 }
 
 // passiveClient tells whether the client connects to us.
-func (st *setup) passiveClient() bool { return passiveVerb(st.client) }
+func (st *setup) passiveClient() bool { return ftp.IsPassive(st.client) }
 
 // Texts that more than one verb is answered with.
 const (
@@ -47,7 +49,7 @@ func (s *session) doPASV(q *queued) error {
 	}
 	if _, ok := s.advertised(); !ok {
 		err := s.noPublic()
-		s.log.often(noConnection, s.fe.name, s.ClientAddr.Addr()).Err(err).Masked("user", s.user).Verb("PASV").Msg(noConnection.Message)
+		s.log.Often(report.NoConnection).Err(err).Masked("user", s.user).Verb("PASV").Msg(report.NoConnection.Message)
 		return refuse(425, "No IPv4 address for PASV, use EPSV.", err)
 	}
 	return s.setUp("PASV", netip.AddrPort{})
@@ -123,12 +125,12 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
 	if !s.takeSlot() {
-		s.log.often(noConnection, s.fe.name, s.ClientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.Message)
+		s.log.Often(report.NoConnection).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(report.NoConnection.Message)
 		return refuse(425, textTransfers, nil)
 	}
 	attempts, err := s.serverVerbs(verb)
 	if err != nil {
-		s.log.often(noConnection, s.fe.name, s.ClientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.Message)
+		s.log.Often(report.NoConnection).Err(err).Masked("user", s.user).Verb(verb).Msg(report.NoConnection.Message)
 		return refuse(425, textNoConnect, err)
 	}
 	s.movedOn(verb, s.client.saidAt, true)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 
+	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
 
@@ -34,7 +35,7 @@ func (s *session) doTransfer(q *queued) error {
 	if r := s.data.next.Over(); r != nil {
 		s.data.next, s.data.givenUp = nil, true
 		s.timers.Clear(timerUnused)
-		s.log.often(dataLost, s.fe.name, s.ClientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
+		s.log.Often(report.DataLost).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(report.DataLost.Message)
 		if errors.Is(r.Err, errNotReused) {
 			return refuse(522, textNotReused, r.Err)
 		}
@@ -44,7 +45,7 @@ func (s *session) doTransfer(q *queued) error {
 	if err != nil {
 		return err
 	}
-	s.begin(ex, verbs[q.Verb].direction, s.log.show(q.Arg))
+	s.begin(ex, verbs[q.Verb].direction, s.log.Show(q.Arg))
 	return s.abortIfQueued()
 }
 

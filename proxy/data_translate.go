@@ -16,9 +16,6 @@ import (
 // Mode translation: what the server is told of a data connection, and what the
 // client is told of the server's answer.
 
-// passiveVerb tells whether the side that is told so listens.
-func passiveVerb(verb string) bool { return verb == "PASV" || verb == "EPSV" }
-
 // errVerbFamily is a data mode that a server of another family cannot have.
 var errVerbFamily = errors.New("the backend's data mode is for IPv4, the server's address is not")
 
@@ -28,7 +25,7 @@ var errVerbFamily = errors.New("the backend's data mode is for IPv4, the server'
 // tried for an extended one, unless this server is known to refuse it (H22).
 func (s *session) serverVerbs(client string) ([]string, error) {
 	mode, ipv4 := s.backend.data, s.server.Addr.Addr().Is4()
-	passive := mode == config.DataPassive || mode == config.DataClient && passiveVerb(client)
+	passive := mode == config.DataPassive || mode == config.DataClient && ftp.IsPassive(client)
 	extended, plain := "EPRT", "PORT"
 	if passive {
 		extended, plain = "EPSV", "PASV"
@@ -187,13 +184,12 @@ func (s *session) setupReply(ex *exchange) []byte {
 // this one, or tells the client that there is none (H22).
 func (s *session) setupRefused(ex *exchange, cause error) error {
 	st, code := ex.setup, ex.reply.Code
-	if len(st.attempts) > 1 && unknownVerb(code) {
+	if len(st.attempts) > 1 && ftp.RefusesVerb(code) {
 		s.p.servers.remember(s.server.Addr, ex.verb)
 		st.attempts = st.attempts[1:]
 		return s.sendSetup(st)
 	}
-	e := s.log.often(setupRefused, s.backend.Name, s.server.Addr.Addr()).Masked("user", s.user).Err(cause).Verb(ex.verb).Text("reply", ex.reply.Text())
-	advise(e, s.checkSetup(ex)).Msg(setupRefused.Message)
+	s.log.SetupRefused(s.user, ex.verb, s.serverProtection() != nil, &ex.reply, cause)
 	st.ports.close()
 	s.data.promises.ClientTold()
 	s.data.givenUp = s.data.givenUp || ftp.Class(code) < 4 // The server has one that nobody uses.
@@ -201,19 +197,8 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 	// of that mode: one that hears 502 to its PASV tries PORT, which is no cure
 	// for a server that refuses PORT. Nor is a 2xx without an address an
 	// answer, or a family that is not the client's affair.
-	if ftp.Class(code) < 4 || code == 522 || unknownVerb(code) && st.passiveClient() != passiveVerb(ex.verb) {
+	if ftp.Class(code) < 4 || code == 522 || ftp.RefusesVerb(code) && st.passiveClient() != ftp.IsPassive(ex.verb) {
 		code = 425
 	}
 	return refuse(code, textNoConnect, cause)
-}
-
-// unknownVerb tells the replies that mean "not this verb" from those that mean
-// "not now". A 200 to EPSV comes from servers that understood something else
-// (H8).
-func unknownVerb(code int) bool {
-	switch code {
-	case 500, 501, 502, 504, 522, 200, 202:
-		return true
-	}
-	return false
 }

@@ -79,7 +79,7 @@ func (s *session) settle() error {
 		s.timers.Set(timerVerdict, s.rt.timeouts.Linger)
 	case d.result != nil:
 		s.deliver()
-	case !d.accepted && endsData(d.final.Code):
+	case !d.accepted && ftp.EndsData(d.final.Code):
 		d.transfer.Abort(transfer.ErrRefused)
 	case !d.accepted:
 		s.keepData()
@@ -93,10 +93,6 @@ func (s *session) settle() error {
 	}
 	return nil
 }
-
-// endsData tells the refusals of a transfer that are about its data connection. A server
-// that says so has given it up.
-func endsData(code int) bool { return code == 425 || code == 426 }
 
 // keepData gives the client a server's refusal. A refused transfer ends nothing: what
 // was agreed on, open or not, serves the next transfer command, as it does with vsftpd,
@@ -277,12 +273,10 @@ func (s *session) endTransfer(code int) {
 	if len(s.pending) == 0 {
 		s.timers.Clear(timerReply)
 	}
-	if d.accepted || d.aborted || endsData(code) {
+	if d.accepted || d.aborted || ftp.EndsData(code) {
 		s.data.promises.ClientTold()
 	}
-	s.tellNoTickets(d, code)
-	s.tellUnmet(d, code)
-	s.tellWantsTLS(d)
+	s.tellFailure(d, code)
 	r := s.record(d, code)
 	s.tell(d, &r)
 }

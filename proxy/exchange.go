@@ -7,6 +7,7 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
 
@@ -231,7 +232,7 @@ func (s *session) pop(code int) {
 		s.timers.Set(timerBarrier, codelessBarrier)
 		return
 	}
-	if next := s.pending[0]; next.interrupts || next.isBarrier() && !isAborted(code) {
+	if next := s.pending[0]; next.interrupts || next.isBarrier() && !ftp.AnswersABOR(code) {
 		s.timers.Set(timerBarrier, barrierAfter)
 	}
 }
@@ -252,7 +253,7 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 	}
 	s.server.unsolicited++
 	s.p.metrics.UnsolicitedReply(s.backend.Name)
-	s.log.often(unsolicited, s.backend.Name, s.server.Addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unsolicited.Message)
+	s.log.Often(report.Unsolicited).Int("code", l.Code).Text("text", string(l.Text)).Msg(report.Unsolicited.Message)
 	if s.server.unsolicited >= maxUnsolicited {
 		return &ending{reason: endUnsolicited, text: textOutOfStep}
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"ftproxy/internal/origin"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 )
 
@@ -35,8 +36,8 @@ func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err err
 	}
 	p.metrics.ProxyHeaderRefused(fe.name, reason)
 	proxy := tcp.AddrPort(conn.RemoteAddr())
-	p.often(headerUnusable, fe.name, reason, proxy.Addr()).Err(err).Str("frontend", word(fe.name)).Stringer("proxy", proxy).
-		Str("kind", word(kind)).Str("reason", word(reason)).Msg(headerUnusable.Message)
+	p.repeats.Often(report.HeaderUnusable, fe.name, reason, proxy.Addr()).Err(err).Str("frontend", word(fe.name)).Stringer("proxy", proxy).
+		Str("kind", word(kind)).Str("reason", word(reason)).Msg(report.HeaderUnusable.Message)
 }
 
 // ownHeader is the PROXY header that tells a server who the client is, or nil where the
@@ -45,5 +46,5 @@ func (s *session) ownHeader() []byte {
 	if s.backend.sendProxy == 0 {
 		return nil
 	}
-	return s.from.Header(s.backend.sendProxy, s.log.name())
+	return s.from.Header(s.backend.sendProxy, s.log.Name)
 }

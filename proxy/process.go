@@ -20,6 +20,7 @@ import (
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/registry"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/tickets"
 	"ftproxy/internal/transfer"
@@ -87,7 +88,7 @@ func New(o Options) *Process {
 	p.sessions.Init(secretVerbs)
 	p.listeners = listeners.New(listeners.Options{Network: o.Network, Log: p.log, Descriptors: o.Descriptors, Serve: p.serve})
 	p.repeats.Log = p.log
-	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
+	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: report.Ports{Lines: &p.repeats, Metrics: p.metrics, Go: p.workers.Go}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
 	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.outlive, Cut: p.hardStop}

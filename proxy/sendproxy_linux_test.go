@@ -17,6 +17,7 @@ import (
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/proxyheader"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
@@ -146,7 +147,7 @@ func TestOwnHeader(t *testing.T) {
 		s := &session{
 			from:    tt.from,
 			backend: &backend{sendProxy: tt.version},
-			log:     sessionLog{p: p, id: 0x1f},
+			log:     report.Session{Name: p.sessions.Name(0x1f)},
 		}
 		if got, err := proxyheader.Read(bytes.NewReader(s.ownHeader())); err != nil || got != tt.want {
 			t.Errorf("%+v: %+v, %v; want %+v", tt.from, got, err, tt.want)

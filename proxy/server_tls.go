@@ -4,6 +4,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 )
 
 // The protection of the server's data connections (RFC 4217 §9).
@@ -44,11 +45,11 @@ func (s *session) replyPBSZ(ex *exchange) error {
 // connections unasked and does not know PROT: the handshake shows that it does (H90).
 func (s *session) replyPROT(ex *exchange) error {
 	code, wants := ex.reply.Code, s.serverWants()
-	if ftp.Class(code) != 2 && s.server.Implied && !s.server.Declines(code) && (wants == 'P' || unknownVerb(code)) {
+	if ftp.Class(code) != 2 && s.server.Implied && !s.server.Declines(code) && (wants == 'P' || ftp.RefusesVerb(code)) {
 		s.server.always, wants = true, 'P'
 	}
 	if ftp.Class(code) != 2 && !s.server.always {
-		s.log.often(protectionRefused, s.backend.Name, s.server.Addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.Message)
+		s.log.Often(report.ProtectionRefused).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(report.ProtectionRefused.Message)
 		switch {
 		case ex.setup != nil:
 			ex.setup.ports.close()

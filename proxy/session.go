@@ -9,6 +9,7 @@ import (
 	"ftproxy/internal/logline"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/registry"
+	"ftproxy/internal/report"
 	"ftproxy/internal/timers"
 )
 
@@ -27,7 +28,7 @@ type session struct {
 	fe      *frontend
 	from    origin.Origin
 	backend *backend // whose servers it may use
-	log     sessionLog
+	log     report.Session
 
 	secrets *atomic.Pointer[logline.Secrets] // that the client has said; workers log, too
 
@@ -61,7 +62,8 @@ const (
 // newSession takes over conn.
 func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from origin.Origin, conn net.Conn) *session {
 	s := &session{Entry: e, p: p, rt: rt, fe: fe, from: from, backend: fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
-	s.log = sessionLog{p: p, id: s.ID, client: s.ClientAddr, backend: s.backend, secrets: s.secrets}
+	s.log = report.Session{Lines: &p.repeats, Name: p.sessions.Name(s.ID), Client: s.ClientAddr, Local: s.LocalAddr,
+		Frontend: fe.name, Backend: s.backend.Name, Secrets: s.secrets}
 	s.client.security.level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
@@ -244,7 +246,7 @@ func (s *session) onClient(err error) error {
 	}
 	c, fill := g.Msg, s.client.Fills
 	s.movedOn(c.Verb, fill, false)
-	s.keepCommand(c, s.keepSecrets(c))
+	s.keepCommand(c, s.log.KeepSecrets(c))
 	s.timers.Clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 )
 
 // Replies that have not the form of RFC 959 §4.2, and lines that are no reply (H88). Clients
@@ -172,7 +173,7 @@ func (s *session) mayShow(line []byte) bool { return !ftp.ReadsAsPassive(line) &
 // onStray takes a line that belongs to no reply. A client that shows it, or takes it for the
 // answer, gets it; others skip it.
 func (s *session) onStray(l ftp.ReplyLine) error {
-	s.log.often(strayLine, s.backend.Name, s.server.Addr.Addr()).Text("text", string(l.Text)).Msg(strayLine.Message)
+	s.log.Often(report.StrayLine).Text("text", string(l.Text)).Msg(report.StrayLine.Message)
 	if s.data.delivery != nil || !s.mayShow(l.Text) {
 		return nil
 	}

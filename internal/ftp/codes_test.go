@@ -1,0 +1,23 @@
+package ftp
+
+import "testing"
+
+func TestWantsTLS(t *testing.T) {
+	for _, tt := range []struct {
+		code int
+		text string
+		want bool
+	}{
+		{530, "530 Non-anonymous sessions must use encryption.", true},
+		{550, "550 SSL/TLS required on the control channel", true},
+		{421, "421 Sorry, cleartext sessions and weak ciphers are not accepted.", true},
+		{534, "534 Nein.", true},
+		{503, "503 Use AUTH first.", true},
+		{530, "530 Login incorrect.", false},
+		{530, "530 The title was settled.", false},
+	} {
+		if got := WantsTLS(tt.code, tt.text); got != tt.want {
+			t.Errorf("WantsTLS(%d, %q) = %v", tt.code, tt.text, got)
+		}
+	}
+}
