@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net/netip"
 	"syscall"
 	"time"
 
@@ -100,15 +99,6 @@ func (s *session) tellClientUnmet(t *transfer.Transfer, u transfer.Unmet) {
 	verb := t.Modes().Client
 	s.log.ClientAbsent(report.Absence{Unmet: u, User: s.user, Verb: verb, Ports: s.fe.passivePorts,
 		Told: s.told(verb, u.Addr.Port()), Proxied: s.from.Proxy.IsValid()})
-}
-
-// told is where the client was told to connect to.
-func (s *session) told(verb string, port uint16) netip.AddrPort {
-	addr := s.LocalAddr.Addr() // EPSV names a port only.
-	if ip, ok := s.advertised(); ok && verb == "PASV" {
-		addr = ip
-	}
-	return netip.AddrPortFrom(addr, uint16(int(port)+s.fe.portOffset))
 }
 
 // quickEnd is how soon a client that never began TLS has to leave to be none at all: health

@@ -9,7 +9,6 @@ import (
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/registry"
-	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 )
 
@@ -50,9 +49,8 @@ func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin.
 
 // refuse answers a client that gets no session, and takes over conn.
 func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why string) {
-	p.metrics.SessionRefused(fe.name, why)
-	p.repeats.Often(report.SessionRefused, fe.name, why, from.Client.Addr()).Str("frontend", word(fe.name)).
-		Stringer("client", from.Client).Str("limit", word(why)).Msg(report.SessionRefused.Message)
+	refused := p.reportOf(fe, p.serving)
+	refused.SessionRefused(from.Client, why)
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."

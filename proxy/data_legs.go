@@ -25,6 +25,15 @@ func (s *session) advertised() (addr netip.Addr, ok bool) {
 	return s.p.names.IPv4(public.Hosts)
 }
 
+// told is where the client was told to connect to.
+func (s *session) told(verb string, port uint16) netip.AddrPort {
+	addr := s.LocalAddr.Addr() // EPSV names a port only.
+	if ip, ok := s.advertised(); ok && verb == "PASV" {
+		addr = ip
+	}
+	return netip.AddrPortFrom(addr, uint16(int(port)+s.fe.portOffset))
+}
+
 // noPublic says why there is no IPv4 address to tell the client in a 227.
 func (s *session) noPublic() error {
 	if hosts := s.fe.publicFor(s.ClientAddr.Addr()).Hosts; len(hosts) > 0 {
@@ -89,10 +98,7 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Owner:  s.ID,
 		Evict:  s.data.promises.Evictor(),
 	}
-	if s.fe.tls.Reuses() && s.client.protects() || s.fe.dataProxyProtocol {
-		st.refused = make(chan error, 1)
-		s.identifyData(r, st.refused)
-	}
+	s.identifyData(r, st)
 	return r
 }
 

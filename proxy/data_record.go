@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"ftproxy/internal/ftp"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 )
@@ -21,23 +20,10 @@ func (s *session) record(d *delivery, code int) transfer.Record {
 		Modes:      d.transfer.Modes(),
 		Accepted:   d.accepted,
 		Code:       code,
-		Outcome:    d.outcome(code),
+		Outcome:    d.known().Outcome(code),
 		ClientGone: s.client.Ended || tcp.Ended(s.client.Conn),
 		Result:     *d.result,
 	}
-}
-
-// outcome is the one of the record.
-func (d *delivery) outcome(code int) string {
-	switch {
-	case !d.accepted && d.final != nil:
-		return transfer.Refused
-	case d.result.Err != nil:
-		return d.result.Failed.String()
-	case ftp.Class(code) >= 4:
-		return transfer.ServerSide.String()
-	}
-	return transfer.OK
 }
 
 // tell gives a record to all who want it.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 
+	"ftproxy/internal/identify"
 	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
@@ -36,7 +37,7 @@ func (s *session) doTransfer(q *queued) error {
 		s.data.next, s.data.givenUp = nil, true
 		s.timers.Clear(timerUnused)
 		s.log.Often(report.DataLost).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(report.DataLost.Message)
-		if errors.Is(r.Err, errNotReused) {
+		if errors.Is(r.Err, identify.ErrNotReused) {
 			return refuse(522, textNotReused, r.Err)
 		}
 		return refuse(425, textNoConnect, r.Err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/identify"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/transfer"
 )
@@ -180,38 +181,27 @@ func (s *session) onLastWord(d *delivery, l ftp.ReplyLine) error {
 	return s.barrier()
 }
 
-// verdict is the code of the final reply, and the text where it is ours.
-func (d *delivery) verdict() (code int, text string) {
-	r := d.result
-	switch {
-	case d.final != nil && (!d.accepted || r.Err == nil):
-		return d.final.Code, ""
-	case d.final != nil && d.explains(d.final.Code) && (r.Opened || d.aborted || r.Failed == transfer.ServerSide):
-		return d.final.Code, ""
-	case !r.Opened && !d.aborted:
-		// The client's leg did not come about. What the server says of its
-		// own is not the client's affair.
-		if errors.Is(r.Err, errNotReused) {
-			return 522, textNotReused // RFC 4217 §10.
-		}
-		return 425, textNoConnect
+// known is what is known of the transfer's outcome.
+func (d *delivery) known() transfer.Answer {
+	a := transfer.Answer{Accepted: d.accepted, Aborted: d.aborted, Result: d.result}
+	if d.final != nil {
+		a.Final = d.final.Code
 	}
-	return 426, textAborted // 226 would be a lie (H12).
+	return a
 }
 
-// explains tells whether the server's reply says what happened to a transfer
-// that failed. After an abort only 426 does (RFC 959 §4.1.3): ftpserverlib finds
-// its connection reset before it reads ABOR, and says 550 and both addresses of
-// it, and Python's ftplib takes nothing but 225, 226 and 426. In the same way a
-// 5xx is wrong where it was not the server's side that failed.
-func (d *delivery) explains(code int) bool {
-	switch {
-	case d.aborted:
-		return code == 426
-	case d.result.Failed != transfer.ServerSide:
-		return ftp.Class(code) == 4
+// verdict is the code of the final reply, and the text where it is ours.
+func (d *delivery) verdict() (code int, text string) {
+	switch code, servers := d.known().Verdict(); {
+	case servers:
+		return code, ""
+	case code == 425 && errors.Is(d.result.Err, identify.ErrNotReused):
+		return 522, textNotReused // RFC 4217 §10.
+	case code == 425:
+		return code, textNoConnect
+	default:
+		return code, textAborted
 	}
-	return ftp.Class(code) >= 4
 }
 
 // finalTimeout ends a session whose server does not answer after the data.

@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"errors"
+	"context"
 	"net"
 
 	"ftproxy/internal/origin"
@@ -20,24 +20,17 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 	defer p.accepting.Done()
 	from, err := origin.Read(p.serving, conn, fe.trustedProxies, rt.timeouts.ProxyHeader)
 	if err != nil {
-		p.refuseHeader(conn, fe, "control", err)
+		refused := p.reportOf(fe, p.serving)
+		refused.HeaderUnusable(conn, "control", err)
 		tcp.Reset(conn)
 		return
 	}
 	p.welcome(conn, rt, fe, from)
 }
 
-// refuseHeader counts and logs a connection, of control or data (kind), that has no usable
-// PROXY header. The caller closes it.
-func (p *Process) refuseHeader(conn net.Conn, fe *frontend, kind string, err error) {
-	reason := origin.Reason(err)
-	if errors.Is(err, ErrShutdown) {
-		reason = "shutdown"
-	}
-	p.metrics.ProxyHeaderRefused(fe.name, reason)
-	proxy := tcp.AddrPort(conn.RemoteAddr())
-	p.repeats.Often(report.HeaderUnusable, fe.name, reason, proxy.Addr()).Err(err).Str("frontend", word(fe.name)).Stringer("proxy", proxy).
-		Str("kind", word(kind)).Str("reason", word(reason)).Msg(report.HeaderUnusable.Message)
+// reportOf counts and logs what a frontend refuses; ctx is what its connections wait for.
+func (p *Process) reportOf(fe *frontend, ctx context.Context) report.Frontend {
+	return report.Frontend{Lines: &p.repeats, Metrics: p.metrics, Name: fe.name, Ctx: ctx}
 }
 
 // ownHeader is the PROXY header that tells a server who the client is, or nil where the
