@@ -164,18 +164,9 @@ func (s *session) answerABOR(ex *exchange, transfers, own *ftp.Reply) {
 }
 
 // answeredFirst tells whether the reply that came first was ABOR's, by the code of the
-// second one. ProFTPD says 226 to ABOR and then 426 to the transfer. 225 is nothing but
-// ABOR's, 226 may be the transfer's, too; and a server that does not know ABOR says so
-// at once, and 426 when it finds its data connection broken.
+// second one.
 func (ex *exchange) answeredFirst(second int) bool {
-	switch first := ex.early.Code; {
-	case first == 225:
-		return true
-	case ftp.AnswersABOR(first):
-		return ftp.Class(second) >= 4 && !ftp.UnknownCommand(second)
-	default:
-		return ex.announced && ftp.UnknownCommand(first) && !ftp.UnknownCommand(second)
-	}
+	return ftp.ABORFirst(ex.early.Code, second, ex.announced)
 }
 
 // isBarrier tells the NOOP that nobody but the session itself has sent.

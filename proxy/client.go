@@ -66,4 +66,4 @@ func (c *client) quits() bool {
 func (c *client) secured() bool { return c.TLS() != 0 }
 
 // protects tells whether the client's data connections are protected.
-func (c *client) protects() bool { return c.secured() && c.security.level == 'P' }
+func (c *client) protects() bool { return c.secured() && c.security.Level == 'P' }

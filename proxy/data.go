@@ -15,7 +15,7 @@ import (
 //	transfer  is agreed on: its legs open, move the data and close (internal/transfer);
 //	delivery  is a transfer that a command uses (data_transfer.go), until the client has a
 //	          final reply that is true (data_verdict.go);
-//	record    is what log and metrics are told then (data_record.go).
+//	record    is what log and metrics are told then (data_transfer.go).
 type data struct {
 	wait     *portWait          // for the ports of a setup
 	next     *transfer.Transfer // agreed on, not yet used

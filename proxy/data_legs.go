@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"ftproxy/config"
@@ -119,7 +118,7 @@ func (s *session) insidePort() *portpool.Request {
 // clientLeg is the client's side of a data connection.
 func (s *session) clientLeg(st *setup) transfer.Leg {
 	if st.passiveClient() {
-		return transfer.ListenLeg{Lease: st.ports.public}
+		return transfer.ListenLeg{Lease: st.ports.Public}
 	}
 	return transfer.DialLeg{Dialer: s.p.network, Local: tcp.AnyPort(s.dialFrom(st.target.Addr())), Ports: s.fe.sources, Remote: st.target, Late: true}
 }
@@ -136,9 +135,5 @@ func (s *session) serverLeg(addr netip.AddrPort) transfer.Leg {
 // isOwn tells whether a client may have data connections to addr: its own, or
 // such as the configuration lends it. lftp writes "::" for its own.
 func (s *session) isOwn(addr netip.Addr) bool {
-	return addr == s.ClientAddr.Addr().WithZone("") || addr == netip.IPv6Unspecified() || contains(s.fe.foreign, addr)
-}
-
-func contains(networks []netip.Prefix, addr netip.Addr) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+	return addr == s.ClientAddr.Addr().WithZone("") || addr == netip.IPv6Unspecified() || tcp.Within(s.fe.foreign, addr)
 }

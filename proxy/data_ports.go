@@ -20,16 +20,8 @@ type portWait struct {
 
 // leased is what came of it.
 type leased struct {
-	public, inside *portpool.Lease
-	err            error
-}
-
-func (l leased) close() {
-	for _, lease := range []*portpool.Lease{l.public, l.inside} {
-		if lease != nil {
-			_ = lease.Close()
-		}
-	}
+	portpool.Pair
+	err error
 }
 
 // leasePorts asks for the ports that the legs of a setup listen on, without
@@ -53,7 +45,10 @@ func (s *session) leasePorts(st *setup) error {
 	s.data.wait = &portWait{setup: st, cancel: cancel, leased: out}
 	pause := portlessPause - time.Since(s.data.portless)
 	pool := s.p.ports
-	s.p.workers.Go(func() { lease(ctx, pause, pool, public, inside, out) })
+	s.p.workers.Go(func() {
+		pair, err := pool.LeasePair(ctx, pause, public, inside)
+		out <- leased{pair, err}
+	})
 	return nil
 }
 
@@ -61,29 +56,6 @@ func (s *session) leasePorts(st *setup) error {
 // wait, waits before its next request is looked at: thousands that ask again and again
 // would keep a processor busy.
 const portlessPause = time.Second
-
-// lease takes the ports that are asked for, after a pause. The inside one comes first, since
-// it may be held for as long as another transfer lasts.
-func lease(ctx context.Context, pause time.Duration, pool *portpool.Pool, public, inside *portpool.Request, out chan<- leased) {
-	var l leased
-	if pause > 0 {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-	}
-	if inside != nil {
-		l.inside, l.err = pool.Lease(ctx, *inside)
-	}
-	if public != nil && l.err == nil {
-		l.public, l.err = pool.Lease(ctx, *public)
-	}
-	if l.err != nil {
-		l.close()
-		l = leased{err: l.err}
-	}
-	out <- l
-}
 
 func (s *session) leased() <-chan leased {
 	if s.data.wait == nil {
@@ -110,7 +82,7 @@ func (s *session) onLeased(l leased) error {
 			Dur("port_wait", s.rt.timeouts.PortWait).Msg(report.NoPort.Message)
 		return refuse(425, textNoPort, l.err)
 	}
-	st.ports = l
+	st.ports = l.Pair
 	return s.sendSetup(st)
 }
 
@@ -119,13 +91,13 @@ func (s *session) onLeased(l leased) error {
 func (s *session) releasePorts() {
 	for _, ex := range s.pending {
 		if ex.setup != nil {
-			ex.setup.ports.close()
+			ex.setup.ports.Close()
 		}
 	}
 	if s.data.wait == nil {
 		return
 	}
 	s.data.wait.cancel()
-	(<-s.data.wait.leased).close()
+	(<-s.data.wait.leased).Close()
 	s.data.wait = nil
 }

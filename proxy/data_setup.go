@@ -6,7 +6,9 @@ import (
 	"net/netip"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/portpool"
 	"ftproxy/internal/report"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -18,7 +20,7 @@ type setup struct {
 	client   string         // the client's verb
 	target   netip.AddrPort // the client's, after PORT and EPRT
 	attempts []string       // the verbs to tell the server, first is out
-	ports    leased         // those that the legs which listen need
+	ports    portpool.Pair  // those that the legs which listen need
 	refused  chan error     // why a connection that may be the client's was refused; one, buffered
 }
 
@@ -116,7 +118,7 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 	case target.Port() < 1024:
 		return refuseAdvised(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()), "the client says "+verb+" for a port of a service: set it to passive mode")
 	}
-	if !contains(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
+	if !tcp.Within(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
 		target = netip.AddrPortFrom(s.ClientAddr.Addr(), target.Port())
 	}
 	return s.setUp(verb, target)

@@ -5,6 +5,7 @@ import (
 
 	"ftproxy/internal/identify"
 	"ftproxy/internal/report"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 )
 
@@ -65,4 +66,33 @@ func (s *session) accepted(d *delivery, announced bool) {
 	s.timers.Clear(timerRefused)
 	d.transfer.Accept(d.direction, announced)
 	d.counted = s.p.metrics.TransferStarted(d.direction.String(), d.transfer.Bytes)
+}
+
+// record is all that is told of a delivery that has ended with code.
+func (s *session) record(d *delivery, code int) transfer.Record {
+	return transfer.Record{
+		Session:    s.log.Name,
+		Client:     s.ClientAddr,
+		Server:     s.server.Addr,
+		Frontend:   s.fe.name,
+		Backend:    s.backend.Name,
+		User:       string(s.user),
+		Verb:       string(secretVerbs.Show(d.verb, s.secrets.Load())),
+		Path:       string(d.path),
+		Direction:  d.direction,
+		Modes:      d.transfer.Modes(),
+		Accepted:   d.accepted,
+		Code:       code,
+		Outcome:    d.known().Outcome(code),
+		ClientGone: s.client.Ended || tcp.Ended(s.client.Conn),
+		Result:     *d.result,
+	}
+}
+
+// tell gives a record to all who want it.
+func (s *session) tell(d *delivery, r *transfer.Record) {
+	if r.Accepted { // So it was counted as started.
+		s.p.metrics.TransferEnded(d.counted, r.Outcome, r.Bytes)
+	}
+	s.log.Transfer(r)
 }

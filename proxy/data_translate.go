@@ -6,6 +6,7 @@ import (
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/modes"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 )
 
@@ -26,19 +27,19 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 func (s *session) sendSetup(st *setup) error {
 	switch open := s.server.Level != s.serverWants(); {
 	case open && s.midway: // Nothing may come between REST and its transfer (H33).
-		st.ports.close()
+		st.ports.Close()
 		return refuse(425, textNoConnect, dial.ErrProtection)
 	case open:
 		return s.sendLevel(&exchange{owed: true, setup: st})
 	}
 	c := ftp.Command{Verb: st.attempts[0]}
-	if st.ports.inside != nil {
-		s.data.promises.Server(st.ports.inside)
+	if st.ports.Inside != nil {
+		s.data.promises.Server(st.ports.Inside)
 		s.data.toldPort = true
-		c.Arg, c.HasArg = modes.Argument(c.Verb, st.ports.inside.Addr()), true
+		c.Arg, c.HasArg = modes.Argument(c.Verb, st.ports.Inside.Addr()), true
 	}
 	if _, err := s.send(c, &exchange{owed: true, setup: st}); err != nil {
-		st.ports.close()
+		st.ports.Close()
 		return err
 	}
 	return nil
@@ -52,7 +53,7 @@ func (s *session) replyPassive(ex *exchange) error {
 	}
 	// The address in a 227 is not believed: many servers behind NAT write a
 	// wrong one, and a bad one could send us anywhere (H9, RFC 2577 §4).
-	if !contains(s.backend.trusted, addr.Addr()) {
+	if !tcp.Within(s.backend.trusted, addr.Addr()) {
 		addr = netip.AddrPortFrom(s.server.Addr.Addr(), addr.Port())
 	}
 	s.agreed(ex, s.serverLeg(addr))
@@ -64,7 +65,7 @@ func (s *session) replyActive(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
 		return s.setupRefused(ex, modes.ErrRefused)
 	}
-	s.agreed(ex, transfer.ListenLeg{Lease: ex.setup.ports.inside})
+	s.agreed(ex, transfer.ListenLeg{Lease: ex.setup.ports.Inside})
 	return nil
 }
 
@@ -79,7 +80,7 @@ func (s *session) agreed(ex *exchange, server transfer.Leg) {
 	s.timers.Set(timerUnused, s.rt.timeouts.DataConnect)
 	s.data.promises.ClientTold()
 	if st.passiveClient() {
-		s.data.promises.Client(st.ports.public)
+		s.data.promises.Client(st.ports.Public)
 	}
 	s.client.Out = append(s.client.Out, s.setupReply(ex)...)
 }
@@ -91,7 +92,7 @@ func (s *session) setupReply(ex *exchange) []byte {
 	if !st.passiveClient() {
 		return ftp.AppendReply(nil, 200, st.client+" command successful.")
 	}
-	at := s.told(st.client, st.ports.public.Addr().Port())
+	at := s.told(st.client, st.ports.Public.Addr().Port())
 	return append([]byte(modes.ClientReply(st.client, at, &ex.reply)), '\r', '\n')
 }
 
@@ -105,7 +106,7 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 		return s.sendSetup(st)
 	}
 	s.log.SetupRefused(s.user, ex.verb, s.serverProtection() != nil, &ex.reply, cause)
-	st.ports.close()
+	st.ports.Close()
 	s.data.promises.ClientTold()
 	s.data.givenUp = s.data.givenUp || ftp.Class(code) < 4 // The server has one that nobody uses.
 	return refuse(modes.Refusal(st.client, ex.verb, code), textNoConnect, cause)

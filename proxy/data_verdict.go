@@ -100,7 +100,7 @@ func (s *session) settle() error {
 // pure-ftpd and others. A client that wants another data connection says so.
 func (s *session) keepData() {
 	d := s.data.delivery
-	s.answer(d, d.final.Code, "")
+	s.answerTransfer(d, d.final.Code, "")
 	d.result = new(transfer.Result)
 	s.endTransfer(d.final.Code)
 	s.data.last, s.data.next = nil, d.transfer
@@ -112,13 +112,13 @@ func (s *session) keepData() {
 func (s *session) deliver() {
 	d := s.data.delivery
 	code, text := d.verdict()
-	s.answer(d, code, text)
+	s.answerTransfer(d, code, text)
 	s.endTransfer(code)
 }
 
-// answer writes the final reply: text, or where that is empty what the server
+// answerTransfer writes the final reply: text, or where that is empty what the server
 // said, unless it names addresses that are not the client's affair.
-func (s *session) answer(d *delivery, code int, text string) {
+func (s *session) answerTransfer(d *delivery, code int, text string) {
 	if text == "" && s.namesInside([]byte(d.final.Text())) {
 		if text = textFailed; ftp.Class(code) == 2 {
 			text = textComplete
@@ -246,7 +246,7 @@ func (s *session) abandonTransfer(e *ending) {
 		return
 	}
 	code, text := d.verdict()
-	s.answer(d, code, text)
+	s.answerTransfer(d, code, text)
 	s.endTransfer(code)
 }
 

@@ -244,9 +244,9 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 	if s.server.within = !l.Last; l.Last {
 		s.timers.Clear(timerSurplus)
 	}
-	if s.server.extent.endless(l) {
+	if s.server.extent.Endless(l) {
 		return s.tooLong(endUnsolicited, textOutOfStep, fmt.Errorf("%w: an unsolicited one, over %d bytes or %d lines",
-			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
+			ftp.ErrLineTooLong, ftp.MaxUnsolicitedBytes, ftp.MaxUnsolicitedLines))
 	}
 	if !l.First {
 		return nil
@@ -263,7 +263,7 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 // relay421 passes a 421 on, asked for or not, and ends the session with it
 // (RFC 959 §5.4, H16).
 func (s *session) relay421(l ftp.ReplyLine) error {
-	tooLong := s.server.extent.endless(l)
+	tooLong := s.server.extent.Endless(l)
 	if !tooLong {
 		s.client.Out = append(append(s.client.Out, l.Text...), '\r', '\n')
 		if !l.Last {
@@ -276,7 +276,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 	}
 	if tooLong { // Our own 421 ends it: all of it is one reply.
 		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: 421 over %d bytes or %d lines",
-			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
+			ftp.ErrLineTooLong, ftp.MaxUnsolicitedBytes, ftp.MaxUnsolicitedLines))
 	}
 	return &ending{reason: endServer421, cause: logline.PeerText(string(l.Text))}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"ftproxy/config"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/report"
@@ -28,7 +27,7 @@ func (s *session) sendPROT(ex *exchange) error {
 func (s *session) tellLevel(c ftp.Command, ex *exchange) error {
 	if _, err := s.send(c, ex); err != nil {
 		if ex.setup != nil {
-			ex.setup.ports.close()
+			ex.setup.ports.Close()
 		}
 		return err
 	}
@@ -52,7 +51,7 @@ func (s *session) replyPROT(ex *exchange) error {
 		s.log.Often(report.ProtectionRefused).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(report.ProtectionRefused.Message)
 		switch {
 		case ex.setup != nil:
-			ex.setup.ports.close()
+			ex.setup.ports.Close()
 			return refuse(425, textNoConnect, dial.ErrProtection)
 		case ex.owed: // Transfers are refused from now on, rather than made in the clear.
 			return refuse(534, "Data connections cannot be protected so.", dial.ErrProtection)
@@ -71,15 +70,5 @@ func (s *session) replyPROT(ex *exchange) error {
 
 // serverWants is the level that the server's data connections must have now.
 func (s *session) serverWants() byte {
-	switch back := s.backend.TLS; {
-	case back == nil:
-		return s.server.Level
-	case s.server.always:
-		return 'P'
-	case back.Data == config.DataPrivate:
-		return 'P'
-	case back.Data == config.DataSameAsClient && s.client.protects():
-		return 'P'
-	}
-	return 'C'
+	return s.backend.TLS.Level(s.server.Level, s.server.always, s.client.protects())
 }

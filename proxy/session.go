@@ -10,6 +10,7 @@ import (
 	"ftproxy/internal/origin"
 	"ftproxy/internal/registry"
 	"ftproxy/internal/report"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/timers"
 )
 
@@ -64,7 +65,7 @@ func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from o
 	s := &session{Entry: e, p: p, rt: rt, fe: fe, from: from, backend: fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
 	s.log = report.Session{Lines: &p.repeats, Name: p.sessions.Name(s.ID), Client: s.ClientAddr, Local: s.LocalAddr,
 		Frontend: fe.name, Backend: s.backend.Name, Secrets: s.secrets}
-	s.client.security.level = 'C'
+	s.client.security.Level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
 	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)
@@ -153,6 +154,15 @@ func (s *session) answerRefusal(err error) error {
 	}
 	s.p.metrics.CommandRefused(r.code)
 	s.say(r.code, r.text)
+	return nil
+}
+
+// answer answers a command with a reply of our own; a code of 400 or more is a refusal.
+func (s *session) answer(code int, text string) error {
+	if code >= 400 {
+		return refuse(code, text, nil)
+	}
+	s.say(code, text)
 	return nil
 }
 
@@ -265,7 +275,7 @@ func (s *session) onClient(err error) error {
 
 // clientFailed is the ending after a write to the client failed.
 func (s *session) clientFailed(err error) error {
-	if isTimeout(err) {
+	if tcp.IsTimeout(err) {
 		return &ending{reason: endClientSlow, cause: err}
 	}
 	return &ending{reason: endClientGone, cause: err}

@@ -25,6 +25,21 @@ func EndsData(code int) bool { return code == 425 || code == 426 }
 // AnswersABOR tells the codes of success that ABOR is answered with (RFC 959 §5.4).
 func AnswersABOR(code int) bool { return code == 225 || code == 226 }
 
+// ABORFirst tells whether the first of two final replies, to a transfer and to the ABOR that ended it,
+// was ABOR's. announced: the server has announced the transfer. ProFTPD says 226 to ABOR and
+// then 426 to the transfer. 225 is nothing but ABOR's, 226 may be the transfer's, too; and a
+// server that does not know ABOR says so at once, and 426 when it finds its data connection broken.
+func ABORFirst(first, second int, announced bool) bool {
+	switch {
+	case first == 225:
+		return true
+	case AnswersABOR(first):
+		return Class(second) >= 4 && !UnknownCommand(second)
+	default:
+		return announced && UnknownCommand(first) && !UnknownCommand(second)
+	}
+}
+
 // IsPassive tells whether the side that is told so listens.
 func IsPassive(verb string) bool { return verb == "PASV" || verb == "EPSV" }
 

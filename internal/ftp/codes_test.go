@@ -21,3 +21,23 @@ func TestWantsTLS(t *testing.T) {
 		}
 	}
 }
+
+func TestABORFirst(t *testing.T) {
+	for _, tt := range []struct {
+		first, second   int
+		announced, want bool
+	}{
+		{226, 426, true, true},
+		{426, 226, true, false},
+		{225, 226, true, true},
+		{226, 226, true, false},
+		{226, 502, true, false},
+		{502, 426, true, true},
+		{502, 426, false, false},
+		{500, 502, true, false},
+	} {
+		if got := ABORFirst(tt.first, tt.second, tt.announced); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}

@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"internal/control":     {"internal/tcp"},
 	"internal/dial":        {"config", "internal/control", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/proxyheader", "internal/tcp"},
 	"internal/ftp":         nil,
-	"internal/ftps":        {"config", "internal/certs", "internal/tickets"}, // it builds what a configuration asks for
+	"internal/ftps":        {"config", "internal/certs", "internal/tcp", "internal/tickets"}, // it builds what a configuration asks for
 	"internal/identify":    {"internal/ftps", "internal/logline", "internal/origin", "internal/portpool", "internal/report", "internal/tcp", "internal/tickets", "internal/transfer"},
 	"internal/listeners":   {"config", "internal/logline", "internal/tcp"},
 	"internal/logline":     {"internal/ftp"},

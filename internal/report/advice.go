@@ -14,6 +14,7 @@ import (
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
+	"ftproxy/internal/tcp"
 )
 
 // What the log advises to look at, where a peer refuses us or we refuse it. An empty word
@@ -66,15 +67,10 @@ func server(backend string, secured bool, err error) word {
 		return "whether the server lets ftproxy's address in: its list of hosts, its limits, a ban"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "whether the server runs and listens at this port; a firewall may reject it, too"
-	case isTimeout(err):
+	case tcp.IsTimeout(err):
 		return "whether the server's machine runs; a firewall may drop ftproxy's connections"
 	}
 	return ""
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // handshake is what to look at when TLS with a client fails.
