@@ -17,14 +17,12 @@ type delivery struct {
 	direction transfer.Direction
 	verb      string
 	path      masked
-	accepted  bool // the server said 1xx, or 2xx without it
-	aborted   bool // the client said ABOR
-	// preliminary counts the server's 1xx replies.
-	preliminary int
-	answered    bool       // the client has its final reply
-	final       *ftp.Reply // the server's
-	result      *transfer.Result
-	counted     *metrics.Transfer // from accepted on
+	accepted  bool       // the server said 1xx, or 2xx without it
+	aborted   bool       // the client said ABOR
+	answered  bool       // the client has its final reply
+	final     *ftp.Reply // the server's
+	result    *transfer.Result
+	counted   *metrics.Transfer // from accepted on
 }
 
 func (s *session) transferResult() <-chan *transfer.Result {

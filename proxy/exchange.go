@@ -191,10 +191,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 		}
 		return s.abortIfQueued()
 	}
-	if d := ex.delivery; d != nil && l.First {
-		d.preliminary++
-	}
-	if d := ex.delivery; d != nil && d.preliminary > 1 && s.hasFailed(d) {
+	if d := ex.delivery; d != nil && ex.preliminary > 1 && s.hasFailed(d) {
 		return s.onLastWord(d, l)
 	}
 	switch {
