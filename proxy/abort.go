@@ -138,7 +138,7 @@ func (s *session) barrier() error {
 
 // onAborted takes ABOR's reply, or the transfer's where ABOR was answered first.
 func (s *session) onAborted(ex *exchange) {
-	transfers := ex.early
+	transfers := ex.first
 	own := &ex.reply
 	if transfers != nil && ex.answeredFirst(own.Code) {
 		transfers, own = own, transfers
@@ -152,7 +152,7 @@ func (s *session) onAborted(ex *exchange) {
 func (s *session) answerABOR(ex *exchange, transfers, own *ftp.Reply) {
 	if d := s.data.delivery; d != nil && d.aborted {
 		d.final = transfers
-		s.deliver()
+		s.conclude()
 	}
 	switch answer := own.AppendLines(nil); {
 	case ex.place != nil:
@@ -166,7 +166,7 @@ func (s *session) answerABOR(ex *exchange, transfers, own *ftp.Reply) {
 // answeredFirst tells whether the reply that came first was ABOR's, by the code of the
 // second one.
 func (ex *exchange) answeredFirst(second int) bool {
-	return ftp.ABORFirst(ex.early.Code, second, ex.announced)
+	return ftp.ABORFirst(ex.first.Code, second, ex.announced)
 }
 
 // isBarrier tells the NOOP that nobody but the session itself has sent.
@@ -178,7 +178,7 @@ func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 // errors, and NOOP 200.
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 	n := len(s.pending)
-	return n > 1 && s.pending[n-1].isBarrier() && !s.pending[0].settled &&
+	return n > 1 && s.pending[n-1].isBarrier() && !s.pending[0].taken &&
 		ftp.Class(l.Code) == 2 && !ftp.AnswersABOR(l.Code) && l.Code != 250
 }
 
@@ -192,21 +192,21 @@ func (s *session) abortUnanswered() error {
 	return nil
 }
 
-// settleUnanswered ends what the server has left unanswered before the barrier. The
+// endUnanswered ends what the server has left unanswered before the barrier. The
 // client hears what is true of a transfer, and of an ABOR that it was successful.
-func (s *session) settleUnanswered() {
+func (s *session) endUnanswered() {
 	for !s.pending[0].isBarrier() {
 		ex := s.pending[0]
 		s.pop(226)
 		switch {
 		case ex.dataless:
 			s.answerDataless(ex)
-		case ex.interrupts && ex.early != nil && (ex.early.Code == 226 || ex.answeredFirst(426)):
-			s.answerABOR(ex, nil, ex.early)
+		case ex.interrupts && ex.first != nil && (ex.first.Code == 226 || ex.answeredFirst(426)):
+			s.answerABOR(ex, nil, ex.first)
 		case ex.interrupts:
-			s.answerABOR(ex, ex.early, &ftp.Reply{Code: 226, Lines: []string{"226 Abort successful."}})
+			s.answerABOR(ex, ex.first, &ftp.Reply{Code: 226, Lines: []string{"226 Abort successful."}})
 		case ex.delivery != nil && !ex.delivery.answered:
-			s.deliver()
+			s.conclude()
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (s *session) onConnected(d dialled) error {
 }
 
 // leaveServer ends the connection to a server that must not be used any more. It is
-// reset, as in early.
+// reset, as in leavesBeforeLogin.
 func (s *session) leaveServer() {
 	s.dropData()
 	s.server.Reset()
@@ -77,7 +77,7 @@ func (s *session) leaveServer() {
 }
 
 // stopConnecting ends an attempt that is under way. A connection that it made is reset,
-// as in early.
+// as in leavesBeforeLogin.
 func (s *session) stopConnecting() {
 	if s.dialling == nil {
 		return

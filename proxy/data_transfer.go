@@ -60,8 +60,8 @@ func (s *session) begin(ex *exchange, direction transfer.Direction, path masked)
 	s.timers.Set(timerRefused, s.rt.timeouts.DataConnect)
 }
 
-// accepted lets the data flow: the server has said yes.
-func (s *session) accepted(d *delivery, announced bool) {
+// letFlow lets the data flow: the server has said yes.
+func (s *session) letFlow(d *delivery, announced bool) {
 	d.accepted = true
 	s.timers.Clear(timerRefused)
 	d.transfer.Accept(d.direction, announced)

@@ -34,7 +34,7 @@ func (s *session) transferResult() <-chan *transfer.Result {
 
 func (s *session) onTransferResult(r *transfer.Result) error {
 	s.data.delivery.result = r
-	return s.settle()
+	return s.decide()
 }
 
 // onTransferFinal takes the server's final reply to a transfer command.
@@ -43,7 +43,7 @@ func (s *session) onTransferFinal(ex *exchange) error {
 	d.transfer.Answered()
 	if d.aborted && len(s.pending) > 0 && s.pending[0].interrupts { // It may be ABOR's.
 		abor := s.pending[0]
-		abor.early, abor.announced = &ex.reply, d.accepted
+		abor.first, abor.announced = &ex.reply, d.accepted
 		if !d.answered && d.result.Err == nil && ftp.Class(ex.reply.Code) == 2 {
 			s.timers.Clear(timerFinal)
 			return nil // All the data is delivered: ABOR's reply tells what became of it.
@@ -55,19 +55,19 @@ func (s *session) onTransferFinal(ex *exchange) error {
 	d.final = &ex.reply
 	if ftp.Class(d.final.Code) == 2 {
 		if !d.accepted { // 226 at once, without 150 (H58).
-			s.accepted(d, false)
+			s.letFlow(d, false)
 		}
 		d.transfer.Finish()
 	}
-	return s.settle()
+	return s.decide()
 }
 
 // holdsReply tells whether the server has answered all, and only the data is
 // still on its way to the client. What the server does then must not cut it.
 func (s *session) holdsReply() bool { return s.data.delivery != nil && s.data.delivery.final != nil }
 
-// settle goes on as far as what is known of the transfer allows.
-func (s *session) settle() error {
+// decide goes on as far as what is known of the transfer allows.
+func (s *session) decide() error {
 	d := s.data.delivery
 	switch {
 	case d.final == nil && d.result.Err == nil:
@@ -77,7 +77,7 @@ func (s *session) settle() error {
 		// for one that does not.
 		s.timers.Set(timerVerdict, s.rt.timeouts.Linger)
 	case d.result != nil:
-		s.deliver()
+		s.conclude()
 	case !d.accepted && ftp.EndsData(d.final.Code):
 		d.transfer.Abort(transfer.ErrRefused)
 	case !d.accepted:
@@ -106,8 +106,8 @@ func (s *session) keepData() {
 	s.timers.Set(timerUnused, s.rt.timeouts.DataConnect)
 }
 
-// deliver gives the client the final reply: the server's, where it is true.
-func (s *session) deliver() {
+// conclude gives the client the final reply: the server's, where it is true.
+func (s *session) conclude() {
 	d := s.data.delivery
 	code, text := d.verdict()
 	s.answerTransfer(d, code, text)
@@ -129,10 +129,10 @@ func (s *session) answerTransfer(d *delivery, code int, text string) {
 	s.client.Out = d.final.AppendLines(s.client.Out)
 }
 
-// deliverEarly gives the client the verdict on a failed transfer that the
+// concludeAlone gives the client the verdict on a failed transfer that the
 // server does not speak about. Its reply is dropped when it comes; until then
 // no other command is sent.
-func (s *session) deliverEarly() {
+func (s *session) concludeAlone() {
 	code, text := s.data.delivery.verdict()
 	s.say(code, text)
 	s.pending[0].owed = false
@@ -146,7 +146,7 @@ func (s *session) deliverEarly() {
 // answer a NOOP meanwhile: then it is told to abort.
 func (s *session) verdictOverdue() error {
 	d := s.data.delivery
-	s.deliverEarly()
+	s.concludeAlone()
 	if len(s.pending) == 1 && !d.transfer.ServerCame() {
 		return s.abortUnanswered()
 	}
@@ -175,7 +175,7 @@ func (s *session) onLastWord(d *delivery, l ftp.ReplyLine) error {
 	if !l.Last || d.answered {
 		return nil
 	}
-	s.deliverEarly()
+	s.concludeAlone()
 	return s.barrier()
 }
 

@@ -31,10 +31,10 @@ type exchange struct {
 	announced  bool       // of dataless, or of the transfer that this ABOR interrupts: the server has announced it
 	codeless   bool       // lines without a code were passed on for it
 	codelessAt int        // how often the client had been read then
-	settled    bool       // the client has taken those for its answer
+	taken      bool       // the client has taken those for its answer
 	interrupts bool       // an ABOR sent while a transfer was pending
 	urgent     bool       // of such an ABOR: the Telnet synch went before it
-	early      *ftp.Reply // of such an ABOR: what came in the place of the transfer's reply
+	first      *ftp.Reply // of such an ABOR: what came in the place of the transfer's reply
 	place      *queued    // of an ABOR that overtook the queue: where its reply goes
 }
 
@@ -98,7 +98,7 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 		return s.onPreliminary(ex, l)
 	}
 	if s.answersBarrier(l) {
-		s.settleUnanswered()
+		s.endUnanswered()
 		ex = s.pending[0]
 	}
 	if !ex.gathers() {
@@ -184,7 +184,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 		// A verb that we do not know moves data, too: as LIST does, since
 		// no known verb that is not in the table uploads.
 		s.begin(ex, transfer.Download, "")
-		s.accepted(ex.delivery, true)
+		s.letFlow(ex.delivery, true)
 		s.timers.Clear(timerReply)
 		if err := s.relay(ex, l); err != nil {
 			return err
@@ -197,11 +197,11 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 	switch {
 	case ex.delivery == nil: // relay sets timer reply.
 	case l.First && !ex.delivery.accepted && !ex.delivery.answered:
-		s.accepted(ex.delivery, true)
+		s.letFlow(ex.delivery, true)
 		s.timers.Clear(timerReply)
 	}
 	switch {
-	case !ex.owed || ex.place != nil || ex.early != nil:
+	case !ex.owed || ex.place != nil || ex.first != nil:
 		return s.grow(ex, l, maxReply)
 	case ex.delivery != nil && s.namesInside(l.Text):
 		if l.Last {
@@ -214,7 +214,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 
 // pop ends the first pending exchange, which was answered with code.
 func (s *session) pop(code int) {
-	settled := s.pending[0].settled
+	taken := s.pending[0].taken
 	s.pending = s.pending[1:]
 	s.forgive()
 	s.timers.Clear(timerBarrier)
@@ -225,7 +225,7 @@ func (s *session) pop(code int) {
 		return
 	}
 	s.timers.Set(timerReply, s.rt.timeouts.Reply)
-	if settled { // The barrier's own reply comes next, unless this was it.
+	if taken { // The barrier's own reply comes next, unless this was it.
 		s.timers.Set(timerBarrier, codelessBarrier)
 		return
 	}

@@ -88,7 +88,7 @@ func (s *session) end(err error) {
 	s.releasePorts()
 	s.freeSlot()
 	switch {
-	case s.server != nil && s.early(e):
+	case s.server != nil && s.leavesBeforeLogin(e):
 		s.server.Reset()
 	case s.server != nil:
 		s.server.Close()
@@ -110,11 +110,11 @@ func (s *session) end(err error) {
 	s.p.sessions.Remove(s.Entry)
 }
 
-// early tells whether a client leaves, or has to, before its login. Then its server's
+// leavesBeforeLogin tells whether a client leaves, or has to, before its login. Then its server's
 // connection is reset: who closes first keeps the connection's port for a minute
 // (TIME_WAIT), and health checks and scanners, which connect and leave, would use up
 // our ports towards the server. A reset keeps none, and the server loses nothing.
-func (s *session) early(e *ending) bool {
+func (s *session) leavesBeforeLogin(e *ending) bool {
 	if s.stage == loggedIn || s.server.gone() {
 		return false
 	}

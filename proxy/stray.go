@@ -192,7 +192,7 @@ func (s *session) endCodeless() error {
 		return nil
 	}
 	ex := s.pending[0]
-	ex.owed, ex.settled = false, true
+	ex.owed, ex.taken = false, true
 	s.log.Debug().Verb(ex.verb).Msg("command answered without a code")
 	_, err := s.send(ftp.Command{Verb: "NOOP"}, &exchange{})
 	return err
