@@ -138,7 +138,7 @@ func (s *session) barrier() error {
 
 // onAborted takes ABOR's reply, or the transfer's where ABOR was answered first.
 func (s *session) onAborted(ex *exchange) {
-	transfers := ex.early
+	transfers := ex.first
 	own := &ex.reply
 	if transfers != nil && ex.answeredFirst(own.Code) {
 		transfers, own = own, transfers
@@ -152,7 +152,7 @@ func (s *session) onAborted(ex *exchange) {
 func (s *session) answerABOR(ex *exchange, transfers, own *ftp.Reply) {
 	if d := s.data.delivery; d != nil && d.aborted {
 		d.final = transfers
-		s.deliver()
+		s.conclude()
 	}
 	switch answer := own.AppendLines(nil); {
 	case ex.place != nil:
@@ -164,23 +164,10 @@ func (s *session) answerABOR(ex *exchange, transfers, own *ftp.Reply) {
 }
 
 // answeredFirst tells whether the reply that came first was ABOR's, by the code of the
-// second one. ProFTPD says 226 to ABOR and then 426 to the transfer. 225 is nothing but
-// ABOR's, 226 may be the transfer's, too; and a server that does not know ABOR says so
-// at once, and 426 when it finds its data connection broken.
+// second one.
 func (ex *exchange) answeredFirst(second int) bool {
-	switch first := ex.early.Code; {
-	case first == 225:
-		return true
-	case isAborted(first):
-		return ftp.Class(second) >= 4 && !unknownCommand(second)
-	default:
-		return ex.announced && unknownCommand(first) && !unknownCommand(second)
-	}
+	return ftp.ABORFirst(ex.first.Code, second, ex.announced)
 }
-
-// unknownCommand tells the codes for a command that a server does not know, which no
-// transfer that it has announced is answered with.
-func unknownCommand(code int) bool { return code/10 == 50 }
 
 // isBarrier tells the NOOP that nobody but the session itself has sent.
 func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
@@ -191,12 +178,9 @@ func (ex *exchange) isBarrier() bool { return ex.verb == "NOOP" && !ex.owed }
 // errors, and NOOP 200.
 func (s *session) answersBarrier(l ftp.ReplyLine) bool {
 	n := len(s.pending)
-	return n > 1 && s.pending[n-1].isBarrier() && !s.pending[0].settled &&
-		ftp.Class(l.Code) == 2 && !isAborted(l.Code) && l.Code != 250
+	return n > 1 && s.pending[n-1].isBarrier() && !s.pending[0].taken &&
+		ftp.Class(l.Code) == 2 && !ftp.AnswersABOR(l.Code) && l.Code != 250
 }
-
-// isAborted tells the codes that only ABOR is answered with.
-func isAborted(code int) bool { return code == 225 || code == 226 }
 
 // abortUnanswered tells a server to end a transfer that nobody wants, and for which it may
 // still wait: its data connection never came about.
@@ -208,21 +192,21 @@ func (s *session) abortUnanswered() error {
 	return nil
 }
 
-// settleUnanswered ends what the server has left unanswered before the barrier. The
+// endUnanswered ends what the server has left unanswered before the barrier. The
 // client hears what is true of a transfer, and of an ABOR that it was successful.
-func (s *session) settleUnanswered() {
+func (s *session) endUnanswered() {
 	for !s.pending[0].isBarrier() {
 		ex := s.pending[0]
 		s.pop(226)
 		switch {
 		case ex.dataless:
 			s.answerDataless(ex)
-		case ex.interrupts && ex.early != nil && (ex.early.Code == 226 || ex.answeredFirst(426)):
-			s.answerABOR(ex, nil, ex.early)
+		case ex.interrupts && ex.first != nil && (ex.first.Code == 226 || ex.answeredFirst(426)):
+			s.answerABOR(ex, nil, ex.first)
 		case ex.interrupts:
-			s.answerABOR(ex, ex.early, &ftp.Reply{Code: 226, Lines: []string{"226 Abort successful."}})
+			s.answerABOR(ex, ex.first, &ftp.Reply{Code: 226, Lines: []string{"226 Abort successful."}})
 		case ex.delivery != nil && !ex.delivery.answered:
-			s.deliver()
+			s.conclude()
 		}
 	}
 }

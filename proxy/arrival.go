@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"time"
@@ -8,6 +9,8 @@ import (
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/origin"
+	"ftproxy/internal/registry"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 )
 
@@ -37,19 +40,19 @@ func (p *Process) serve(conn net.Conn, key netip.AddrPort, scarce bool) {
 // welcome begins the session of a connection, or refuses it where a limit is
 // reached.
 func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin.Origin) {
-	e, why := p.sessions.add(rt, fe, from)
+	e, why := p.sessions.Enter(registry.Session{ClientAddr: from.Client, LocalAddr: from.Local, Frontend: fe.name, Rules: rt},
+		registry.Limits{Sessions: rt.limits.Sessions, PerClient: rt.limits.SessionsPerClient})
 	if why != "" {
 		p.refuse(conn, fe, from, why)
 		return
 	}
-	go newSession(p, e, conn).run()
+	go newSession(p, e, rt, fe, from, conn).run()
 }
 
 // refuse answers a client that gets no session, and takes over conn.
 func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why string) {
-	p.metrics.SessionRefused(fe.name, why)
-	p.often(sessionRefused, fe.name, why, from.Client.Addr()).Str("frontend", word(fe.name)).
-		Stringer("client", from.Client).Str("limit", word(why)).Msg(sessionRefused.Message)
+	refused := p.reportOf(p.serving, fe)
+	refused.SessionRefused(from.Client, why)
 	// A fresh connection has room for one line: the write does not block.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."
@@ -58,4 +61,37 @@ func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why st
 	}
 	_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
 	_ = conn.Close()
+}
+
+// A proxy before us names the client of a connection in a PROXY header. Only the
+// frontend's trusted_proxies are believed. The client that they name counts
+// everywhere: for limits, bounce and peer checks, logs and addresses. Where the
+// backend wants it, servers get such a header from us (ownHeader).
+
+// welcomeProxied begins the session of a connection with a PROXY header, on a
+// goroutine of its own: a slow header delays nobody else's.
+func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
+	defer p.accepting.Done()
+	from, err := origin.Read(p.serving, conn, fe.trustedProxies, rt.timeouts.ProxyHeader)
+	if err != nil {
+		refused := p.reportOf(p.serving, fe)
+		refused.HeaderUnusable(conn, "control", err)
+		tcp.Reset(conn)
+		return
+	}
+	p.welcome(conn, rt, fe, from)
+}
+
+// reportOf counts and logs what a frontend refuses; ctx is what its connections wait for.
+func (p *Process) reportOf(ctx context.Context, fe *frontend) report.Frontend {
+	return report.Frontend{Lines: &p.repeats, Metrics: p.metrics, Name: fe.name, Ctx: ctx}
+}
+
+// ownHeader is the PROXY header that tells a server who the client is, or nil where the
+// backend's servers are not told.
+func (s *session) ownHeader() []byte {
+	if s.backend.sendProxy == 0 {
+		return nil
+	}
+	return s.from.Header(s.backend.sendProxy, s.log.Name)
 }

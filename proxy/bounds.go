@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 )
 
 // What a server may send in one reply: to be passed on, and to be read whole.
@@ -20,27 +21,10 @@ const (
 	// command forgives two of those before it: some servers answer every CWD or NOOP twice.
 	maxUnsolicited = 5
 	forgiven       = 2
-	// maxUnsolicitedBytes and maxUnsolicitedLines are for each of these, and for a 421.
-	maxUnsolicitedBytes = 64 << 10
-	maxUnsolicitedLines = 1000
 	// maxPreliminary is how many 1xx replies one command may have. A server that
 	// tells of its progress once a second needs a quarter of an hour for them.
 	maxPreliminary = 1000
 )
-
-// extent is how long a reply is so far.
-type extent struct{ bytes, lines int }
-
-// endless counts a line of an unsolicited reply, or of a 421, and tells
-// whether it is too long by now.
-func (e *extent) endless(l ftp.ReplyLine) bool {
-	if l.First {
-		*e = extent{}
-	}
-	e.bytes += len(l.Text) + len("\r\n")
-	e.lines++
-	return e.bytes > maxUnsolicitedBytes || e.lines > maxUnsolicitedLines
-}
 
 // surplusAfter is how long the next command waits for the surplus reply of a server that has sent
 // one lately: it must not answer that command.
@@ -56,7 +40,7 @@ func (s *session) forgive() {
 
 // tooLong ends the session of a server that sends too much.
 func (s *session) tooLong(reason, text string, cause error) error {
-	s.log.often(endlessReply, s.backend.Name, s.server.Addr.Addr()).Err(cause).Msg(endlessReply.Message)
+	s.log.Often(report.EndlessReply).Err(cause).Msg(report.EndlessReply.Message)
 	return &ending{reason: reason, text: text, cause: cause}
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"ftproxy/internal/control"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/registry"
 )
 
 // A client is the control connection of a session's client, and what was read from it
@@ -10,10 +11,10 @@ import (
 type client struct {
 	control.Peer[ftp.Command]
 	security security
-	greeted  bool      // it has had its greeting
-	queue    []*queued // commands read ahead
-	saidAt   int       // fills, when the command under way was read
-	last     command   // for others to see
+	greeted  bool             // it has had its greeting
+	queue    []*queued        // commands read ahead
+	saidAt   int              // fills, when the command under way was read
+	last     registry.Command // for others to see
 }
 
 // A queued command waits for its turn.
@@ -65,4 +66,4 @@ func (c *client) quits() bool {
 func (c *client) secured() bool { return c.TLS() != 0 }
 
 // protects tells whether the client's data connections are protected.
-func (c *client) protects() bool { return c.secured() && c.security.level == 'P' }
+func (c *client) protects() bool { return c.secured() && c.security.Level == 'P' }

@@ -3,16 +3,13 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
-	"ftproxy/internal/tcp"
 )
 
 // FTPS towards the client (RFC 4217): AUTH, PBSZ, PROT.
@@ -24,10 +21,7 @@ type security struct {
 	upgrading chan upgraded
 	stop      context.CancelFunc
 
-	late      bool              // it is too late for AUTH: in the clear the server has heard of a login
-	heard     bool              // in the clear the server has heard what AUTH has to make it forget
-	certified *x509.Certificate // the client's certificate, if the control connection has one
-	level     byte              // of the client's data connections: 'C' or 'P' (RFC 2228 §3)
+	ftps.Client
 }
 
 // upgraded is a control connection whose handshake is over, or why it failed.
@@ -42,34 +36,24 @@ var errAfterAUTH = errors.New("commands came after AUTH, in the clear")
 // the clear. It must not count as the client's words under TLS, so it ends the session
 // (H68).
 func (s *session) doAUTH(q *queued) error {
-	mechanism := strings.ToUpper(string(q.Arg))
-	switch {
-	case s.fe.tls == nil:
-		return refuse(502, "AUTH is not available here.", nil)
-	case s.client.secured():
-		return refuse(503, "The control connection is protected already.", nil)
-	case s.client.security.late:
-		return refuse(503, "AUTH comes before USER.", nil)
-	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL" && mechanism != "TLS-P":
-		return refuse(504, "Use AUTH TLS.", nil)
+	code, text := s.client.security.AUTH(s.fe.tls, s.client.secured(), string(q.Arg))
+	if code >= 400 {
+		return refuse(code, text, nil)
 	}
 	if len(s.client.queue) > 0 || !s.client.Quiet() {
 		return &ending{reason: endTLS, text: "Commands after AUTH.", cause: errAfterAUTH}
 	}
-	s.say(234, "AUTH command successful.")
+	s.say(code, text)
 	if err := s.client.Flush(); err != nil {
 		return s.clientFailed(err)
 	}
-	if mechanism == "SSL" || mechanism == "TLS-P" {
-		s.client.security.level = 'P' // What they stood for in the drafts (RFC 4217 §17).
-	}
-	if s.client.security.heard {
+	if s.client.security.Heard {
 		s.leaveServer()
 	}
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan upgraded, 1)
 	s.client.security.upgrading, s.client.security.stop = out, stop
-	conn, config := s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.id)
+	conn, config := s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.ID)
 	limit := s.rt.timeouts.TLSHandshake
 	s.p.workers.Go(func() { out <- secureClient(ctx, conn, config, limit) })
 	return nil
@@ -77,12 +61,8 @@ func (s *session) doAUTH(q *queued) error {
 
 // secureClient makes a client's control connection a protected one.
 func secureClient(ctx context.Context, conn net.Conn, c *tls.Config, limit time.Duration) upgraded {
-	secure := tls.Server(tcp.Prompt(conn), c)
-	if err := ftps.Handshake(ctx, secure, limit); err != nil {
-		return upgraded{err: err}
-	}
-	tcp.Settle(secure)
-	return upgraded{conn: secure}
+	secured, err := ftps.Accept(ctx, conn, c, limit)
+	return upgraded{secured, err}
 }
 
 // noteClear notes a command that is about to reach the server in the clear. AUTH begins anew (RFC 4217
@@ -94,9 +74,9 @@ func (s *session) noteClear(v verb) {
 	switch {
 	case s.fe.tls == nil || s.client.secured() || v.has(beforeAUTH) && !v.has(forgotten):
 	case v.class == classLogin:
-		security.late = true
+		security.Late = true
 	default:
-		security.heard = true
+		security.Heard = true
 	}
 }
 
@@ -116,18 +96,18 @@ func (s *session) onUpgraded(u upgraded) error {
 	s.data.epsvAll, s.midway = false, false
 	cs := u.conn.ConnectionState()
 	if len(cs.PeerCertificates) > 0 {
-		s.client.security.certified = cs.PeerCertificates[0]
+		s.client.security.Certified = cs.PeerCertificates[0]
 	}
 	e := s.log.Info().Str("tls", word(tls.VersionName(cs.Version))).Str("cipher", word(tls.CipherSuiteName(cs.CipherSuite))).Bool("resumed", cs.DidResume)
 	if cs.ServerName != "" {
 		e = e.Text("sni", cs.ServerName)
 	}
-	if s.client.security.certified != nil {
-		e = e.Text("client_certificate", s.client.security.certified.Subject.String())
+	if s.client.security.Certified != nil {
+		e = e.Text("client_certificate", s.client.security.Certified.Subject.String())
 	}
 	e.Msg("client protected")
-	if s.client.security.heard {
-		s.client.security.heard = false
+	if s.client.security.Heard {
+		s.client.security.Heard = false
 		s.connect()
 	}
 	return nil
@@ -135,12 +115,12 @@ func (s *session) onUpgraded(u upgraded) error {
 
 // secureFirst is implicit TLS: the handshake comes before everything.
 func (s *session) secureFirst() error {
-	s.client.security.level = 'P' // Clients of implicit TLS seldom say PROT.
+	s.client.security.Level = 'P' // Clients of implicit TLS seldom say PROT.
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	defer stop()
 	s.InterruptBy(stop)
 	defer s.InterruptBy(nil)
-	return s.onUpgraded(secureClient(ctx, s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.id), s.rt.timeouts.TLSHandshake))
+	return s.onUpgraded(secureClient(ctx, s.client.Conn, s.fe.tls.Control(s.p.tickets.All(), s.ID), s.rt.timeouts.TLSHandshake))
 }
 
 // upgraded is where the outcome of a handshake comes from.
@@ -157,56 +137,36 @@ func (s *session) stopUpgrade() {
 	s.client.Broken = true
 }
 
-// doPBSZ takes the only size that TLS has (RFC 4217 §8).
+// doPBSZ is between the client and ftproxy, as all of these.
 func (s *session) doPBSZ(q *queued) error {
-	switch {
-	case !s.client.secured():
-		return refuse(503, "AUTH comes first.", nil)
-	case strings.Trim(string(q.Arg), "0123456789") != "" || len(q.Arg) == 0 || len(q.Arg) > 10:
-		return refuse(501, "Syntax: PBSZ 0.", nil)
-	}
-	s.say(200, "PBSZ=0")
-	return nil
+	return s.answer(s.client.security.PBSZ(s.client.secured(), string(q.Arg)))
 }
 
-// doPROT sets the level of the client's data connections, whatever the server's
-// are (RFC 4217 §9, H70). RFC 2228 §3 wants PBSZ before it, and some clients leave
-// that out; under TLS it says nothing.
+// doPROT sets the level of the client's data connections.
 func (s *session) doPROT(q *queued) error {
-	level := strings.ToUpper(string(q.Arg))
+	level, code, text := s.client.security.PROT(s.fe.tls, s.client.secured(), string(q.Arg))
 	switch {
-	case !s.client.secured():
-		return refuse(503, "AUTH comes first.", nil)
-	case level == "S", level == "E":
-		return refuse(536, "Use PROT P.", nil)
-	case level != "P" && level != "C":
-		return refuse(504, "Use PROT P.", nil)
-	case level == "C" && s.fe.tls.RequireData:
-		return refuseAdvised(534, "Data connections must be protected.", nil, s.checkData())
+	case code == 534:
+		return refuseAdvised(code, text, nil, s.checkData())
+	case code >= 400:
+		return refuse(code, text, nil)
 	}
-	if s.client.security.level != level[0] {
+	if s.client.security.Level != level {
 		s.dropData() // It was agreed on at the other level.
 	}
-	s.client.security.level = level[0]
+	s.client.security.Level = level
 	if s.stage == loggedIn && s.server.Level != s.serverWants() {
 		return s.sendLevel(&exchange{owed: true}) // Then the client is answered.
 	}
-	return s.answerPROT()
+	return s.answer(code, text)
 }
 
 func (s *session) answerPROT() error {
-	s.say(200, "Protection level set to "+string(s.client.security.level)+".")
-	return nil
+	return s.answer(200, "Protection level set to "+string(s.client.security.Level)+".")
 }
 
-// doCCC keeps the control connection protected: who could read it could follow
-// the data connections (RFC 4217 §15.3, H76).
-func (s *session) doCCC(*queued) error {
-	if !s.client.secured() {
-		return refuse(533, "The control connection is not protected.", nil)
-	}
-	return refuse(534, "The control connection stays protected.", nil)
-}
+// doCCC keeps the control connection protected.
+func (s *session) doCCC(*queued) error { return s.answer(s.client.security.CCC(s.client.secured())) }
 
 // doREIN is refused under TLS, which it would have to end (RFC 4217 §13, H36).
 func (s *session) doREIN(q *queued) error {
@@ -232,12 +192,5 @@ func (s *session) checkData() string {
 
 // features are what ftproxy itself adds to a server's FEAT.
 func (s *session) features() []string {
-	own := []string{"EPRT", "EPSV"}
-	if s.fe.tls != nil {
-		if !s.fe.tls.Implicit() {
-			own = append(own, "AUTH TLS")
-		}
-		own = append(own, "PBSZ", "PROT")
-	}
-	return own
+	return append([]string{"EPRT", "EPSV"}, s.fe.tls.Features()...)
 }

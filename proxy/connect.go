@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 
+	"ftproxy/config"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/tcp"
 )
@@ -24,9 +25,10 @@ func (s *session) connect() {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
-	d, log := s.dialer(), s.log
+	d, log, secured := s.dialer(), s.log, s.backend.TLS != nil
+	unusable := func(to config.Server, err error) { log.ServerUnusable(to, secured, err) }
 	s.p.workers.Go(func() {
-		sv, err := d.Connect(ctx, log.serverUnusable)
+		sv, err := d.Connect(ctx, unusable)
 		out <- dialled{sv, err}
 	})
 }
@@ -38,7 +40,7 @@ func (s *session) dialer() dial.Dialer {
 		Metrics:  s.p.metrics,
 		Backend:  s.backend.Backend,
 		Timeouts: &s.rt.timeouts,
-		Client:   s.clientAddr.Addr(),
+		Client:   s.ClientAddr.Addr(),
 		Header:   s.ownHeader(),
 	}
 }
@@ -60,13 +62,13 @@ func (s *session) onConnected(d dialled) error {
 	}
 	s.server = &server{Server: d.server}
 	s.server.Start(s.rt.timeouts.ClientWrite, &s.HardStop)
-	s.log.server = s.server.Addr
+	s.log.Server = s.server.Addr
 	s.greet()
 	return nil
 }
 
 // leaveServer ends the connection to a server that must not be used any more. It is
-// reset, as in early.
+// reset, as in leavesBeforeLogin.
 func (s *session) leaveServer() {
 	s.dropData()
 	s.server.Reset()
@@ -75,7 +77,7 @@ func (s *session) leaveServer() {
 }
 
 // stopConnecting ends an attempt that is under way. A connection that it made is reset,
-// as in early.
+// as in leavesBeforeLogin.
 func (s *session) stopConnecting() {
 	if s.dialling == nil {
 		return

@@ -15,7 +15,7 @@ import (
 //	transfer  is agreed on: its legs open, move the data and close (internal/transfer);
 //	delivery  is a transfer that a command uses (data_transfer.go), until the client has a
 //	          final reply that is true (data_verdict.go);
-//	record    is what log and metrics are told then (data_record.go).
+//	record    is what log and metrics are told then (data_transfer.go).
 type data struct {
 	wait     *portWait          // for the ports of a setup
 	next     *transfer.Transfer // agreed on, not yet used
@@ -35,14 +35,14 @@ type data struct {
 // takeSlot makes one of the transfers that limits.transfers allows this session's,
 // until it has none: advance gives it back.
 func (s *session) takeSlot() bool {
-	s.data.slot = s.data.slot || s.p.sessions.takeTransfer(s.rt.limits.Transfers)
+	s.data.slot = s.data.slot || s.p.sessions.TakeTransfer(s.rt.limits.Transfers)
 	return s.data.slot
 }
 
 func (s *session) freeSlot() {
 	if s.data.slot {
 		s.data.slot = false
-		s.p.sessions.freeTransfer()
+		s.p.sessions.FreeTransfer()
 	}
 }
 

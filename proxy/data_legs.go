@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"ftproxy/config"
@@ -15,19 +14,28 @@ import (
 
 // advertised is the IPv4 address that the client is told in a 227.
 func (s *session) advertised() (addr netip.Addr, ok bool) {
-	public := s.fe.publicFor(s.clientAddr.Addr())
+	public := s.fe.publicFor(s.ClientAddr.Addr())
 	switch {
 	case public.Auto:
-		return s.local.Addr(), s.local.Addr().Is4()
+		return s.LocalAddr.Addr(), s.LocalAddr.Addr().Is4()
 	case public.IPv4.IsValid():
 		return public.IPv4, true
 	}
 	return s.p.names.IPv4(public.Hosts)
 }
 
+// told is where the client was told to connect to.
+func (s *session) told(verb string, port uint16) netip.AddrPort {
+	addr := s.LocalAddr.Addr() // EPSV names a port only.
+	if ip, ok := s.advertised(); ok && verb == "PASV" {
+		addr = ip
+	}
+	return netip.AddrPortFrom(addr, uint16(int(port)+s.fe.portOffset))
+}
+
 // noPublic says why there is no IPv4 address to tell the client in a 227.
 func (s *session) noPublic() error {
-	if hosts := s.fe.publicFor(s.clientAddr.Addr()).Hosts; len(hosts) > 0 {
+	if hosts := s.fe.publicFor(s.ClientAddr.Addr()).Hosts; len(hosts) > 0 {
 		return fmt.Errorf("public_address has no IPv4 address: DNS has none for %s", strings.Join(hosts, ", "))
 	}
 	return errors.New("the frontend has no IPv4 address to tell the client: check public_address")
@@ -56,7 +64,7 @@ func (s *session) bind() netip.Addr {
 	case s.from.Proxy.IsValid():
 		return all
 	}
-	return s.local.Addr()
+	return s.LocalAddr.Addr()
 }
 
 // dialFrom is our end of connections to the client: as on the control connection,
@@ -64,7 +72,7 @@ func (s *session) bind() netip.Addr {
 func (s *session) dialFrom(target netip.Addr) netip.Addr {
 	switch {
 	case !s.from.Proxy.IsValid():
-		return s.local.Addr()
+		return s.LocalAddr.Addr()
 	case target.Is4():
 		return netip.IPv4Unspecified()
 	}
@@ -73,7 +81,7 @@ func (s *session) dialFrom(target netip.Addr) netip.Addr {
 
 // publicPort is the request for a port that the client will connect to.
 func (s *session) publicPort(st *setup) *portpool.Request {
-	client := s.clientAddr.Addr().WithZone("")
+	client := s.ClientAddr.Addr().WithZone("")
 	bits := s.fe.dataPeer.IPv6
 	if client.Is4() {
 		bits = s.fe.dataPeer.IPv4
@@ -86,13 +94,10 @@ func (s *session) publicPort(st *setup) *portpool.Request {
 		Ports:  s.fe.passivePorts,
 		Peer:   netip.PrefixFrom(client, bits).Masked(),
 		Others: s.fe.foreign,
-		Owner:  s.id,
+		Owner:  s.ID,
 		Evict:  s.data.promises.Evictor(),
 	}
-	if s.fe.tls.Reuses() && s.client.protects() || s.fe.dataProxyProtocol {
-		st.refused = make(chan error, 1)
-		s.identifyData(r, st.refused)
-	}
+	s.identifyData(r, st)
 	return r
 }
 
@@ -105,7 +110,7 @@ func (s *session) insidePort() *portpool.Request {
 		Ports:       s.backend.dataPorts,
 		Peer:        netip.PrefixFrom(server, server.BitLen()),
 		Others:      s.backend.trusted,
-		Owner:       s.id,
+		Owner:       s.ID,
 		Hold:        true, // Servers dial from port 20: one 4-tuple for each of our ports.
 	}
 }
@@ -113,7 +118,7 @@ func (s *session) insidePort() *portpool.Request {
 // clientLeg is the client's side of a data connection.
 func (s *session) clientLeg(st *setup) transfer.Leg {
 	if st.passiveClient() {
-		return transfer.ListenLeg{Lease: st.ports.public}
+		return transfer.ListenLeg{Lease: st.ports.Public}
 	}
 	return transfer.DialLeg{Dialer: s.p.network, Local: tcp.AnyPort(s.dialFrom(st.target.Addr())), Ports: s.fe.sources, Remote: st.target, Late: true}
 }
@@ -130,9 +135,5 @@ func (s *session) serverLeg(addr netip.AddrPort) transfer.Leg {
 // isOwn tells whether a client may have data connections to addr: its own, or
 // such as the configuration lends it. lftp writes "::" for its own.
 func (s *session) isOwn(addr netip.Addr) bool {
-	return addr == s.clientAddr.Addr().WithZone("") || addr == netip.IPv6Unspecified() || contains(s.fe.foreign, addr)
-}
-
-func contains(networks []netip.Prefix, addr netip.Addr) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+	return addr == s.ClientAddr.Addr().WithZone("") || addr == netip.IPv6Unspecified() || tcp.Within(s.fe.foreign, addr)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/report"
 )
 
 // A portWait is a request for the data ports of a setup. The session lives on
@@ -18,16 +20,8 @@ type portWait struct {
 
 // leased is what came of it.
 type leased struct {
-	public, inside *portpool.Lease
-	err            error
-}
-
-func (l leased) close() {
-	for _, lease := range []*portpool.Lease{l.public, l.inside} {
-		if lease != nil {
-			_ = lease.Close()
-		}
-	}
+	portpool.Pair
+	err error
 }
 
 // leasePorts asks for the ports that the legs of a setup listen on, without
@@ -40,7 +34,7 @@ func (s *session) leasePorts(st *setup) error {
 	if st.passiveClient() {
 		public = s.publicPort(st)
 	}
-	if !passiveVerb(st.attempts[0]) {
+	if !ftp.IsPassive(st.attempts[0]) {
 		inside = s.insidePort()
 	}
 	if public == nil && inside == nil {
@@ -51,7 +45,10 @@ func (s *session) leasePorts(st *setup) error {
 	s.data.wait = &portWait{setup: st, cancel: cancel, leased: out}
 	pause := portlessPause - time.Since(s.data.portless)
 	pool := s.p.ports
-	s.p.workers.Go(func() { lease(ctx, pause, pool, public, inside, out) })
+	s.p.workers.Go(func() {
+		pair, err := pool.LeasePair(ctx, pause, public, inside)
+		out <- leased{pair, err}
+	})
 	return nil
 }
 
@@ -59,29 +56,6 @@ func (s *session) leasePorts(st *setup) error {
 // wait, waits before its next request is looked at: thousands that ask again and again
 // would keep a processor busy.
 const portlessPause = time.Second
-
-// lease takes the ports that are asked for, after a pause. The inside one comes first, since
-// it may be held for as long as another transfer lasts.
-func lease(ctx context.Context, pause time.Duration, pool *portpool.Pool, public, inside *portpool.Request, out chan<- leased) {
-	var l leased
-	if pause > 0 {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-	}
-	if inside != nil {
-		l.inside, l.err = pool.Lease(ctx, *inside)
-	}
-	if public != nil && l.err == nil {
-		l.public, l.err = pool.Lease(ctx, *public)
-	}
-	if l.err != nil {
-		l.close()
-		l = leased{err: l.err}
-	}
-	out <- l
-}
 
 func (s *session) leased() <-chan leased {
 	if s.data.wait == nil {
@@ -104,11 +78,11 @@ func (s *session) onLeased(l leased) error {
 		if errors.Is(l.err, portpool.ErrManyWait) {
 			s.data.portless = time.Now()
 		}
-		s.log.often(noPort, s.fe.name, s.clientAddr.Addr()).Err(l.err).Masked("user", s.user).Verb(st.client).
-			Dur("port_wait", s.rt.timeouts.PortWait).Msg(noPort.Message)
+		s.log.Often(report.NoPort).Err(l.err).Masked("user", s.user).Verb(st.client).
+			Dur("port_wait", s.rt.timeouts.PortWait).Msg(report.NoPort.Message)
 		return refuse(425, textNoPort, l.err)
 	}
-	st.ports = l
+	st.ports = l.Pair
 	return s.sendSetup(st)
 }
 
@@ -117,13 +91,13 @@ func (s *session) onLeased(l leased) error {
 func (s *session) releasePorts() {
 	for _, ex := range s.pending {
 		if ex.setup != nil {
-			ex.setup.ports.close()
+			ex.setup.ports.Close()
 		}
 	}
 	if s.data.wait == nil {
 		return
 	}
 	s.data.wait.cancel()
-	(<-s.data.wait.leased).close()
+	(<-s.data.wait.leased).Close()
 	s.data.wait = nil
 }

@@ -18,11 +18,11 @@ func TestPauseAfterPortless(t *testing.T) {
 		pool.Close()
 		for _, limit := range []time.Duration{time.Minute, time.Millisecond} {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			began, out := time.Now(), make(chan leased, 1)
-			lease(ctx, portlessPause, pool, &portpool.Request{}, nil, out)
+			began := time.Now()
+			_, err := pool.LeasePair(ctx, portlessPause, &portpool.Request{}, nil)
 			cancel()
-			if l := <-out; !errors.Is(l.err, portpool.ErrRequest) {
-				t.Errorf("the lease ends with %v", l.err)
+			if !errors.Is(err, portpool.ErrRequest) {
+				t.Errorf("the lease ends with %v", err)
 			}
 			if took, want := time.Since(began), min(limit, portlessPause); took != want {
 				t.Errorf("it takes %v, want %v", took, want)

@@ -1,10 +1,6 @@
 package proxy
 
 import (
-	"errors"
-	"io"
-	"syscall"
-
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/tcp"
 )
@@ -72,15 +68,10 @@ func (s *session) onEvicted() error {
 // leftPromises says what more is known of the promises when it is known how the control
 // connections have ended.
 func (s *session) leftPromises() {
-	if closedByPeer(s.client.Failure) && !s.from.Proxy.IsValid() {
+	if tcp.ByPeer(s.client.Failure) && !s.from.Proxy.IsValid() {
 		s.data.promises.ClientLeft()
 	}
-	if s.server != nil && closedByPeer(s.server.Failure) {
+	if s.server != nil && tcp.ByPeer(s.server.Failure) {
 		s.data.promises.ServerLeft()
 	}
-}
-
-// closedByPeer tells whether a stream ended with the peer's own FIN or RST.
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"net/netip"
 
+	"ftproxy/internal/ftp"
+	"ftproxy/internal/portpool"
+	"ftproxy/internal/report"
+	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
 
@@ -16,12 +20,12 @@ type setup struct {
 	client   string         // the client's verb
 	target   netip.AddrPort // the client's, after PORT and EPRT
 	attempts []string       // the verbs to tell the server, first is out
-	ports    leased         // those that the legs which listen need
+	ports    portpool.Pair  // those that the legs which listen need
 	refused  chan error     // why a connection that may be the client's was refused; one, buffered
 }
 
 // passiveClient tells whether the client connects to us.
-func (st *setup) passiveClient() bool { return passiveVerb(st.client) }
+func (st *setup) passiveClient() bool { return ftp.IsPassive(st.client) }
 
 // Texts that more than one verb is answered with.
 const (
@@ -42,12 +46,12 @@ func (s *session) doPASV(q *queued) error {
 	if s.data.epsvAll {
 		return refuse(503, textEPSVAll, nil)
 	}
-	if !s.clientAddr.Addr().Is4() {
+	if !s.ClientAddr.Addr().Is4() {
 		return refuse(425, "PASV is for IPv4, use EPSV.", nil)
 	}
 	if _, ok := s.advertised(); !ok {
 		err := s.noPublic()
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb("PASV").Msg(noConnection.Message)
+		s.log.Often(report.NoConnection).Err(err).Masked("user", s.user).Verb("PASV").Msg(report.NoConnection.Message)
 		return refuse(425, "No IPv4 address for PASV, use EPSV.", err)
 	}
 	return s.setUp("PASV", netip.AddrPort{})
@@ -67,7 +71,7 @@ func (s *session) doEPSV(q *queued) error {
 		s.data.epsvAll = true
 		s.say(200, "EPSV ALL command successful.")
 		return nil
-	case kind == rewrite.EPSVIPv4 && !s.clientAddr.Addr().Is4(), kind == rewrite.EPSVIPv6 && s.clientAddr.Addr().Is4():
+	case kind == rewrite.EPSVIPv4 && !s.ClientAddr.Addr().Is4(), kind == rewrite.EPSVIPv6 && s.ClientAddr.Addr().Is4():
 		return s.refuseProtocol(nil)
 	}
 	return s.setUp("EPSV", netip.AddrPort{})
@@ -77,14 +81,14 @@ func (s *session) doEPSV(q *queued) error {
 // control connection (RFC 2428 §2).
 func (s *session) refuseProtocol(cause error) error {
 	family := "2"
-	if s.clientAddr.Addr().Is4() {
+	if s.ClientAddr.Addr().Is4() {
 		family = "1"
 	}
 	return refuse(522, "Network protocol not supported, use ("+family+").", cause)
 }
 
 func (s *session) doPORT(q *queued) error {
-	if !s.data.epsvAll && !s.clientAddr.Addr().Is4() {
+	if !s.data.epsvAll && !s.ClientAddr.Addr().Is4() {
 		return refuse(501, "PORT is for IPv4, use EPRT.", nil)
 	}
 	target, err := rewrite.ParsePORT(string(q.Arg))
@@ -93,7 +97,7 @@ func (s *session) doPORT(q *queued) error {
 
 func (s *session) doEPRT(q *queued) error {
 	target, err := rewrite.ParseEPRT(string(q.Arg))
-	if errors.Is(err, rewrite.ErrProtocol) || err == nil && target.Addr().Is4() != s.clientAddr.Addr().Is4() {
+	if errors.Is(err, rewrite.ErrProtocol) || err == nil && target.Addr().Is4() != s.ClientAddr.Addr().Is4() {
 		return s.refuseProtocol(err)
 	}
 	return s.active("EPRT", target, err)
@@ -114,8 +118,8 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 	case target.Port() < 1024:
 		return refuseAdvised(504, verb+" must name a port above 1023.", errors.New("port of "+target.String()), "the client says "+verb+" for a port of a service: set it to passive mode")
 	}
-	if !contains(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
-		target = netip.AddrPortFrom(s.clientAddr.Addr(), target.Port())
+	if !tcp.Within(s.fe.foreign, target.Addr()) { // A link-local address needs its zone.
+		target = netip.AddrPortFrom(s.ClientAddr.Addr(), target.Port())
 	}
 	return s.setUp(verb, target)
 }
@@ -123,12 +127,12 @@ func (s *session) active(verb string, target netip.AddrPort, err error) error {
 // setUp begins to agree on a data connection with the server.
 func (s *session) setUp(verb string, target netip.AddrPort) error {
 	if !s.takeSlot() {
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(noConnection.Message)
+		s.log.Often(report.NoConnection).Masked("user", s.user).Verb(verb).Str("limit", "transfers").Msg(report.NoConnection.Message)
 		return refuse(425, textTransfers, nil)
 	}
 	attempts, err := s.serverVerbs(verb)
 	if err != nil {
-		s.log.often(noConnection, s.fe.name, s.clientAddr.Addr()).Err(err).Masked("user", s.user).Verb(verb).Msg(noConnection.Message)
+		s.log.Often(report.NoConnection).Err(err).Masked("user", s.user).Verb(verb).Msg(report.NoConnection.Message)
 		return refuse(425, textNoConnect, err)
 	}
 	s.movedOn(verb, s.client.saidAt, true)

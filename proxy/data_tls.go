@@ -2,20 +2,11 @@ package proxy
 
 import (
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 
-	"ftproxy/internal/logline"
-	"ftproxy/internal/tcp"
+	"ftproxy/internal/identify"
+	"ftproxy/internal/portpool"
 	"ftproxy/internal/transfer"
-)
-
-// Why a protected data connection is not the session's.
-var (
-	errNotReused     = errors.New("the data connection does not resume the TLS session of its control connection")
-	errOtherSession  = fmt.Errorf("%w: it resumes another one's", errNotReused)
-	errOtherIdentity = errors.New("the data connection has another client certificate than its control connection")
 )
 
 // clientProtection is that of the client's data connections as they are now; nil: they
@@ -24,31 +15,7 @@ func (s *session) clientProtection() *transfer.Protection {
 	if !s.client.protects() {
 		return nil
 	}
-	front, keys := s.fe.tls, s.p.tickets.All()
-	p := &transfer.Protection{Limit: s.rt.timeouts.TLSHandshake, StrictEOF: front.StrictEOF, Quoting: logline.PeerError}
-	var owner *uint64
-	p.Begin = func(conn net.Conn) *tls.Conn {
-		var c *tls.Config
-		c, owner = front.Data(keys)
-		return tls.Server(conn, c)
-	}
-	reuses, offers := front.Reuses(), front.Offers()
-	i := &identifier{p: s.p, fe: s.fe}
-	id, certified := s.id, s.client.security.certified
-	p.Check = func(conn *tls.Conn) error {
-		cs := conn.ConnectionState()
-		switch {
-		case reuses && owner != nil && (!cs.DidResume || *owner != id): // Without an owner it was identified before.
-			return errNotReused
-		case offers && *owner != id && (cs.DidResume || *owner != 0): // The ticket says whose it is, whatever its address (decision 4).
-			i.refuse(tcp.AddrPort(conn.RemoteAddr()), errOtherSession)
-			return errOtherSession
-		case certified != nil && (len(cs.PeerCertificates) == 0 || !cs.PeerCertificates[0].Equal(certified)):
-			return errOtherIdentity // RFC 4217 §15.1, H78.
-		}
-		return nil
-	}
-	return p
+	return s.identifier().Protection(s.ID, s.client.security.Certified)
 }
 
 // serverProtection is that of the server's data connections as they are now. It
@@ -63,6 +30,29 @@ func (s *session) serverProtection() *transfer.Protection {
 		Begin:     func(conn net.Conn) *tls.Conn { return tls.Client(conn, c) },
 		Limit:     s.rt.timeouts.TLSHandshake,
 		StrictEOF: s.backend.TLS.StrictEOF,
-		Quoting:   logline.PeerError,
 	}
+}
+
+// identifier tells whose a data connection of the client's is.
+func (s *session) identifier() *identify.Identifier {
+	return &identify.Identifier{Ctx: s.p.hardStop, Report: s.p.reportOf(s.p.hardStop, s.fe), Keys: &s.p.tickets,
+		TLS: s.fe.tls, Proxies: s.fe.trustedProxies, Handshake: s.rt.timeouts.TLSHandshake}
+}
+
+// identifyData makes the request for a public port one whose connections are identified,
+// where their address does not tell enough.
+func (s *session) identifyData(r *portpool.Request, st *setup) {
+	reuses := s.fe.tls.Reuses() && s.client.protects()
+	if !reuses && !s.fe.dataProxyProtocol {
+		return
+	}
+	i := s.identifier()
+	if !reuses {
+		i.TLS = nil
+	}
+	if s.fe.dataProxyProtocol {
+		i.Header = s.rt.timeouts.ProxyHeader
+	}
+	st.refused = make(chan error, 1)
+	i.Ask(r, st.refused)
 }

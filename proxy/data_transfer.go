@@ -3,6 +3,9 @@ package proxy
 import (
 	"errors"
 
+	"ftproxy/internal/identify"
+	"ftproxy/internal/report"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 )
 
@@ -34,8 +37,8 @@ func (s *session) doTransfer(q *queued) error {
 	if r := s.data.next.Over(); r != nil {
 		s.data.next, s.data.givenUp = nil, true
 		s.timers.Clear(timerUnused)
-		s.log.often(dataLost, s.fe.name, s.clientAddr.Addr()).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(dataLost.Message)
-		if errors.Is(r.Err, errNotReused) {
+		s.log.Often(report.DataLost).Err(r.Err).Masked("user", s.user).Verb(q.Verb).Msg(report.DataLost.Message)
+		if errors.Is(r.Err, identify.ErrNotReused) {
 			return refuse(522, textNotReused, r.Err)
 		}
 		return refuse(425, textNoConnect, r.Err)
@@ -44,7 +47,7 @@ func (s *session) doTransfer(q *queued) error {
 	if err != nil {
 		return err
 	}
-	s.begin(ex, verbs[q.Verb].direction, s.log.show(q.Arg))
+	s.begin(ex, verbs[q.Verb].direction, s.log.Show(q.Arg))
 	return s.abortIfQueued()
 }
 
@@ -57,10 +60,39 @@ func (s *session) begin(ex *exchange, direction transfer.Direction, path masked)
 	s.timers.Set(timerRefused, s.rt.timeouts.DataConnect)
 }
 
-// accepted lets the data flow: the server has said yes.
-func (s *session) accepted(d *delivery, announced bool) {
+// letFlow lets the data flow: the server has said yes.
+func (s *session) letFlow(d *delivery, announced bool) {
 	d.accepted = true
 	s.timers.Clear(timerRefused)
 	d.transfer.Accept(d.direction, announced)
 	d.counted = s.p.metrics.TransferStarted(d.direction.String(), d.transfer.Bytes)
+}
+
+// record is all that is told of a delivery that has ended with code.
+func (s *session) record(d *delivery, code int) transfer.Record {
+	return transfer.Record{
+		Session:    s.log.Name,
+		Client:     s.ClientAddr,
+		Server:     s.server.Addr,
+		Frontend:   s.fe.name,
+		Backend:    s.backend.Name,
+		User:       string(s.user),
+		Verb:       string(secretVerbs.Show(d.verb, s.secrets.Load())),
+		Path:       string(d.path),
+		Direction:  d.direction,
+		Modes:      d.transfer.Modes(),
+		Accepted:   d.accepted,
+		Code:       code,
+		Outcome:    d.known().Outcome(code),
+		ClientGone: s.client.Ended || tcp.Ended(s.client.Conn),
+		Result:     *d.result,
+	}
+}
+
+// tell gives a record to all who want it.
+func (s *session) tell(d *delivery, r *transfer.Record) {
+	if r.Accepted { // So it was counted as started.
+		s.p.metrics.TransferEnded(d.counted, r.Outcome, r.Bytes)
+	}
+	s.log.Transfer(r)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftptest"
 )
 
@@ -27,7 +28,7 @@ func (p pairing) String() string {
 
 // serverVerb is what the server is told first; "" where there is no way.
 func (p pairing) serverVerb() string {
-	passive := p.mode == config.DataPassive || p.mode == config.DataClient && passiveVerb(p.client)
+	passive := p.mode == config.DataPassive || p.mode == config.DataClient && ftp.IsPassive(p.client)
 	extended := p.server6 || p.client[0] == 'E'
 	switch {
 	case p.mode.OnlyIPv4() && p.server6:
@@ -73,7 +74,7 @@ func (p pairing) setup() string {
 	var b strings.Builder
 	say := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	command := p.client
-	if !passiveVerb(p.client) {
+	if !ftp.IsPassive(p.client) {
 		say("client-data: listen 5001")
 		switch {
 		case p.client == "PORT":
@@ -90,7 +91,7 @@ func (p pairing) setup() string {
 	case server == "":
 		say("client<  425 Can't open data connection.")
 		return b.String()
-	case passiveVerb(server):
+	case ftp.IsPassive(server):
 		say("server<  %s", server)
 		say("server-data: listen 50000")
 		if server == "PASV" {
@@ -117,10 +118,10 @@ func (p pairing) setup() string {
 	default:
 		say("client<  200 %s command successful.", p.client)
 	}
-	if passiveVerb(p.client) {
+	if ftp.IsPassive(p.client) {
 		say("client-data: connect")
 	}
-	if passiveVerb(server) {
+	if ftp.IsPassive(server) {
 		say("server-data: accept")
 	}
 	return b.String()
@@ -130,11 +131,11 @@ func (p pairing) setup() string {
 func (p pairing) begin(command string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "client>  %[1]s\nserver<  %[1]s\n", command)
-	if !passiveVerb(p.serverVerb()) {
+	if !ftp.IsPassive(p.serverVerb()) {
 		b.WriteString("server-data: connect\n")
 	}
 	b.WriteString("server>  150 Go on.\nclient<  150 Go on.\n")
-	if !passiveVerb(p.client) {
+	if !ftp.IsPassive(p.client) {
 		b.WriteString("client-data: accept\n")
 	}
 	return b.String()

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/identify"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/transfer"
 )
@@ -16,14 +17,12 @@ type delivery struct {
 	direction transfer.Direction
 	verb      string
 	path      masked
-	accepted  bool // the server said 1xx, or 2xx without it
-	aborted   bool // the client said ABOR
-	// preliminary counts the server's 1xx replies.
-	preliminary int
-	answered    bool       // the client has its final reply
-	final       *ftp.Reply // the server's
-	result      *transfer.Result
-	counted     *metrics.Transfer // from accepted on
+	accepted  bool       // the server said 1xx, or 2xx without it
+	aborted   bool       // the client said ABOR
+	answered  bool       // the client has its final reply
+	final     *ftp.Reply // the server's
+	result    *transfer.Result
+	counted   *metrics.Transfer // from accepted on
 }
 
 func (s *session) transferResult() <-chan *transfer.Result {
@@ -35,7 +34,7 @@ func (s *session) transferResult() <-chan *transfer.Result {
 
 func (s *session) onTransferResult(r *transfer.Result) error {
 	s.data.delivery.result = r
-	return s.settle()
+	return s.decide()
 }
 
 // onTransferFinal takes the server's final reply to a transfer command.
@@ -44,7 +43,7 @@ func (s *session) onTransferFinal(ex *exchange) error {
 	d.transfer.Answered()
 	if d.aborted && len(s.pending) > 0 && s.pending[0].interrupts { // It may be ABOR's.
 		abor := s.pending[0]
-		abor.early, abor.announced = &ex.reply, d.accepted
+		abor.first, abor.announced = &ex.reply, d.accepted
 		if !d.answered && d.result.Err == nil && ftp.Class(ex.reply.Code) == 2 {
 			s.timers.Clear(timerFinal)
 			return nil // All the data is delivered: ABOR's reply tells what became of it.
@@ -56,19 +55,19 @@ func (s *session) onTransferFinal(ex *exchange) error {
 	d.final = &ex.reply
 	if ftp.Class(d.final.Code) == 2 {
 		if !d.accepted { // 226 at once, without 150 (H58).
-			s.accepted(d, false)
+			s.letFlow(d, false)
 		}
 		d.transfer.Finish()
 	}
-	return s.settle()
+	return s.decide()
 }
 
 // holdsReply tells whether the server has answered all, and only the data is
 // still on its way to the client. What the server does then must not cut it.
 func (s *session) holdsReply() bool { return s.data.delivery != nil && s.data.delivery.final != nil }
 
-// settle goes on as far as what is known of the transfer allows.
-func (s *session) settle() error {
+// decide goes on as far as what is known of the transfer allows.
+func (s *session) decide() error {
 	d := s.data.delivery
 	switch {
 	case d.final == nil && d.result.Err == nil:
@@ -78,8 +77,8 @@ func (s *session) settle() error {
 		// for one that does not.
 		s.timers.Set(timerVerdict, s.rt.timeouts.Linger)
 	case d.result != nil:
-		s.deliver()
-	case !d.accepted && endsData(d.final.Code):
+		s.conclude()
+	case !d.accepted && ftp.EndsData(d.final.Code):
 		d.transfer.Abort(transfer.ErrRefused)
 	case !d.accepted:
 		s.keepData()
@@ -94,16 +93,12 @@ func (s *session) settle() error {
 	return nil
 }
 
-// endsData tells the refusals of a transfer that are about its data connection. A server
-// that says so has given it up.
-func endsData(code int) bool { return code == 425 || code == 426 }
-
 // keepData gives the client a server's refusal. A refused transfer ends nothing: what
 // was agreed on, open or not, serves the next transfer command, as it does with vsftpd,
 // pure-ftpd and others. A client that wants another data connection says so.
 func (s *session) keepData() {
 	d := s.data.delivery
-	s.answer(d, d.final.Code, "")
+	s.answerTransfer(d, d.final.Code, "")
 	d.result = new(transfer.Result)
 	s.endTransfer(d.final.Code)
 	s.data.last, s.data.next = nil, d.transfer
@@ -111,17 +106,17 @@ func (s *session) keepData() {
 	s.timers.Set(timerUnused, s.rt.timeouts.DataConnect)
 }
 
-// deliver gives the client the final reply: the server's, where it is true.
-func (s *session) deliver() {
+// conclude gives the client the final reply: the server's, where it is true.
+func (s *session) conclude() {
 	d := s.data.delivery
 	code, text := d.verdict()
-	s.answer(d, code, text)
+	s.answerTransfer(d, code, text)
 	s.endTransfer(code)
 }
 
-// answer writes the final reply: text, or where that is empty what the server
+// answerTransfer writes the final reply: text, or where that is empty what the server
 // said, unless it names addresses that are not the client's affair.
-func (s *session) answer(d *delivery, code int, text string) {
+func (s *session) answerTransfer(d *delivery, code int, text string) {
 	if text == "" && s.namesInside([]byte(d.final.Text())) {
 		if text = textFailed; ftp.Class(code) == 2 {
 			text = textComplete
@@ -134,10 +129,10 @@ func (s *session) answer(d *delivery, code int, text string) {
 	s.client.Out = d.final.AppendLines(s.client.Out)
 }
 
-// deliverEarly gives the client the verdict on a failed transfer that the
+// concludeAlone gives the client the verdict on a failed transfer that the
 // server does not speak about. Its reply is dropped when it comes; until then
 // no other command is sent.
-func (s *session) deliverEarly() {
+func (s *session) concludeAlone() {
 	code, text := s.data.delivery.verdict()
 	s.say(code, text)
 	s.pending[0].owed = false
@@ -151,7 +146,7 @@ func (s *session) deliverEarly() {
 // answer a NOOP meanwhile: then it is told to abort.
 func (s *session) verdictOverdue() error {
 	d := s.data.delivery
-	s.deliverEarly()
+	s.concludeAlone()
 	if len(s.pending) == 1 && !d.transfer.ServerCame() {
 		return s.abortUnanswered()
 	}
@@ -180,42 +175,31 @@ func (s *session) onLastWord(d *delivery, l ftp.ReplyLine) error {
 	if !l.Last || d.answered {
 		return nil
 	}
-	s.deliverEarly()
+	s.concludeAlone()
 	return s.barrier()
+}
+
+// known is what is known of the transfer's outcome.
+func (d *delivery) known() transfer.Answer {
+	a := transfer.Answer{Accepted: d.accepted, Aborted: d.aborted, Result: d.result}
+	if d.final != nil {
+		a.Final = d.final.Code
+	}
+	return a
 }
 
 // verdict is the code of the final reply, and the text where it is ours.
 func (d *delivery) verdict() (code int, text string) {
-	r := d.result
-	switch {
-	case d.final != nil && (!d.accepted || r.Err == nil):
-		return d.final.Code, ""
-	case d.final != nil && d.explains(d.final.Code) && (r.Opened || d.aborted || r.Failed == transfer.ServerSide):
-		return d.final.Code, ""
-	case !r.Opened && !d.aborted:
-		// The client's leg did not come about. What the server says of its
-		// own is not the client's affair.
-		if errors.Is(r.Err, errNotReused) {
-			return 522, textNotReused // RFC 4217 §10.
-		}
-		return 425, textNoConnect
+	switch code, servers := d.known().Verdict(); {
+	case servers:
+		return code, ""
+	case code == 425 && errors.Is(d.result.Err, identify.ErrNotReused):
+		return 522, textNotReused // RFC 4217 §10.
+	case code == 425:
+		return code, textNoConnect
+	default:
+		return code, textAborted
 	}
-	return 426, textAborted // 226 would be a lie (H12).
-}
-
-// explains tells whether the server's reply says what happened to a transfer
-// that failed. After an abort only 426 does (RFC 959 §4.1.3): ftpserverlib finds
-// its connection reset before it reads ABOR, and says 550 and both addresses of
-// it, and Python's ftplib takes nothing but 225, 226 and 426. In the same way a
-// 5xx is wrong where it was not the server's side that failed.
-func (d *delivery) explains(code int) bool {
-	switch {
-	case d.aborted:
-		return code == 426
-	case d.result.Failed != transfer.ServerSide:
-		return ftp.Class(code) == 4
-	}
-	return ftp.Class(code) >= 4
 }
 
 // finalTimeout ends a session whose server does not answer after the data.
@@ -260,7 +244,7 @@ func (s *session) abandonTransfer(e *ending) {
 		return
 	}
 	code, text := d.verdict()
-	s.answer(d, code, text)
+	s.answerTransfer(d, code, text)
 	s.endTransfer(code)
 }
 
@@ -277,12 +261,10 @@ func (s *session) endTransfer(code int) {
 	if len(s.pending) == 0 {
 		s.timers.Clear(timerReply)
 	}
-	if d.accepted || d.aborted || endsData(code) {
+	if d.accepted || d.aborted || ftp.EndsData(code) {
 		s.data.promises.ClientTold()
 	}
-	s.tellNoTickets(d, code)
-	s.tellUnmet(d, code)
-	s.tellWantsTLS(d)
+	s.tellFailure(d, code)
 	r := s.record(d, code)
 	s.tell(d, &r)
 }

@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
-	"net"
 
 	"ftproxy/internal/transfer"
 )
@@ -80,8 +78,3 @@ var (
 	errClientGone = transfer.ErrClientGone
 	errServerGone = transfer.ErrServerGone
 )
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
-}

@@ -7,6 +7,7 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
 
@@ -30,10 +31,10 @@ type exchange struct {
 	announced  bool       // of dataless, or of the transfer that this ABOR interrupts: the server has announced it
 	codeless   bool       // lines without a code were passed on for it
 	codelessAt int        // how often the client had been read then
-	settled    bool       // the client has taken those for its answer
+	taken      bool       // the client has taken those for its answer
 	interrupts bool       // an ABOR sent while a transfer was pending
 	urgent     bool       // of such an ABOR: the Telnet synch went before it
-	early      *ftp.Reply // of such an ABOR: what came in the place of the transfer's reply
+	first      *ftp.Reply // of such an ABOR: what came in the place of the transfer's reply
 	place      *queued    // of an ABOR that overtook the queue: where its reply goes
 }
 
@@ -97,7 +98,7 @@ func (s *session) onReplyLine(l ftp.ReplyLine) error {
 		return s.onPreliminary(ex, l)
 	}
 	if s.answersBarrier(l) {
-		s.settleUnanswered()
+		s.endUnanswered()
 		ex = s.pending[0]
 	}
 	if !ex.gathers() {
@@ -183,27 +184,24 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 		// A verb that we do not know moves data, too: as LIST does, since
 		// no known verb that is not in the table uploads.
 		s.begin(ex, transfer.Download, "")
-		s.accepted(ex.delivery, true)
+		s.letFlow(ex.delivery, true)
 		s.timers.Clear(timerReply)
 		if err := s.relay(ex, l); err != nil {
 			return err
 		}
 		return s.abortIfQueued()
 	}
-	if d := ex.delivery; d != nil && l.First {
-		d.preliminary++
-	}
-	if d := ex.delivery; d != nil && d.preliminary > 1 && s.hasFailed(d) {
+	if d := ex.delivery; d != nil && ex.preliminary > 1 && s.hasFailed(d) {
 		return s.onLastWord(d, l)
 	}
 	switch {
 	case ex.delivery == nil: // relay sets timer reply.
 	case l.First && !ex.delivery.accepted && !ex.delivery.answered:
-		s.accepted(ex.delivery, true)
+		s.letFlow(ex.delivery, true)
 		s.timers.Clear(timerReply)
 	}
 	switch {
-	case !ex.owed || ex.place != nil || ex.early != nil:
+	case !ex.owed || ex.place != nil || ex.first != nil:
 		return s.grow(ex, l, maxReply)
 	case ex.delivery != nil && s.namesInside(l.Text):
 		if l.Last {
@@ -216,7 +214,7 @@ func (s *session) onPreliminary(ex *exchange, l ftp.ReplyLine) error {
 
 // pop ends the first pending exchange, which was answered with code.
 func (s *session) pop(code int) {
-	settled := s.pending[0].settled
+	taken := s.pending[0].taken
 	s.pending = s.pending[1:]
 	s.forgive()
 	s.timers.Clear(timerBarrier)
@@ -227,11 +225,11 @@ func (s *session) pop(code int) {
 		return
 	}
 	s.timers.Set(timerReply, s.rt.timeouts.Reply)
-	if settled { // The barrier's own reply comes next, unless this was it.
+	if taken { // The barrier's own reply comes next, unless this was it.
 		s.timers.Set(timerBarrier, codelessBarrier)
 		return
 	}
-	if next := s.pending[0]; next.interrupts || next.isBarrier() && !isAborted(code) {
+	if next := s.pending[0]; next.interrupts || next.isBarrier() && !ftp.AnswersABOR(code) {
 		s.timers.Set(timerBarrier, barrierAfter)
 	}
 }
@@ -243,16 +241,16 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 	if s.server.within = !l.Last; l.Last {
 		s.timers.Clear(timerSurplus)
 	}
-	if s.server.extent.endless(l) {
+	if s.server.extent.Endless(l) {
 		return s.tooLong(endUnsolicited, textOutOfStep, fmt.Errorf("%w: an unsolicited one, over %d bytes or %d lines",
-			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
+			ftp.ErrLineTooLong, ftp.MaxUnsolicitedBytes, ftp.MaxUnsolicitedLines))
 	}
 	if !l.First {
 		return nil
 	}
 	s.server.unsolicited++
 	s.p.metrics.UnsolicitedReply(s.backend.Name)
-	s.log.often(unsolicited, s.backend.Name, s.server.Addr.Addr()).Int("code", l.Code).Text("text", string(l.Text)).Msg(unsolicited.Message)
+	s.log.Often(report.Unsolicited).Int("code", l.Code).Text("text", string(l.Text)).Msg(report.Unsolicited.Message)
 	if s.server.unsolicited >= maxUnsolicited {
 		return &ending{reason: endUnsolicited, text: textOutOfStep}
 	}
@@ -262,7 +260,7 @@ func (s *session) onUnsolicited(l ftp.ReplyLine) error {
 // relay421 passes a 421 on, asked for or not, and ends the session with it
 // (RFC 959 §5.4, H16).
 func (s *session) relay421(l ftp.ReplyLine) error {
-	tooLong := s.server.extent.endless(l)
+	tooLong := s.server.extent.Endless(l)
 	if !tooLong {
 		s.client.Out = append(append(s.client.Out, l.Text...), '\r', '\n')
 		if !l.Last {
@@ -275,7 +273,7 @@ func (s *session) relay421(l ftp.ReplyLine) error {
 	}
 	if tooLong { // Our own 421 ends it: all of it is one reply.
 		return s.tooLong(endServerBad, textTooLong, fmt.Errorf("%w: 421 over %d bytes or %d lines",
-			ftp.ErrLineTooLong, maxUnsolicitedBytes, maxUnsolicitedLines))
+			ftp.ErrLineTooLong, ftp.MaxUnsolicitedBytes, ftp.MaxUnsolicitedLines))
 	}
 	return &ending{reason: endServer421, cause: logline.PeerText(string(l.Text))}
 }

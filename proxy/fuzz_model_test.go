@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ftproxy/internal/ftp"
 )
 
 // A fuzzOrder is one command of a client's, and what became of it. Its serial
@@ -317,7 +319,7 @@ func (s *fuzzScene) onReply(code int, text string) {
 	}
 	o.told = code
 	s.check(o, code, text, tag != 0)
-	if o.forwarded && (o.verb == "ABOR" || o.isTransfer() && (o.announced || o.aborted || endsData(code))) {
+	if o.forwarded && (o.verb == "ABOR" || o.isTransfer() && (o.announced || o.aborted || ftp.EndsData(code))) {
 		s.tell()
 	}
 }

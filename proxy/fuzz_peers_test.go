@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ftproxy/internal/ftp"
 	"ftproxy/rewrite"
 )
 
@@ -183,7 +184,7 @@ func (s *fuzzScene) final(code int, text string) {
 	o.code, o.reply = code, strings.ReplaceAll(text, "\n", "\r\n")+"\r\n"
 	switch d := o.data; {
 	case !o.isTransfer() || d == nil || o.verb == "XFER" && !o.announced:
-	case code/100 >= 4 && !o.announced && !o.aborted && !endsData(code):
+	case code/100 >= 4 && !o.announced && !o.aborted && !ftp.EndsData(code):
 		s.data, d.since = d, time.Now() // A refused transfer ends nothing.
 	default:
 		d.serverDone()

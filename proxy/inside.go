@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"bytes"
 	"net/netip"
-	"regexp"
-	"slices"
-	"strings"
+
+	"ftproxy/rewrite"
 )
 
 // Texts in place of a server's that names inside addresses.
@@ -21,41 +19,19 @@ const (
 // outside are the same there is nothing to hide.
 func (s *session) namesInside(text []byte) bool {
 	for _, addr := range []netip.Addr{s.server.Addr.Addr(), s.server.Local.Addr()} {
-		if addr == s.local.Addr() || addr == s.clientAddr.Addr().WithZone("") {
-			continue
-		}
-		written := addr.WithZone("").String()
-		if bytes.Contains(text, []byte(written)) ||
-			addr.Is4() && bytes.Contains(text, []byte(strings.ReplaceAll(written, ".", ","))) {
+		if !s.knows(addr) && rewrite.Names(text, addr) {
 			return true
 		}
 	}
 	return false
 }
 
-// hidden is what stands in a text in place of an inside address.
-const hidden = "***"
-
-// maskInside hides the addresses of our network in a server's text: those in inside, all
-// private ones, and the server's name. Where inside and outside are the same, as in
-// namesInside, there is nothing to hide.
+// maskInside hides the addresses of our network in a server's text.
 func (s *session) maskInside(text, host string, inside []netip.Addr) string {
-	known := func(a netip.Addr) bool { return a == s.local.Addr() || a == s.clientAddr.Addr().WithZone("") }
-	text = addresses.ReplaceAllStringFunc(text, func(found string) string {
-		word := strings.TrimRight(found, ".:")
-		a, err := netip.ParseAddr(strings.ReplaceAll(word, ",", "."))
-		a = a.Unmap()
-		private := a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast()
-		if err != nil || known(a) || !private && !slices.Contains(inside, a) {
-			return found
-		}
-		return hidden + found[len(word):]
-	})
-	if _, err := netip.ParseAddr(host); err != nil && host != "" {
-		text = regexp.MustCompile(`(?i)`+regexp.QuoteMeta(host)).ReplaceAllLiteralString(text, hidden)
-	}
-	return text
+	return rewrite.MaskInside(text, host, inside, s.knows)
 }
 
-// addresses finds what may be an address.
-var addresses = regexp.MustCompile(`\d+(?:[.,]\d+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*`)
+// knows tells whether the client knows an address: it is its own, or where it has reached us.
+func (s *session) knows(addr netip.Addr) bool {
+	return addr == s.LocalAddr.Addr() || addr == s.ClientAddr.Addr().WithZone("")
+}

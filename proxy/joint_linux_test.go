@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/ftp"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/transfer"
 	"ftproxy/rewrite"
@@ -111,7 +112,7 @@ func (th *harness) agree(j joint) (client, server func() *net.TCPConn) {
 	th.client.say(command)
 	heard := th.server.hear("")
 	told, arg, _ := strings.Cut(heard, " ")
-	if passiveVerb(told) != (j.server == "passive") {
+	if ftp.IsPassive(told) != (j.server == "passive") {
 		th.t.Fatalf("server hears %q, want that of %v", heard, j)
 	}
 	switch l := (*net.TCPListener)(nil); told {

@@ -88,7 +88,7 @@ func (s *session) end(err error) {
 	s.releasePorts()
 	s.freeSlot()
 	switch {
-	case s.server != nil && s.early(e):
+	case s.server != nil && s.leavesBeforeLogin(e):
 		s.server.Reset()
 	case s.server != nil:
 		s.server.Close()
@@ -106,15 +106,15 @@ func (s *session) end(err error) {
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)
 	s.log.Info().Str("reason", word(e.reason)).AnErr("cause", e.cause).Masked("user", s.user).
-		Dur("duration", time.Since(s.began)).Msg("session ended")
-	s.p.sessions.remove(s.entry)
+		Dur("duration", time.Since(s.Began)).Msg("session ended")
+	s.p.sessions.Remove(s.Entry)
 }
 
-// early tells whether a client leaves, or has to, before its login. Then its server's
+// leavesBeforeLogin tells whether a client leaves, or has to, before its login. Then its server's
 // connection is reset: who closes first keeps the connection's port for a minute
 // (TIME_WAIT), and health checks and scanners, which connect and leave, would use up
 // our ports towards the server. A reset keeps none, and the server loses nothing.
-func (s *session) early(e *ending) bool {
+func (s *session) leavesBeforeLogin(e *ending) bool {
 	if s.stage == loggedIn || s.server.gone() {
 		return false
 	}
@@ -143,7 +143,7 @@ func (s *session) lingerClient() {
 			s.client.Received(err)
 		case <-limit.C:
 			return
-		case <-s.news:
+		case <-s.News():
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // doUSER remembers the name. The server decides about it.
 func (s *session) doUSER(q *queued) error {
-	s.asked = s.log.show(q.Arg)
+	s.asked = s.log.Show(q.Arg)
 	return s.forward(q)
 }
 
@@ -25,11 +25,8 @@ func (s *session) notedLogin(ex *exchange, code int) {
 	case ex.verb == "USER" && ftp.Class(code) == 3:
 		s.restartLogin()
 	case ftp.Class(code) >= 4:
-		// The server sees our address only: who guesses passwords is told here.
 		s.p.metrics.LoginFailed(s.fe.name)
-		text := ex.reply.Text()
-		e := s.log.often(loginFailed, s.fe.name, s.clientAddr.Addr()).Masked("name", s.asked).Verb(ex.verb).Int("code", code).Text("reply", text)
-		advise(e, s.checkLogin(code, text)).Msg(loginFailed.Message)
+		s.log.LoginFailed(s.asked, ex.verb, s.server.Protection != nil, code, ex.reply.Text())
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 	"ftproxy/internal/names"
 	"ftproxy/internal/pace"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/registry"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/tickets"
 	"ftproxy/internal/transfer"
@@ -57,7 +59,7 @@ type Process struct {
 	runner      transfer.Runner // of transfers, on the workers
 	runtime     atomic.Pointer[Runtime]
 
-	sessions registry
+	sessions registry.Registry
 
 	serving   context.Context         // until no new work is wanted
 	leave     context.CancelCauseFunc // ends serving; called with mu held
@@ -83,10 +85,10 @@ func New(o Options) *Process {
 		metrics:     o.Metrics,
 		descriptors: o.Descriptors,
 	}
-	p.sessions.init()
+	p.sessions.Init(secretVerbs)
 	p.listeners = listeners.New(listeners.Options{Network: o.Network, Log: p.log, Descriptors: o.Descriptors, Serve: p.serve})
 	p.repeats.Log = p.log
-	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: poolEvents{p: p}, Spawn: p.workers.Go})
+	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: report.Ports{Lines: &p.repeats, Metrics: p.metrics, Go: p.workers.Go}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
 	p.runner = transfer.Runner{Go: p.workers.Go, Outlive: p.outlive, Cut: p.hardStop}
@@ -173,7 +175,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.Draining() {
 		p.leave(ErrShutdown)
-		p.sessions.drain()
+		p.sessions.Drain()
 		p.listeners.Close()
 		if p.expiry != nil {
 			p.expiry.Stop()
@@ -187,11 +189,11 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		if p.sessions.busy() {
+		if p.sessions.Busy() {
 			hard = ctx.Err()
 		}
 		p.stopHard(ErrShutdown)
-		p.sessions.stopAll(&ending{reason: endShutdown, text: textShutdown, cause: ErrShutdown})
+		p.sessions.StopAll(&ending{reason: endShutdown, text: textShutdown, cause: ErrShutdown})
 		<-ended
 	}
 	p.stopHard(ErrShutdown)

@@ -15,7 +15,7 @@ import (
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
-	"ftproxy/internal/origin"
+	"ftproxy/internal/registry"
 )
 
 // one is the session that lives, once it shows what is wanted.
@@ -182,16 +182,16 @@ func flood(conn interface {
 func TestRegistryIsCheap(t *testing.T) {
 	const many = 10_000
 	p := &Process{}
-	p.sessions.init()
+	p.sessions.Init(secretVerbs)
 	rt, fe := &Runtime{}, &frontend{name: "public", backend: &backend{Backend: dial.Backend{Name: "inside"}}}
 	before := heap()
 	for i := range many {
-		from := origin.Origin{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4711)}
-		e, refusal := p.sessions.add(rt, fe, from)
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4711)
+		e, refusal := p.sessions.Enter(registry.Session{ClientAddr: client, Frontend: fe.name, Rules: rt}, registry.Limits{})
 		if refusal != "" {
 			t.Fatal(refusal)
 		}
-		s := &session{entry: e, backend: fe.backend, stage: loggedIn, user: "anna", secrets: new(atomic.Pointer[logline.Secrets])}
+		s := &session{Entry: e, backend: fe.backend, stage: loggedIn, user: "anna", secrets: new(atomic.Pointer[logline.Secrets])}
 		s.secrets.Store((*logline.Secrets)(nil).With(fmt.Sprintf("secret of %d", i)))
 		s.keepCommand(ftp.Command{Verb: "RETR", Arg: fmt.Appendf(nil, "/srv/ftp/some/longer/path/file-%d.bin", i), HasArg: true}, false)
 		s.show()

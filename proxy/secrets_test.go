@@ -24,6 +24,7 @@ import (
 	"ftproxy/internal/ftptest"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/modes"
 )
 
 // What is wrong with the address in a reply quotes the reply, so after a password that is
@@ -34,7 +35,7 @@ func TestErrorsOfSetupsAreWithheld(t *testing.T) {
 	for code, text := range map[int]string{227: "227 Entering (xyz)", 229: "229 Entering (xyz)"} {
 		ex := &exchange{verb: "EPSV"}
 		ex.reply.Add(ftp.ReplyLine{Code: code, Text: []byte(text)})
-		_, err := passiveAddr(ex)
+		_, err := modes.ServerAddr(&ex.reply)
 		var log logBuffer
 		logline.Log{Logger: zerolog.New(&log)}.Info().Withholding(s).Err(err).Msg("")
 		if got := log.String(); !strings.Contains(got, `"error":"`+logline.Withheld+`"`) {

@@ -17,6 +17,7 @@ import (
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/origin"
 	"ftproxy/internal/proxyheader"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 	"ftproxy/rewrite"
 )
@@ -130,6 +131,8 @@ func logged(t *testing.T, log, message string) map[string]any {
 // A server is told who the client is, and of a session by its name, or by the one that
 // the proxy before us gave.
 func TestOwnHeader(t *testing.T) {
+	p := new(Process)
+	p.sessions.Init(secretVerbs)
 	client, local := netip.MustParseAddrPort("198.51.100.7:40000"), netip.MustParseAddrPort("203.0.113.9:21")
 	for _, tt := range []struct {
 		version byte
@@ -137,14 +140,14 @@ func TestOwnHeader(t *testing.T) {
 		want    proxyheader.Header
 	}{
 		{1, origin.Origin{Client: client, Local: local}, proxyheader.Header{Source: client, Destination: local}},
-		{2, origin.Origin{Client: client, Local: local}, proxyheader.Header{Source: client, Destination: local, UniqueID: "p-1f"}},
+		{2, origin.Origin{Client: client, Local: local}, proxyheader.Header{Source: client, Destination: local, UniqueID: p.sessions.Name(0x1f)}},
 		{2, origin.Origin{Client: client, Local: local, UniqueID: "given", Authority: "ftp.example.net"},
 			proxyheader.Header{Source: client, Destination: local, UniqueID: "given", Authority: "ftp.example.net"}},
 	} {
 		s := &session{
-			entry:   newEntry(0x1f, nil, &frontend{backend: &backend{}}, tt.from),
+			from:    tt.from,
 			backend: &backend{sendProxy: tt.version},
-			log:     sessionLog{p: &Process{sessions: registry{prefix: "p"}}, id: 0x1f},
+			log:     report.Session{Name: p.sessions.Name(0x1f)},
 		}
 		if got, err := proxyheader.Read(bytes.NewReader(s.ownHeader())); err != nil || got != tt.want {
 			t.Errorf("%+v: %+v, %v; want %+v", tt.from, got, err, tt.want)

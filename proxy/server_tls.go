@@ -1,9 +1,9 @@
 package proxy
 
 import (
-	"ftproxy/config"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 )
 
 // The protection of the server's data connections (RFC 4217 §9).
@@ -27,7 +27,7 @@ func (s *session) sendPROT(ex *exchange) error {
 func (s *session) tellLevel(c ftp.Command, ex *exchange) error {
 	if _, err := s.send(c, ex); err != nil {
 		if ex.setup != nil {
-			ex.setup.ports.close()
+			ex.setup.ports.Close()
 		}
 		return err
 	}
@@ -44,14 +44,14 @@ func (s *session) replyPBSZ(ex *exchange) error {
 // connections unasked and does not know PROT: the handshake shows that it does (H90).
 func (s *session) replyPROT(ex *exchange) error {
 	code, wants := ex.reply.Code, s.serverWants()
-	if ftp.Class(code) != 2 && s.server.Implied && !s.server.Declines(code) && (wants == 'P' || unknownVerb(code)) {
+	if ftp.Class(code) != 2 && s.server.Implied && !s.server.Declines(code) && (wants == 'P' || ftp.RefusesVerb(code)) {
 		s.server.always, wants = true, 'P'
 	}
 	if ftp.Class(code) != 2 && !s.server.always {
-		s.log.often(protectionRefused, s.backend.Name, s.server.Addr.Addr()).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(protectionRefused.Message)
+		s.log.Often(report.ProtectionRefused).Verb(ex.verb).Text("reply", ex.reply.Text()).Msg(report.ProtectionRefused.Message)
 		switch {
 		case ex.setup != nil:
-			ex.setup.ports.close()
+			ex.setup.ports.Close()
 			return refuse(425, textNoConnect, dial.ErrProtection)
 		case ex.owed: // Transfers are refused from now on, rather than made in the clear.
 			return refuse(534, "Data connections cannot be protected so.", dial.ErrProtection)
@@ -70,15 +70,5 @@ func (s *session) replyPROT(ex *exchange) error {
 
 // serverWants is the level that the server's data connections must have now.
 func (s *session) serverWants() byte {
-	switch back := s.backend.TLS; {
-	case back == nil:
-		return s.server.Level
-	case s.server.always:
-		return 'P'
-	case back.Data == config.DataPrivate:
-		return 'P'
-	case back.Data == config.DataSameAsClient && s.client.protects():
-		return 'P'
-	}
-	return 'C'
+	return s.backend.TLS.Level(s.server.Level, s.server.always, s.client.protects())
 }

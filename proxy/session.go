@@ -7,6 +7,10 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
+	"ftproxy/internal/origin"
+	"ftproxy/internal/registry"
+	"ftproxy/internal/report"
+	"ftproxy/internal/tcp"
 	"ftproxy/internal/timers"
 )
 
@@ -19,10 +23,13 @@ import (
 // then logged in after a 230; REIN brings it back to greeted, and AUTH to connecting
 // where the server has to forget something. It ends when its loop returns.
 type session struct {
-	*entry
+	*registry.Entry
 	p       *Process
+	rt      *Runtime
+	fe      *frontend
+	from    origin.Origin
 	backend *backend // whose servers it may use
-	log     sessionLog
+	log     report.Session
 
 	secrets *atomic.Pointer[logline.Secrets] // that the client has said; workers log, too
 
@@ -31,11 +38,10 @@ type session struct {
 	dialling *dialling // nil: no attempt to connect to a server is under way
 	server   *server   // nil: not connected yet
 
-	stage    stage
-	asked    masked // the name that USER gave; user once the server has let it in
-	user     masked
-	midway   bool // between RNFR and RNTO, or REST and its transfer
-	draining bool
+	stage  stage
+	asked  masked // the name that USER gave; user once the server has let it in
+	user   masked
+	midway bool // between RNFR and RNTO, or REST and its transfer
 
 	pending []*exchange // commands that the server has not finally answered
 
@@ -44,36 +50,34 @@ type session struct {
 	timers timers.Timers[timerID]
 }
 
-// stage is how far a session has come.
-type stage int
+// How far a session has come.
+type stage = registry.Stage
 
 const (
-	connecting stage = iota
-	greeted
-	loggedIn
-	lingering // all is over but its client's FIN
+	connecting = registry.Connecting
+	greeted    = registry.Greeted
+	loggedIn   = registry.LoggedIn
+	lingering  = registry.Lingering
 )
 
-func (s stage) String() string {
-	return [...]string{"connecting", "greeted", "logged_in", "lingering"}[s]
-}
-
 // newSession takes over conn.
-func newSession(p *Process, e *entry, conn net.Conn) *session {
-	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
-	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
-	s.client.security.level = 'C'
+func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from origin.Origin, conn net.Conn) *session {
+	s := &session{Entry: e, p: p, rt: rt, fe: fe, from: from, backend: fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
+	s.log = report.Session{Lines: &p.repeats, Name: p.sessions.Name(s.ID), Client: s.ClientAddr, Local: s.LocalAddr,
+		Frontend: fe.name, Backend: s.backend.Name, Secrets: s.secrets}
+	s.client.security.Level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
 	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)
 	s.client.Start(s.rt.timeouts.ClientWrite, &e.HardStop)
+	s.show()
 	return s
 }
 
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.local)).Msg("session started")
+	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.LocalAddr)).Msg("session started")
 	if s.fe.tls.Implicit() {
 		if err := s.secureFirst(); err != nil {
 			s.end(err)
@@ -114,8 +118,7 @@ func (s *session) loop() error {
 			err = s.onEvicted()
 		case <-s.timers.C():
 			err = s.onTimer()
-		case <-s.news:
-			s.draining = s.leaving.Load()
+		case <-s.News():
 			err = s.HardStopped()
 		}
 		if err = s.answerRefusal(err); err != nil {
@@ -154,6 +157,15 @@ func (s *session) answerRefusal(err error) error {
 	return nil
 }
 
+// answer answers a command with a reply of our own; a code of 400 or more is a refusal.
+func (s *session) answer(code int, text string) error {
+	if code >= 400 {
+		return refuse(code, text, nil)
+	}
+	s.say(code, text)
+	return nil
+}
+
 // say queues a reply of our own.
 func (s *session) say(code int, text string) {
 	s.client.Out = ftp.AppendReply(s.client.Out, code, text)
@@ -183,7 +195,7 @@ func (s *session) advance() error {
 			return &ending{reason: endServerGone, text: "Service not available, the server closed the connection.", cause: errServerGone}
 		case s.client.Ended:
 			return &ending{reason: endClientGone, cause: errClientGone}
-		case s.draining && !s.midway:
+		case s.Leaving() && !s.midway:
 			return &ending{reason: endShutdown, text: textShutdown}
 		case s.data.evicted:
 			if err := s.onEvicted(); err != nil {
@@ -244,7 +256,7 @@ func (s *session) onClient(err error) error {
 	}
 	c, fill := g.Msg, s.client.Fills
 	s.movedOn(c.Verb, fill, false)
-	s.keepCommand(c, s.keepSecrets(c))
+	s.keepCommand(c, s.log.KeepSecrets(c))
 	s.timers.Clear(timerIdle)
 	s.p.metrics.CommandReceived(classOf(c.Verb))
 	if len(c.Telnet) > 0 {
@@ -263,7 +275,7 @@ func (s *session) onClient(err error) error {
 
 // clientFailed is the ending after a write to the client failed.
 func (s *session) clientFailed(err error) error {
-	if isTimeout(err) {
+	if tcp.IsTimeout(err) {
 		return &ending{reason: endClientSlow, cause: err}
 	}
 	return &ending{reason: endClientGone, cause: err}

@@ -12,6 +12,7 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/ftptest"
+	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
 
@@ -143,7 +144,7 @@ func TestNoLogOfHealthCheckAtImplicitPort(t *testing.T) {
 	for !strings.Contains(s.logs.String(), `"message":"session ended"`) {
 		<-time.After(time.Millisecond)
 	}
-	if strings.Contains(s.logs.String(), handshakeFailed.Message) {
+	if strings.Contains(s.logs.String(), report.HandshakeFailed.Message) {
 		t.Errorf("a health check is told of:\n%s", s.logs)
 	}
 }

@@ -22,14 +22,14 @@ type Status struct {
 
 // Status tells what the process does now.
 func (p *Process) Status() Status {
-	entries := p.sessions.entries()
+	entries := p.sessions.Entries()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := Status{
 		Sessions:    len(entries),
 		ByFrontend:  make(map[string]int),
-		Started:     p.sessions.last.Load(),
-		Transfers:   int(p.sessions.transfers.Load()),
+		Started:     p.sessions.Started(),
+		Transfers:   p.sessions.Transfers(),
 		Applied:     p.applied,
 		Draining:    p.Draining(),
 		Ports:       p.ports.Snapshot(),
@@ -40,8 +40,8 @@ func (p *Process) Status() Status {
 		st.SessionLimit = rt.limits.Sessions
 	}
 	for _, e := range entries {
-		st.ByFrontend[e.fe.name]++
-		if e.rt != rt {
+		st.ByFrontend[e.Frontend]++
+		if e.Rules != any(rt) {
 			st.Earlier++
 		}
 	}

@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"bytes"
 	"time"
 
 	"ftproxy/internal/ftp"
+	"ftproxy/internal/report"
 )
 
 // Replies that have not the form of RFC 959 §4.2, and lines that are no reply (H88). Clients
@@ -23,15 +23,6 @@ const (
 	// command or to the NOOP after it.
 	codelessBarrier = time.Second
 )
-
-// An oddReply is the reply under way, where its end is in doubt. Either line is one in
-// the middle that has another code and a blank, so it could be the end ("553-" and then
-// "550 "); or line is the whole of a reply, but lines without a code follow
-// ("211 Features:"), so it could be the first.
-type oddReply struct {
-	line  ftp.ReplyLine
-	begun bool // line was passed on as the first of several
-}
 
 // onServerLine takes a line of the server's.
 func (s *session) onServerLine(l ftp.ReplyLine) error {
@@ -67,8 +58,7 @@ func (ex *exchange) movesData() bool {
 
 // hold keeps a line until the next shows what it was, or none comes.
 func (s *session) hold(l ftp.ReplyLine) {
-	l.Text = bytes.Clone(l.Text)
-	s.server.odd = &oddReply{line: l}
+	s.server.odd = ftp.NewDoubt(l)
 	wait := oddAfter
 	if l.Other == 0 && !l.Loose {
 		wait = listAfter
@@ -80,10 +70,9 @@ func (s *session) hold(l ftp.ReplyLine) {
 func (s *session) goOn(l ftp.ReplyLine) error {
 	o := s.server.odd
 	switch {
-	case o.line.Other != 0: // It was in the middle.
-		s.server.odd = nil
-		s.timers.Clear(timerOdd)
-		if err := s.onReplyLine(o.line); err != nil {
+	case o.InMiddle(): // It was in the middle.
+		s.clearOdd()
+		if err := s.onReplyLine(o.Line()); err != nil {
 			return err
 		}
 		return s.onServerLine(l)
@@ -91,21 +80,16 @@ func (s *session) goOn(l ftp.ReplyLine) error {
 		if !s.mayShow(l.Text) {
 			return nil
 		}
-		if !o.begun {
-			o.begun = true
-			first := o.line
-			first.Text = bytes.Clone(first.Text)
-			first.Text[3], first.Last = '-', false
+		if first, ok := o.First(); ok {
 			if err := s.onReplyLine(first); err != nil {
 				return err
 			}
 		}
 		s.timers.Set(timerOdd, oddAfter)
-		l.Code = o.line.Code
+		l.Code = o.Line().Code
 		return s.onReplyLine(l)
-	case o.begun && l.Code == o.line.Code && l.First:
-		s.server.odd = nil
-		s.timers.Clear(timerOdd)
+	case o.EndsWith(l):
+		s.clearOdd()
 		l.First = false
 		return s.onReplyLine(l)
 	}
@@ -130,40 +114,21 @@ func (s *session) endOdd() error {
 	if o == nil {
 		return nil
 	}
-	s.server.odd = nil
-	s.timers.Clear(timerOdd)
-	l := o.line
-	switch {
-	case l.Other != 0:
+	s.clearOdd()
+	l := o.Whole()
+	if o.InMiddle() {
 		s.server.Reader.(*ftp.ReplyReader).End()
-		l = s.endWith(l)
-	case o.begun: // Its first line was its last word, too.
-		l.First = false
+		anew, gathered := false, len(s.pending) > 0 && s.pending[0].gathers()
+		if l, anew = ftp.EndWith(l, gathered, s.mayShow(l.Text)); anew {
+			s.pending[0].reply = ftp.Reply{}
+		}
 	}
 	return s.onReplyLine(l)
 }
 
-// endWith makes a line with another code than its reply's the end of the reply. It gets the
-// reply's code, because some clients wait for that and others for any. But a failure stays one,
-// and an end of another class is passed on as it came. One that
-// names an address has other words.
-func (s *session) endWith(l ftp.ReplyLine) ftp.ReplyLine {
-	l.Last = true
-	failed := ftp.Class(l.Code) > 1 && ftp.Class(l.Code) < 4 && ftp.Class(l.Other) >= 4
-	gathered := len(s.pending) > 0 && s.pending[0].gathers()
-	switch {
-	case !gathered && !s.mayShow(l.Text):
-		l.Text = ftp.AppendReply(nil, l.Code, "End.")
-		l.Text = l.Text[:len(l.Text)-len("\r\n")]
-	case gathered && failed:
-		s.pending[0].reply = ftp.Reply{}
-		l.Code = l.Other
-	case !gathered && ftp.Class(l.Code) > 1 && ftp.Class(l.Other) > 1 && ftp.Class(l.Code) != ftp.Class(l.Other):
-		l.Code = l.Other
-	default:
-		copy(l.Text, ftp.AppendReply(nil, l.Code, "")[:3])
-	}
-	return l
+func (s *session) clearOdd() {
+	s.server.odd = nil
+	s.timers.Clear(timerOdd)
 }
 
 // mayShow tells whether a client may have a line without a code: it leads to no address.
@@ -172,7 +137,7 @@ func (s *session) mayShow(line []byte) bool { return !ftp.ReadsAsPassive(line) &
 // onStray takes a line that belongs to no reply. A client that shows it, or takes it for the
 // answer, gets it; others skip it.
 func (s *session) onStray(l ftp.ReplyLine) error {
-	s.log.often(strayLine, s.backend.Name, s.server.Addr.Addr()).Text("text", string(l.Text)).Msg(strayLine.Message)
+	s.log.Often(report.StrayLine).Text("text", string(l.Text)).Msg(report.StrayLine.Message)
 	if s.data.delivery != nil || !s.mayShow(l.Text) {
 		return nil
 	}
@@ -227,7 +192,7 @@ func (s *session) endCodeless() error {
 		return nil
 	}
 	ex := s.pending[0]
-	ex.owed, ex.settled = false, true
+	ex.owed, ex.taken = false, true
 	s.log.Debug().Verb(ex.verb).Msg("command answered without a code")
 	_, err := s.send(ftp.Command{Verb: "NOOP"}, &exchange{})
 	return err

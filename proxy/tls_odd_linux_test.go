@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ftproxy/config"
+	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
 
@@ -212,7 +213,7 @@ func TestPBSZRefused(t *testing.T) {
 		s.answers("PBSZ 0", "500 what?")
 		s.answers("PROT P", "500 what?")
 		s.client.hear("425 ")
-		if !strings.Contains(s.logs.String(), protectionRefused.Message) {
+		if !strings.Contains(s.logs.String(), report.ProtectionRefused.Message) {
 			t.Errorf("the log does not say why:\n%s", s.logs)
 		}
 	})

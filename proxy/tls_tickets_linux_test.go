@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/report"
 	"ftproxy/internal/transfer"
 )
 
@@ -23,7 +24,7 @@ func TestServerWithoutTickets(t *testing.T) {
 		s.logIn()
 		return s
 	}
-	advised := func(s *tlsStage) int { return strings.Count(s.logs.String(), noTickets.Message) }
+	advised := func(s *tlsStage) int { return strings.Count(s.logs.String(), report.NoTickets.Message) }
 	// fail plays a transfer whose data connection the server does not take.
 	fail := func(s *tlsStage, before, reply string) {
 		s.t.Helper()

@@ -81,7 +81,7 @@ func (b *lineBuffer) fill() error {
 	return io.ErrNoProgress
 }
 
-// makeRoom leaves room for one byte at least behind the pending ones, and all
+// makeRoom leaves room for one byte at least after the pending ones, and all
 // the room that there is.
 func (b *lineBuffer) makeRoom() {
 	p := b.pending()

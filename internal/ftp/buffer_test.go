@@ -38,11 +38,11 @@ func TestBufferGrowsAndShrinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := cap(r.in.buf); got != smallBuffer {
-		t.Errorf("behind a long line the reader holds %d bytes; want %d", got, smallBuffer)
+		t.Errorf("after a long line the reader holds %d bytes; want %d", got, smallBuffer)
 	}
 }
 
-// Whatever is left behind a long line, there is room for what follows.
+// Whatever is left after a long line, there is room for what follows.
 func TestBufferRemainder(t *testing.T) {
 	first := "RETR " + strings.Repeat("x", 1100) + "\r\n"
 	for left := range 2 * smallBuffer {

@@ -14,7 +14,7 @@ type Command struct {
 	// Verb is in upper case. It is empty where a refused line had none, or
 	// was too long.
 	Verb string
-	// Arg is what stands behind the verb and its one separator, byte for
+	// Arg is what stands after the verb and its one separator, byte for
 	// byte: spaces at either end, 0xFF and UTF-8 are kept (RFC 3659 §2.2).
 	// It is nil where the line is refused.
 	Arg []byte

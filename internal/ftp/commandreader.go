@@ -10,7 +10,7 @@ import (
 // A line ends with LF; one CR before it is stripped. ABOR ends with its CR,
 // because its LF may be the urgent byte and be lost (Python's ftplib sends all
 // of ABOR as urgent data): it is returned as soon as the CR is there, and one
-// LF behind it is skipped. So the commands do not depend on how the stream
+// LF after it is skipped. So the commands do not depend on how the stream
 // was cut into segments.
 //
 // Blanks and Telnet commands before the verb are taken off; anywhere else
@@ -22,7 +22,7 @@ type CommandReader struct {
 	telnet   []byte // refusals owed
 	urgent   bool
 	discard  bool // within a line that was too long
-	skipLF   bool // behind ABOR and its CR
+	skipLF   bool // after ABOR and its CR
 	hello    bool // a line began as TLS does
 }
 

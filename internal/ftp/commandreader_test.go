@@ -123,14 +123,14 @@ func TestCommandReader(t *testing.T) {
 		{"H32: IAC twice", "\xff\xf4\xff\xff\xf2abor\r\n", []string{"ABOR urgent"}, io.EOF},
 		{"H32: the first IAC is lost", "\xf4\xff\xf2ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
 		{"H32: IAC twice, then an option", "\xff\xff\xfd\x01ABOR\r\n", []string{"ABOR owes FF FC 01"}, io.EOF},
-		{"H32: Synch behind blanks", " \xff\xf2 ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
+		{"H32: Synch after blanks", " \xff\xf2 ABOR\r\n", []string{"ABOR urgent"}, io.EOF},
 		{"H32: the LF was the urgent byte, Python ftplib", "ABOR\r", []string{"ABOR"}, io.EOF},
 		{"H32: it was, and a command follows", "ABOR\rPWD\r\n", []string{"ABOR", "PWD"}, io.EOF},
 		{"H32: one LF belongs to ABOR, the next does not", "ABOR\r\n\nPWD\r\n", []string{"ABOR", "!500", "PWD"}, io.EOF},
 		{"H32: ABOR with LF alone", "ABOR\nPWD\r\n", []string{"ABOR", "PWD"}, io.EOF},
 		{"H32: no other verb ends with CR", "PWD\r", nil, io.ErrUnexpectedEOF},
 		{"H32: urgent counts for one command", "\xff\xf4\xff\xf2ABOR\r\nPWD\r\n", []string{"ABOR urgent", "PWD"}, io.EOF},
-		{"H32: STAT behind Synch", "\xff\xf4\xff\xf2STAT\r\n", []string{"STAT urgent"}, io.EOF},
+		{"H32: STAT after Synch", "\xff\xf4\xff\xf2STAT\r\n", []string{"STAT urgent"}, io.EOF},
 		{"H32: option 244 is no IP", "\xff\xfd\xf4NOOP\r\n", []string{"NOOP owes FF FC F4"}, io.EOF},
 		{"H42: unknown verbs pass", "XFOO2 a\r\nSITE EXEC x\r\n", []string{"XFOO2 a", "SITE EXEC x"}, io.EOF},
 		{"the longest verb", "ABCDEFGHIJKL\r\nABCDEFGHIJKLM\r\n", []string{"ABCDEFGHIJKL", "!500"}, io.EOF},
@@ -220,7 +220,7 @@ func TestCommandMore(t *testing.T) {
 	}
 }
 
-// H68: bytes behind AUTH must be seen, whether they make a line or not.
+// H68: bytes after AUTH must be seen, whether they make a line or not.
 func TestCommandBuffered(t *testing.T) {
 	for input, want := range map[string]int{
 		"AUTH TLS\r\n":       0,
@@ -288,7 +288,7 @@ func TestCommandAfterEOF(t *testing.T) {
 			t.Errorf("%.20q ends with %v; want %v", input, err, io.ErrUnexpectedEOF)
 		}
 		if _, err := r.Read(); err != io.EOF || r.Buffered() != 0 {
-			t.Errorf("behind %.20q comes %v, %d bytes buffered; want EOF", input, err, r.Buffered())
+			t.Errorf("after %.20q comes %v, %d bytes buffered; want EOF", input, err, r.Buffered())
 		}
 	}
 }

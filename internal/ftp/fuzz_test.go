@@ -141,7 +141,7 @@ func FuzzQuote(f *testing.F) {
 				t.Errorf("of %q is left %q", b, got)
 			}
 			if len(got) > limit+len("…(+1234567890 bytes)") || cut && len(b) <= limit/6 && !bytes.Contains(b, []byte("…(+")) {
-				t.Errorf("of %q is left %q, with %q behind %d bytes", b, got, mark, len(kept))
+				t.Errorf("of %q is left %q, with %q after %d bytes", b, got, mark, len(kept))
 			}
 		}
 	})

@@ -24,7 +24,7 @@ type ReplyLine struct {
 	First, Last bool
 	// Text is the whole line as it came, its code included, without its line
 	// ending and what stands before the code. A CR or NUL within it is replaced by '?',
-	// and a last line that is a bare code has a space behind it, as RFC 959 §4.2 wants. Text is
+	// and a last line that is a bare code has a space after it, as RFC 959 §4.2 wants. Text is
 	// valid until the reader's next Read.
 	Text []byte
 	// More says that another whole line is already buffered: the next Read

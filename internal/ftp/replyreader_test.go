@@ -63,7 +63,7 @@ func TestReplyReader(t *testing.T) {
 		{"H18: bare code", "226\r\n226\n200 \r\n", []string{"226FL|226 ", "226FL|226 ", "200FL|200 "}, io.EOF},
 		{"H18: CR within a line", "226 a\rb\r\n", []string{"226FL|226 a?b"}, io.EOF},
 		{"H18: NUL within a line", "226-a\x00\x00b\r\n\x00\r\n226 c\r\n", []string{"226F|226-a??b", "226|", "226L|226 c"}, io.EOF},
-		{"H88: NUL behind CRLF", "220-a\r\n\x00220-b\r\n\x00220 c\r\n\x00331 d\r\n\x00", []string{"220F|220-a", "220|220-b", "220L|220 c", "331FL|331 d"}, io.EOF},
+		{"H88: NUL after CRLF", "220-a\r\n\x00220-b\r\n\x00220 c\r\n\x00331 d\r\n\x00", []string{"220F|220-a", "220|220-b", "220L|220 c", "331FL|331 d"}, io.EOF},
 		{"H88: NUL before CRLF", "220 a\x00\r\n331 b\r\x00\n", []string{"220FL|220 a", "331FL|331 b"}, io.EOF},
 		{"H88: LF CR", "220-a\n\r b\n\r220 c\n\r331 d\n\r", []string{"220F|220-a", "220| b", "220L|220 c", "331FL|331 d"}, io.EOF},
 		{"H88: blanks before the code", "  220 a\r\n\t331 b\r\n", []string{"220FL|220 a", "331FL|331 b"}, io.EOF},
@@ -71,7 +71,7 @@ func TestReplyReader(t *testing.T) {
 		{"RFC 959 §4.2: blanks before a code in the middle", "220-a\r\n 220 b\r\n220 c\r\n", []string{"220F|220-a", "220| 220 b", "220L|220 c"}, io.EOF},
 		{"H88: Telnet commands before the code", "\xff\xfb\x01\xff\xf1220-a\r\n\xff\xf1220 b\r\n\xf2 331 c\r\n", []string{"220F|220-a", "220L|220 b", "331FL|331 c"}, io.EOF},
 		{"H88: nothing but Telnet commands", "\xff\xf1\r\n\xff\xfb\r\n220 a\r\n", []string{"220FL|220 a"}, io.EOF},
-		{"H88: a tab behind the code", "220\ta\r\n", []string{"220FL|220 a"}, io.EOF},
+		{"H88: a tab after the code", "220\ta\r\n", []string{"220FL|220 a"}, io.EOF},
 		{"H88: another code ends it", "553-a\r\n553-b\r\n550 c\r\n", []string{"553F|553-a", "553|553-b", "553|550 c"}, io.ErrUnexpectedEOF},
 		{"H88: a blank for the hyphen", "211 a\r\n b\r\n211 c\r\n", []string{"211FL|211 a", "0| b", "211FL|211 c"}, io.EOF},
 		{"H18: blank lines between replies", "\r\n220 a\r\n\r\n \n\r\r\n226 b\r\n\r\n", []string{"220FL|220 a", "226FL|226 b"}, io.EOF},
@@ -81,16 +81,16 @@ func TestReplyReader(t *testing.T) {
 		{"H28: any byte is text", "257 \"\xff\xe4\x1b \" \t \r\n", []string{"257FL|257 \"\xff\xe4\x1b \" \t "}, io.EOF},
 		{"every class", "110 a\n299 b\n350 c\n421 d\n599 e\n", []string{"110FL|110 a", "299FL|299 b", "350FL|350 c", "421FL|421 d", "599FL|599 e"}, io.EOF},
 		{"H88: no code", "hello\r\n220 a\r\n", []string{"0|hello", "220FL|220 a"}, io.EOF},
-		{"H88: no code behind a reply", "220 a\r\n b\rc\r\n", []string{"220FL|220 a", "0| b?c"}, io.EOF},
+		{"H88: no code after a reply", "220 a\r\n b\rc\r\n", []string{"220FL|220 a", "0| b?c"}, io.EOF},
 		{"code 099", "099 a\r\n", []string{"0|099 a"}, io.EOF},
 		{"H88: code 600", "600 a\r\n999 b\r\n", []string{"600FL|600 a", "999FL|999 b"}, io.EOF},
 		{"two digits", "22 a\r\n", []string{"0|22 a"}, io.EOF},
 		{"four digits", "2200 a\r\n", []string{"0|2200 a"}, io.EOF},
-		{"no space behind the code", "220Hello\r\n", []string{"0|220Hello"}, io.EOF},
+		{"no space after the code", "220Hello\r\n", []string{"0|220Hello"}, io.EOF},
 		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", nil, ErrReplySyntax},
 		{"HTTP", "HTTP/1.1 400 Bad Request\r\n", nil, ErrReplySyntax},
 		{"TLS alert", "\x15\x03\x01\x00\x02\x02\n", nil, ErrReplySyntax},
-		{"H88: another protocol behind a reply", "220 a\r\nHTTP/1.1 b\r\n", []string{"220FL|220 a", "0|HTTP/1.1 b"}, io.EOF},
+		{"H88: another protocol after a reply", "220 a\r\nHTTP/1.1 b\r\n", []string{"220FL|220 a", "0|HTTP/1.1 b"}, io.EOF},
 		{"unterminated", "220 a\r\n226 b", []string{"220FL|220 a"}, io.ErrUnexpectedEOF},
 		{"the end in the middle of a reply", "220-a\r\n", []string{"220F|220-a"}, io.ErrUnexpectedEOF},
 	} {
@@ -176,7 +176,7 @@ func TestReadsAsPassive(t *testing.T) {
 	}
 }
 
-// H68: bytes behind a server's 234 must be seen.
+// H68: bytes after a server's 234 must be seen.
 func TestReplyBuffered(t *testing.T) {
 	for input, want := range map[string]int{
 		"234 a\r\n":     0,
@@ -201,7 +201,7 @@ func TestReplyBufferShrinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := cap(r.in.buf); got != smallBuffer {
-		t.Errorf("behind a long line the reader holds %d bytes; want %d", got, smallBuffer)
+		t.Errorf("after a long line the reader holds %d bytes; want %d", got, smallBuffer)
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // ErrNoHandshake is why a handshake that took too long failed, on either side.
@@ -20,4 +23,14 @@ func Handshake(ctx context.Context, conn *tls.Conn, limit time.Duration) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// Accept makes a client's control connection a protected one, as Handshake does.
+func Accept(ctx context.Context, conn net.Conn, c *tls.Config, limit time.Duration) (*tls.Conn, error) {
+	secured := tls.Server(tcp.Prompt(conn), c)
+	if err := Handshake(ctx, secured, limit); err != nil {
+		return nil, err
+	}
+	tcp.Settle(secured)
+	return secured, nil
 }

@@ -11,7 +11,7 @@ import (
 	"ftproxy/internal/ftp"
 )
 
-// Secrets is what a client has said behind PASS, ACCT, ADAT, AUTH and SITE PSWD,
+// Secrets is what a client has said after PASS, ACCT, ADAT, AUTH and SITE PSWD,
 // so that the log does not have it from somebody else: many servers quote a line
 // that they do not understand. It is never written to; a session goes on with
 // another one.
@@ -94,7 +94,7 @@ func secretWords(arg string, known []string) []string {
 	return slices.DeleteFunc(all, func(w string) bool { return slices.Contains(known, strings.ToUpper(w)) })
 }
 
-// Unglue cuts a verb that has its secret behind it without a blank: a client that
+// Unglue cuts a verb that has its secret after it without a blank: a client that
 // forgets the blank of PASS has still said its password.
 func (v Verbs) Unglue(verb string) (name, glued string) {
 	if known, _ := v(verb); known {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"ftproxy/internal/logline"
@@ -63,7 +62,7 @@ func Reason(err error) string {
 func Read(ctx context.Context, conn net.Conn, trusted []netip.Prefix, limit time.Duration) (Origin, error) {
 	from := Direct(conn)
 	proxy := from.Client.Addr()
-	if !slices.ContainsFunc(trusted, func(n netip.Prefix) bool { return n.Contains(proxy.WithZone("")) }) {
+	if !tcp.Within(trusted, proxy) {
 		return from, fmt.Errorf("%s is %w", proxy, errUntrusted)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(limit))

@@ -346,14 +346,14 @@ func (t *bench) mustDial(from netip.Prefix, l *Lease) *fakeConn {
 func (t *bench) promised(r Request) *Lease {
 	t.Helper()
 	l := t.must(r)
-	l.Promise()
+	l.promise()
 	return l
 }
 
 // use connects and accepts.
 func (t *bench) use(l *Lease) {
 	t.Helper()
-	l.Promise()
+	l.promise()
 	c := t.mustDial(l.request.Peer, l)
 	if got, err := l.Accept(context.Background()); got != net.Conn(c) || err != nil {
 		t.Fatalf("%v: Accept = %v, %v; want the peer's connection", t.at(), got, err)

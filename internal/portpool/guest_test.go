@@ -109,15 +109,15 @@ func TestPlacesOfAPeer(t *testing.T) {
 		if !l.Approached() || other.Approached() {
 			t.Errorf("approached: %v, the neighbour %v", l.Approached(), other.Approached())
 		}
-		leases[0].MovedOn()
-		leases[1].MovedOn()
+		leases[0].movedOn()
+		leases[1].movedOn()
 		if n := closed(all); n != 5 {
 			t.Errorf("%d are closed while a lease waits; want 5", n)
 		}
-		leases[2].MovedOn()
+		leases[2].movedOn()
 		synctest.Wait()
 		if n := closed(all); n != len(all) || leases[2].Approached() {
-			t.Errorf("%d of %d are closed behind the last lease", n, len(all))
+			t.Errorf("%d of %d are closed after the last lease", n, len(all))
 		}
 		other.Close()
 	})
@@ -129,7 +129,7 @@ func TestGuestsOfAPrefix(t *testing.T) {
 		l := t.promised(speaking(netip.MustParsePrefix("198.51.100.0/28"), 1))
 		other := t.promised(speaking(netip.MustParsePrefix("198.51.100.77/32"), 2))
 		a, b, c := t.mustDial(alice, l), t.mustDial(bob, l), t.mustDial(other.request.Peer, l)
-		l.Told()
+		l.told()
 		synctest.Wait()
 		if a.closes() != 1 || b.closes() != 1 || c.closes() != 0 {
 			t.Errorf("closed %d, %d and %d times; want those of the prefix", a.closes(), b.closes(), c.closes())
@@ -201,7 +201,7 @@ func TestGuestThatWasSentAway(t *testing.T) {
 		r.Alike = "slow"
 		m := t.promised(r)
 		c := t.mustDial(bob, m)
-		m.MovedOn()
+		m.movedOn()
 		if c.closes() != 1 {
 			t.Errorf("closed %d times; want once", c.closes())
 		}

@@ -108,7 +108,7 @@ func TestUnidentifiedConnections(t *testing.T) {
 		peers <- bob.Addr()
 		want(1, 2)
 		t.pass(time.Second)
-		l.MovedOn() // One is still being identified: nobody waits for it any more.
+		l.movedOn() // One is still being identified: nobody waits for it any more.
 		want(1, 3)
 		peers <- alice.Addr()
 		want(1, 3)
@@ -123,7 +123,7 @@ func TestLateHeader(t *testing.T) {
 		peers := make(chan netip.Addr)
 		l, open := t.promised(headed(one, alice, 1, peers)), t.promised(headed(one, bob, 2, peers))
 		c := t.mustDial(proxy, open)
-		l.Told()
+		l.told()
 		t.pass(second)
 		peers <- alice.Addr()
 		synctest.Wait()
@@ -161,7 +161,7 @@ func TestProxyThatIsAPeer(t *testing.T) {
 				l := t.promised(both[0])
 				t.mustFull(both[1])
 				w := t.wait(both[1], time.Minute)
-				l.MovedOn()
+				l.movedOn()
 				t.want(w, "lent at 4s")
 				w.lease.Close()
 				t.must(both[0]).Close()
@@ -253,14 +253,14 @@ func TestKeyOfAnOwner(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		owners := make(chan uint64, 1)
 		l := t.promised(proving(one, alice, 1, owners))
-		l.Told()
+		l.told()
 		open := t.promised(proving(one, alice, 2, owners))
 		t.mustFull(proving(one, alice, 1, owners))
 		t.pass(second)
 		owners <- 1
 		t.mustLate(alice, open)
 		t.mustFreeAt(proving(one, alice, 1, owners), Long)
-		if open.Unmet() != true {
+		if open.isUnmet() != true {
 			t.Error("the other's lease is gone")
 		}
 	})
@@ -272,12 +272,12 @@ func TestOwnersAndAddressesDoNotShare(t *testing.T) {
 		a, b := proving(one, alice, 1, nil), ask(one, alice, 2)
 		l := t.promised(a)
 		t.mustFull(b)
-		l.MovedOn()
+		l.movedOn()
 		t.mustFull(b)
 		t.pass(Short)
 		l = t.promised(b)
 		t.mustFull(a)
-		l.MovedOn()
+		l.movedOn()
 		t.mustFull(a)
 	})
 }
@@ -324,7 +324,7 @@ func TestNotAlike(t *testing.T) {
 				l.Close() // Its connection is not identified any more.
 				t.want(w, "lent at 1s")
 				w.lease.Close()
-				l.MovedOn()
+				l.movedOn()
 				t.pass(Short)
 				t.mustRest()
 			})
@@ -341,8 +341,8 @@ func TestLateConnectionAtAnotherAddress(t *testing.T) {
 			onFakes(t, func(t *bench) {
 				here, there, all := r, r, r
 				there.Local, all.Local, all.Peer = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified(), bob
-				t.promised(here).MovedOn()
-				t.promised(there).MovedOn()
+				t.promised(here).movedOn()
+				t.promised(there).movedOn()
 				open := t.must(all)
 				t.pass(second)
 				from := alice
@@ -375,10 +375,10 @@ func TestResetBehindAProxy(t *testing.T) {
 		end  func(*Lease)
 		free time.Duration
 	}{
-		{"moved on", (*Lease).MovedOn, Short},
-		{"closed, moved on", func(l *Lease) { l.Close(); l.MovedOn() }, Short},
-		{"told", (*Lease).Told, Long},
-		{"closed, told", func(l *Lease) { l.Close(); l.Told() }, Long},
+		{"moved on", (*Lease).movedOn, Short},
+		{"closed, moved on", func(l *Lease) { l.Close(); l.movedOn() }, Short},
+		{"told", (*Lease).told, Long},
+		{"closed, told", func(l *Lease) { l.Close(); l.told() }, Long},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			onFakes(t, func(t *bench) {
@@ -387,10 +387,10 @@ func TestResetBehindAProxy(t *testing.T) {
 				l := t.promised(r)
 				peers <- alice.Addr()
 				c := t.arriveAt(l, proxy, l.Addr())
-				if t.mustState(l, held); !l.Unmet() {
+				if t.mustState(l, held); !l.isUnmet() {
 					t.Error("nothing is to be said of the lease")
 				}
-				l.Silent() // It is not.
+				l.fallSilent() // It is not.
 				t.mustState(l, held)
 				if tt.end(l); c.closes() != 1 {
 					t.Errorf("the connection was closed %d times, want once", c.closes())
@@ -409,8 +409,8 @@ func TestResetBehindAProxy(t *testing.T) {
 				peers <- alice.Addr()
 				t.arriveAt(l, proxy, l.Addr())
 				t.mustFull(r)
-				if _, err := l.Accept(context.Background()); err != nil || l.Unmet() {
-					t.Fatalf("%v, unmet %v", err, l.Unmet())
+				if _, err := l.Accept(context.Background()); err != nil || l.isUnmet() {
+					t.Fatalf("%v, unmet %v", err, l.isUnmet())
 				}
 				t.mustFull(r)
 				if free == 0 {

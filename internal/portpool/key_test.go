@@ -36,7 +36,7 @@ func (t *bench) mustState(l *Lease, want keyState) {
 // reserved: given up before the promise, a key is free.
 func TestReservedKeyIsFreeWhenGivenUp(t *testing.T) {
 	for name, giveUp := range map[string]func(*Lease){
-		"Close": func(l *Lease) { l.Close() }, "Told": (*Lease).Told, "MovedOn": (*Lease).MovedOn, "Silent": (*Lease).Silent,
+		"Close": func(l *Lease) { l.Close() }, "Told": (*Lease).told, "MovedOn": (*Lease).movedOn, "Silent": (*Lease).fallSilent,
 	} {
 		t.Run(name, func(t *testing.T) {
 			onFakes(t, func(t *bench) {
@@ -44,13 +44,13 @@ func TestReservedKeyIsFreeWhenGivenUp(t *testing.T) {
 				t.mustState(l, reserved)
 				t.mustFull(ask(one, alice, 2))
 				t.must(ask(one, bob, 3)).Close() // Another peer is not concerned.
-				if l.Unmet() {
+				if l.isUnmet() {
 					t.Error("a key that was not promised is unmet")
 				}
 				giveUp(l)
 				t.mustState(l, free)
 				t.mustRest()
-				l.Promise() // too late to count
+				l.promise() // too late to count
 				t.mustState(l, free)
 				t.must(ask(one, alice, 2)).Close()
 				t.mustRest()
@@ -81,16 +81,16 @@ func TestMetKeyIsFreeAtOnce(t *testing.T) {
 		for owner := range uint64(3) {
 			l := t.promised(ask(one, alice, owner))
 			t.mustState(l, promised)
-			if !l.Unmet() {
+			if !l.isUnmet() {
 				t.Error("a promise is met before a connection came")
 			}
 			t.use(l)
 			t.mustState(l, free)
-			if l.Unmet() {
+			if l.isUnmet() {
 				t.Error("a promise is unmet after its connection came")
 			}
-			l.Told() // says nothing of a promise that was met
-			l.MovedOn()
+			l.told() // says nothing of a promise that was met
+			l.movedOn()
 			t.mustRest()
 		}
 	})
@@ -120,10 +120,10 @@ func TestUnmetKey(t *testing.T) {
 		at time.Duration
 		do func(*Lease)
 	}
-	toldAt := func(at time.Duration) act { return act{at, (*Lease).Told} }
-	movedAt := func(at time.Duration) act { return act{at, (*Lease).MovedOn} }
+	toldAt := func(at time.Duration) act { return act{at, (*Lease).told} }
+	movedAt := func(at time.Duration) act { return act{at, (*Lease).movedOn} }
 	closedAt := func(at time.Duration) act { return act{at, func(l *Lease) { l.Close() }} }
-	silentAt := func(at time.Duration) act { return act{at, (*Lease).Silent} }
+	silentAt := func(at time.Duration) act { return act{at, (*Lease).fallSilent} }
 	for _, tt := range []struct {
 		name   string
 		others bool
@@ -174,7 +174,7 @@ func TestUnmetKey(t *testing.T) {
 					for _, rival := range rivals {
 						t.mustFull(ask(one, rival, 2))
 					}
-					l.Told()
+					l.told()
 					tt.until = t.at() + Long
 				}
 				t.mustState(l, cooling)
@@ -202,10 +202,10 @@ func TestPromiseCountsOnce(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		l := t.must(ask(one, alice, 1))
 		t.pass(second)
-		l.Promise()
+		l.promise()
 		born := time.Now()
 		t.pass(second)
-		l.Promise()
+		l.promise()
 		t.arrive(l, alice, born)
 		t.mustState(l, free)
 	})
@@ -250,7 +250,7 @@ func TestOldConnectionThatIsProven(t *testing.T) {
 		first := t.promised(proving(one, alice, 1, owners))
 		other := t.promised(proving(one, alice, 2, owners)) // keeps the port open
 		c := t.arrive(other, alice, time.Now())
-		first.MovedOn()
+		first.movedOn()
 		t.pass(Short)
 		again := t.promised(proving(one, alice, 1, owners))
 		owners <- 1
@@ -272,14 +272,14 @@ func TestLateConnection(t *testing.T) {
 		at     time.Duration // when it comes
 		until  time.Duration
 	}{
-		{"told", false, (*Lease).Told, alice, 10 * second, 32 * second},
-		{"told, at the end", false, (*Lease).Told, alice, 31 * second, 35 * second},
+		{"told", false, (*Lease).told, alice, 10 * second, 32 * second},
+		{"told, at the end", false, (*Lease).told, alice, 31 * second, 35 * second},
 		{"closed", false, func(l *Lease) { l.Close() }, alice, 3600 * second, 3632 * second},
-		{"silent", false, (*Lease).Silent, alice, 3600 * second, 3632 * second},
-		{"moved on", false, (*Lease).MovedOn, alice, 3 * second, 3 * second},
+		{"silent", false, (*Lease).fallSilent, alice, 3600 * second, 3632 * second},
+		{"moved on", false, (*Lease).movedOn, alice, 3 * second, 3 * second},
 		// The partner may try again, whatever the peer does.
-		{"foreign networks, moved on", true, (*Lease).MovedOn, netip.MustParsePrefix("203.0.113.7/32"), 3 * second, 32 * second},
-		{"foreign networks, moved on, from the peer", true, (*Lease).MovedOn, alice, 3 * second, 32 * second},
+		{"foreign networks, moved on", true, (*Lease).movedOn, netip.MustParsePrefix("203.0.113.7/32"), 3 * second, 32 * second},
+		{"foreign networks, moved on, from the peer", true, (*Lease).movedOn, alice, 3 * second, 32 * second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			onFakes(t, func(t *bench) {
@@ -310,7 +310,7 @@ func TestRetries(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end   func(*Lease)
 		until time.Duration
-	}{"told": {(*Lease).Told, 32 * second}, "silent": {(*Lease).Silent, 35 * second}} {
+	}{"told": {(*Lease).told, 32 * second}, "silent": {(*Lease).fallSilent, 35 * second}} {
 		t.Run(name, func(t *testing.T) {
 			onFakes(t, func(t *bench) {
 				l := t.promised(ask(one, alice, 1))
@@ -335,7 +335,7 @@ func TestMovingOnAfterAReset(t *testing.T) {
 		t.pass(second)
 		t.mustLate(alice, open)
 		t.pass(3 * second)
-		l.MovedOn()
+		l.movedOn()
 		t.mustFreeAt(ask(one, alice, 2), 8*second)
 	})
 }
@@ -347,7 +347,7 @@ func TestOldConnectionIsNobodysMissingOne(t *testing.T) {
 		t.pass(10 * second)
 		l := t.promised(ask(one, alice, 1))
 		open := t.must(ask(one, bob, 9))
-		l.MovedOn()
+		l.movedOn()
 		c := t.arrive(open, alice, old)
 		if c.closes() != 1 || t.events.get("stranger") != 1 {
 			t.Errorf("closed %d times, %d strangers; want one reset", c.closes(), t.events.get("stranger"))
@@ -363,7 +363,7 @@ func TestQueueIsAcceptedBeforeTheListenerCloses(t *testing.T) {
 		t.net.listener(l.Addr()).deafen(t)
 		c := t.arrive(l, alice, time.Now())
 		t.pass(second)
-		l.Told()
+		l.told()
 		if c.closes() != 1 || t.events.get("late") != 1 {
 			t.Errorf("closed %d times, %d late; want one that was missing", c.closes(), t.events.get("late"))
 		}
@@ -377,7 +377,7 @@ func TestQueueIsAcceptedBeforeAKeyIsLent(t *testing.T) {
 		t.pool.Born = func(net.Conn) time.Time { return time.Now() } // Its age does not tell.
 		l, open := t.promised(ask(one, alice, 1)), t.promised(ask(one, bob, 2))
 		t.net.listener(l.Addr()).deafen(t)
-		l.MovedOn()
+		l.movedOn()
 		t.pass(Short - 1)
 		old, mine := t.arrive(open, alice, time.Now()), t.arrive(open, bob, time.Now())
 		t.pass(1)
@@ -418,8 +418,8 @@ func TestHoldKeepsTheKeyUntilClose(t *testing.T) {
 		l.Close()
 		l.Close()
 		t.want(w, "lent at 1m0s")
-		w.lease.Promise()
-		w.lease.Told() // A promise that no connection met cools as any other.
+		w.lease.promise()
+		w.lease.told() // A promise that no connection met cools as any other.
 		t.mustFreeAt(hold(4), time.Minute+Long)
 		t.mustRest()
 	})
@@ -433,8 +433,8 @@ func TestSnapshot(t *testing.T) {
 		t.promised(r)
 		r.Hold = true
 		t.use(t.must(r))
-		t.promised(r).Told()
-		t.promised(r).MovedOn()
+		t.promised(r).told()
+		t.promised(r).movedOn()
 		t.promised(r).Close()
 		w := t.wait(r, second)
 		want := Usage{Local: local, Ports: ports, Pending: 2, Held: 1, Cooling: 2, Withheld: 1, Waiting: 1}

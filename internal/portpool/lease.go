@@ -68,16 +68,9 @@ func (l *Lease) used() bool { return l.met || l.state == delivered && !l.relayed
 // Addr is the address that listens for the peer: Request.Local and the port.
 func (l *Lease) Addr() netip.AddrPort { return l.port.addr }
 
-// Err is why the lease has ended; nil while it is good.
-func (l *Lease) Err() error {
-	l.pool.mu.Lock()
-	defer l.pool.mu.Unlock()
-	return l.err
-}
-
-// Promise is called before the address is written to the peer. Connections that
+// promise is called before the address is written to the peer. Connections that
 // were opened before are not the lease's. Only the first call counts.
-func (l *Lease) Promise() {
+func (l *Lease) promise() {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
 	if l.key == reserved {
@@ -145,17 +138,17 @@ func (l *Lease) Heard() {
 	}
 }
 
-// Told closes a lease whose connection has not come, and says that its peer was
+// told closes a lease whose connection has not come, and says that its peer was
 // told that nobody waits for it, or that its control connection is lost: the
 // attempt ends within Long.
-func (l *Lease) Told() {
+func (l *Lease) told() {
 	l.unmet(func(now time.Time) { l.pool.cool(l, Long, now) })
 }
 
-// MovedOn closes a lease whose connection has not come, and says that its peer
+// movedOn closes a lease whose connection has not come, and says that its peer
 // has moved on: it has ended its attempt, and what is on its way arrives within
 // Short.
-func (l *Lease) MovedOn() {
+func (l *Lease) movedOn() {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
 	// What the peer has opened and left may lie in the queue, and frees the key. It must
@@ -169,10 +162,10 @@ func (l *Lease) MovedOn() {
 	})
 }
 
-// Withdraw closes a lease whose connection has not come, and says that its peer was never
+// withdraw closes a lease whose connection has not come, and says that its peer was never
 // asked to connect: nothing is on its way, and the key is free. A connection that it has
 // opened all the same is older than the next promise.
-func (l *Lease) Withdraw() {
+func (l *Lease) withdraw() {
 	l.unmet(func(now time.Time) {
 		if l.key == cooling || l.key == withheld {
 			l.pool.free(l, now)
@@ -180,10 +173,10 @@ func (l *Lease) Withdraw() {
 	})
 }
 
-// Silent closes a lease whose connection has not come, and says that its peer
+// fallSilent closes a lease whose connection has not come, and says that its peer
 // has had the time that it was promised and let it pass without a word: if others
 // of the peer need the key, Request.Evict is called.
-func (l *Lease) Silent() {
+func (l *Lease) fallSilent() {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
 	if l.state == delivered {
@@ -238,9 +231,9 @@ func (l *Lease) change(then func(now time.Time)) {
 	p.finish(now)
 }
 
-// Unmet tells whether the address was promised and no connection came for it
+// isUnmet tells whether the address was promised and no connection came for it
 // that was the lease's, or can still come.
-func (l *Lease) Unmet() bool {
+func (l *Lease) isUnmet() bool {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
 	return !l.used() && l.key != reserved && l.key != free

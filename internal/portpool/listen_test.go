@@ -238,7 +238,7 @@ func TestOverlappingPeersDoNotShare(t *testing.T) {
 		if w.over() {
 			t.Fatal("lent to a prefix while one address of it has the port")
 		}
-		b.MovedOn()
+		b.movedOn()
 		t.want(w, "lent at 5s")
 		t.mustFull(ask(one, alice, 1))
 	})
@@ -321,8 +321,8 @@ func TestPoolClose(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		waiting := t.promised(ask(one, alice, 1))
 		untaken := t.promised(ask(three, bob, 2))
-		t.promised(ask(Range{32000, 32000}, alice, 6)).Told()
-		t.promised(ask(Range{32001, 32001}, alice, 6)).Silent()
+		t.promised(ask(Range{32000, 32000}, alice, 6)).told()
+		t.promised(ask(Range{32001, 32001}, alice, 6)).fallSilent()
 		conn := t.mustDial(bob, untaken)
 		held := ask(Range{31000, 31000}, bob, 3)
 		held.Hold = true

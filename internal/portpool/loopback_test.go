@@ -104,7 +104,7 @@ func mustLease(t testing.TB, p *Pool, r Request) *Lease {
 	if err != nil {
 		t.Fatalf("Lease: %v", err)
 	}
-	l.Promise()
+	l.promise()
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -194,7 +194,7 @@ func TestWildcardServesIPv4(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Promise()
+	l.promise()
 	defer l.Close()
 	dialFrom(t, "127.0.0.2", netip.AddrPortFrom(loopback, l.Addr().Port()))
 	mustAccept(t, l)
@@ -296,7 +296,7 @@ func raceSession(t *testing.T, p *Pool, ports Range, peer string, owner uint64) 
 			t.Error(err)
 			return
 		}
-		l.Promise()
+		l.promise()
 		var both sync.WaitGroup
 		both.Add(2)
 		go func() {
@@ -324,9 +324,9 @@ func raceSession(t *testing.T, p *Pool, ports Range, peer string, owner uint64) 
 		both.Wait()
 		l.Close()
 		if rand.IntN(2) == 0 {
-			l.MovedOn()
+			l.movedOn()
 		} else {
-			l.Told()
+			l.told()
 		}
 	}
 }
@@ -343,7 +343,7 @@ func BenchmarkLease(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		l.Promise()
+		l.promise()
 		c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(l.Addr()))
 		if err != nil {
 			b.Fatal(err)

@@ -204,7 +204,7 @@ func (c *client) pipelineTwo() {
 	c.send(pasv, pasv)
 }
 
-// pipelineNext asks for the next address behind the transfer.
+// pipelineNext asks for the next address after the transfer.
 func (c *client) pipelineNext() {
 	state := 0
 	c.on = func(r reply) {

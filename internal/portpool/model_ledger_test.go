@@ -70,7 +70,7 @@ func (w *world) newPromise(l *Lease, s *session) *promise {
 // promise is done before the address is written.
 func (p *promise) promise() {
 	p.at = time.Now()
-	p.lease.Promise()
+	p.lease.promise()
 	p.note("%v", p)
 }
 
@@ -141,7 +141,7 @@ func (p *promise) tell() {
 		p.told = time.Now()
 	}
 	p.note("%v is told", p)
-	p.lease.Told()
+	p.lease.told()
 	p.drop()
 }
 
@@ -153,7 +153,7 @@ func (p *promise) moveOn() {
 		p.moved = time.Now()
 	}
 	p.note("%v has moved on", p)
-	p.lease.MovedOn()
+	p.lease.movedOn()
 	p.drop()
 }
 
@@ -162,7 +162,7 @@ func (p *promise) beSilent() {
 	p.over, p.silent = true, true
 	p.tally.withheld++
 	p.note("%v is silent", p)
-	p.lease.Silent()
+	p.lease.fallSilent()
 	p.drop()
 }
 
@@ -236,7 +236,7 @@ func (p *promise) blocks(atMost bool) bool {
 	case !p.over:
 		return true
 	case atMost:
-		// The pool does not learn of every reset, and waits a little behind each.
+		// The pool does not learn of every reset, and waits a little after each.
 		at, ok := p.endsAt(false)
 		if end := p.lastReset.Add(Short); ok && end.After(at) {
 			at = end

@@ -38,7 +38,7 @@ type attempt struct {
 	conn                       *modelConn
 }
 
-// lag is how long relays follow behind their clients; a bit less than Short.
+// lag is how long relays follow after their clients; a bit less than Short.
 const lag = Short - 100*time.Millisecond
 
 func (a *attempt) String() string {

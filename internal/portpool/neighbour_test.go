@@ -50,8 +50,8 @@ func newNeighbourhood(tb testing.TB, requests int) *neighbourhood {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if l.Promise(); i < 10 {
-			l.Silent()
+		if l.promise(); i < 10 {
+			l.fallSilent()
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -89,7 +89,7 @@ func (n *neighbourhood) meet(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l.Promise()
+	l.promise()
 	n.accepted(l.port.open, n.conn)
 	if c, err := l.Accept(context.Background()); c != net.Conn(n.conn) {
 		tb.Fatal(err)

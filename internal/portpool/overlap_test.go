@@ -26,7 +26,7 @@ func TestWildcardAndSingleAddressDoNotShareAPort(t *testing.T) {
 			if w.over() {
 				t.Errorf("%s beside %s: %s", tt.second, tt.first, w.result())
 			}
-			l.Told() // Its key cools, but nobody listens any more.
+			l.told() // Its key cools, but nobody listens any more.
 			t.want(w, "lent at 1s")
 			w.lease.Close()
 			if n := t.events.get("busy"); n != 0 {
@@ -54,9 +54,9 @@ func TestKeySurvivesAReload(t *testing.T) {
 		{"::", "2001:db8::9"},
 	} {
 		for name, end := range map[string]func(*Lease){
-			"moved on": (*Lease).MovedOn,
-			"told":     (*Lease).Told,
-			"withheld": (*Lease).Silent,
+			"moved on": (*Lease).movedOn,
+			"told":     (*Lease).told,
+			"withheld": (*Lease).fallSilent,
 		} {
 			t.Run(name+" "+tt.first, func(t *testing.T) {
 				onFakes(t, func(t *bench) {
@@ -71,7 +71,7 @@ func TestKeySurvivesAReload(t *testing.T) {
 						t.pass(time.Hour)
 						t.mustFull(second)
 						t.mustFull(first)
-						l.MovedOn()
+						l.movedOn()
 					}
 					w := t.wait(second, time.Minute)
 					<-w.done
@@ -93,7 +93,7 @@ func TestLateConnectionAfterAReload(t *testing.T) {
 		all := ask(one, bob, 2)
 		all.Local = netip.IPv4Unspecified()
 		l := t.promised(ask(one, alice, 1))
-		l.Silent()
+		l.fallSilent()
 		open := t.must(all)
 		t.pass(time.Hour)
 		c := t.arriveAt(open, alice, netip.AddrPortFrom(local, 30000))
@@ -121,7 +121,7 @@ func TestAWildcardMakesRoomForTwo(t *testing.T) {
 		there.Local, all.Local = netip.MustParseAddr("192.0.2.2"), netip.IPv4Unspecified()
 		l := t.promised(all)
 		first, second := t.wait(here, time.Minute), t.wait(there, time.Minute)
-		l.MovedOn()
+		l.movedOn()
 		t.want(first, "lent at 4s")
 		t.want(second, "lent at 4s")
 	})

@@ -12,13 +12,13 @@
 // the owner where connections name theirs. Two leases whose keys have a
 // connection in common are never alive at once. A key is
 //
-//	reserved   from Pool.Lease until Lease.Promise; given up before that, it is free
-//	promised   from Lease.Promise on, when the peer is told the address
+//	reserved   from Pool.Lease until Lease.promise; given up before that, it is free
+//	promised   from Lease.promise on, when the peer is told the address
 //	held       met by a connection: with Request.Hold until Lease.Close, with
 //	           Request.Header until Lease.Accept returns it
 //	cooling    after a promise that no connection met: [Short] once the peer has
-//	           moved on (Lease.MovedOn), [Long] once it was told that nobody
-//	           waits (Lease.Told, or the reset of its connection)
+//	           moved on (Lease.movedOn), [Long] once it was told that nobody
+//	           waits (Lease.told, or the reset of its connection)
 //	withheld   after a promise that no connection met, of a peer that was told
 //	           nothing: no timer ends it
 //
@@ -37,7 +37,7 @@
 //
 // A request for which no key is free waits, first come first served for each
 // peer. If a key of the peer is withheld and its owner is known to be silent
-// (Lease.Silent), the one who has been silent longest is asked to leave
+// (Lease.fallSilent), the one who has been silent longest is asked to leave
 // (Request.Evict).
 //
 // A port listens only while a lease is pending on it. A pool at rest has no
@@ -57,7 +57,7 @@ import (
 )
 
 const (
-	// Short is how long relays and retries may follow behind a peer that has
+	// Short is how long relays and retries may follow after a peer that has
 	// closed its attempt to connect.
 	Short = 4 * time.Second
 	// Long is how long a peer may take to end an attempt of which it was told

@@ -58,13 +58,13 @@ func (p *Promises) Evicted() <-chan struct{} { return p.evict }
 
 // Client is called when the reply that names the port is about to be written.
 func (p *Promises) Client(l *Lease) {
-	l.Promise()
+	l.promise()
 	p.client = append(p.client, clientPromise{lease: l, mark: -1})
 }
 
 // Server is called before the command that names the port is written.
 func (p *Promises) Server(l *Lease) {
-	l.Promise()
+	l.promise()
 	if !slices.ContainsFunc(p.server, func(s serverPromise) bool { return s.lease == l }) {
 		p.server = append(p.server, serverPromise{lease: l})
 	}
@@ -79,7 +79,7 @@ func (p *Promises) ServerAsked() {
 
 // forgetMet forgets the promises whose connection has come.
 func (p *Promises) forgetMet() {
-	p.client = slices.DeleteFunc(p.client, func(c clientPromise) bool { return !c.lease.Unmet() })
+	p.client = slices.DeleteFunc(p.client, func(c clientPromise) bool { return !c.lease.isUnmet() })
 }
 
 // ClientTold says that a reply that is about to be written tells the client that nobody
@@ -90,7 +90,7 @@ func (p *Promises) ClientTold() {
 	for i := range p.client {
 		if c := &p.client[i]; !c.told {
 			c.told, c.silent, c.mark = true, false, -1
-			c.lease.Told()
+			c.lease.told()
 		}
 	}
 }
@@ -137,7 +137,7 @@ func (p *Promises) ClientMovedOn(mark int, setup bool) {
 		if !c.over(mark, setup) {
 			return false
 		}
-		c.lease.MovedOn()
+		c.lease.movedOn()
 		return true
 	})
 }
@@ -151,9 +151,9 @@ func (p *Promises) ServerMovedOn(next *Lease) {
 		case s.lease == next:
 			return false
 		case s.asked:
-			s.lease.MovedOn()
+			s.lease.movedOn()
 		default: // It dials for a transfer, or (pyftpdlib) at once, and has done so then.
-			s.lease.Withdraw()
+			s.lease.withdraw()
 		}
 		return true
 	})
@@ -164,7 +164,7 @@ func (p *Promises) ClientSilent() {
 	for i := range p.client {
 		c := &p.client[i]
 		c.silent = !c.told
-		c.lease.Silent()
+		c.lease.fallSilent()
 	}
 }
 
@@ -180,7 +180,7 @@ func (p *Promises) Silent() bool {
 func (p *Promises) End() {
 	p.ClientTold()
 	for _, s := range p.server {
-		s.lease.Told()
+		s.lease.told()
 	}
 }
 
@@ -188,13 +188,13 @@ func (p *Promises) End() {
 // ended its attempts, too.
 func (p *Promises) ClientLeft() {
 	for _, c := range p.client {
-		c.lease.MovedOn()
+		c.lease.movedOn()
 	}
 }
 
 // ServerLeft says so of the server.
 func (p *Promises) ServerLeft() {
 	for _, s := range p.server {
-		s.lease.MovedOn()
+		s.lease.movedOn()
 	}
 }

@@ -89,7 +89,7 @@ func TestLeastRecentlyUsedPortGoesFirst(t *testing.T) {
 			if hold {
 				long.Close() // It was in use until just now,
 			}
-			long.MovedOn() // or cools still.
+			long.movedOn() // or cools still.
 			t.pass(Short)
 			other := r
 			other.Peer = bob
@@ -133,15 +133,15 @@ func TestMemoryOfManyPeers(t *testing.T) {
 				for i := range 100_000 {
 					addr = addr.Next()
 					l := t.must(request(addr))
-					l.Promise()
+					l.promise()
 					switch i % 3 {
 					case 0:
-						l.MovedOn()
+						l.movedOn()
 					case 1:
-						l.Told()
+						l.told()
 					default:
 						l.Close()
-						l.Told()
+						l.told()
 					}
 				}
 				t.pass(Long)

@@ -60,7 +60,7 @@ func TestWaitIsFirstComeFirstServed(t *testing.T) {
 // One who asks when a key has just become free does not overtake those who wait.
 func TestNobodyOvertakes(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		t.promised(ask(one, alice, 1)).MovedOn()
+		t.promised(ask(one, alice, 1)).movedOn()
 		w := t.wait(ask(one, alice, 2), 5*second)
 		t.pool.mu.Lock()
 		t.pool.disarm() // The key is free before the timer says so.
@@ -107,8 +107,8 @@ func TestWaiterIsWokenWhenAKeyHasCooled(t *testing.T) {
 		end  func(*Lease)
 		want string
 	}{
-		{(*Lease).MovedOn, "lent at 4s"},
-		{(*Lease).Told, "lent at 32s"},
+		{(*Lease).movedOn, "lent at 4s"},
+		{(*Lease).told, "lent at 32s"},
 		{func(l *Lease) { l.Close() }, "full at 1m0s"},
 	} {
 		onFakes(t, func(t *bench) {
@@ -121,7 +121,7 @@ func TestWaiterIsWokenWhenAKeyHasCooled(t *testing.T) {
 // A key that is free at the very deadline is in time, whichever timer is first.
 func TestKeyIsFreeAtTheDeadline(t *testing.T) {
 	onFakes(t, func(t *bench) {
-		t.promised(ask(one, alice, 1)).MovedOn()
+		t.promised(ask(one, alice, 1)).movedOn()
 		w := t.wait(ask(one, alice, 2), Short)
 		t.pool.mu.Lock()
 		t.pool.disarm() // The deadline is first.
@@ -176,7 +176,7 @@ func (t *bench) silent(r Request, asked *[]uint64) *Lease {
 	t.Helper()
 	r.Evict = func() { *asked = append(*asked, r.Owner) }
 	l := t.promised(r)
-	l.Silent()
+	l.fallSilent()
 	return l
 }
 
@@ -199,11 +199,11 @@ func TestLongestSilentIsAskedToLeave(t *testing.T) {
 		t.wantAsked(&asked, 0)
 		second := t.wait(ask(ports, alice, 12), time.Minute)
 		t.wantAsked(&asked, 0, 1)
-		leases[0].Told()
+		leases[0].told()
 		t.wantAsked(&asked, 0, 1)
-		leases[0].MovedOn()
+		leases[0].movedOn()
 		t.want(first, "lent at 8s")
-		leases[1].MovedOn()
+		leases[1].movedOn()
 		t.want(second, "lent at 12s")
 		t.wantAsked(&asked, 0, 1)
 		if n := t.events.get("evicted"); n != 2 {
@@ -227,7 +227,7 @@ func TestNobodyLeavesWhileAKeyIsFreeSoon(t *testing.T) {
 		ports := Range{30000, 30001}
 		var asked []uint64
 		t.silent(ask(ports, alice, 1), &asked)
-		t.promised(ask(ports, alice, 2)).MovedOn()
+		t.promised(ask(ports, alice, 2)).movedOn()
 		first := t.wait(ask(ports, alice, 10), time.Minute)
 		t.wantAsked(&asked)
 		t.wait(ask(ports, alice, 11), time.Minute) // One key is not enough for two.
@@ -246,11 +246,11 @@ func TestSilentWhileAnotherWaits(t *testing.T) {
 		w := t.wait(ask(one, alice, 2), time.Minute)
 		t.pass(10 * second)
 		t.wantAsked(&asked)
-		l.Silent()
-		l.Silent()
+		l.fallSilent()
+		l.fallSilent()
 		t.wantAsked(&asked, 1)
-		l.Told()
-		l.MovedOn()
+		l.told()
+		l.movedOn()
 		t.want(w, "lent at 14s")
 	})
 }
@@ -276,7 +276,7 @@ func TestSilentInAnotherConfiguration(t *testing.T) {
 				}
 				w := t.wait(r, time.Minute)
 				t.wantAsked(&asked, 1)
-				l.MovedOn()
+				l.movedOn()
 				t.want(w, "lent at 4s")
 				w.lease.Close()
 			})
@@ -290,12 +290,12 @@ func TestSilentInTheWayOfAPrefix(t *testing.T) {
 		var asked []uint64
 		l := t.silent(ask(one, alice, 1), &asked)
 		soon := t.promised(ask(one, bob, 2))
-		soon.MovedOn()
+		soon.movedOn()
 		w := t.wait(ask(one, netip.MustParsePrefix("198.51.100.0/24"), 3), time.Minute)
 		t.wantAsked(&asked)
 		t.pass(Short)
 		t.wantAsked(&asked, 1)
-		l.MovedOn()
+		l.movedOn()
 		t.want(w, "lent at 8s")
 	})
 }
@@ -325,7 +325,7 @@ func TestSilentInNobodysWay(t *testing.T) {
 func TestEvictIsAskedOnce(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		ports := Range{30000, 30001}
-		t.promised(ask(ports, alice, 1)).Silent()
+		t.promised(ask(ports, alice, 1)).fallSilent()
 		var asked []uint64
 		t.silent(ask(ports, alice, 2), &asked)
 		for owner := range uint64(5) {

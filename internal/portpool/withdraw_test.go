@@ -10,19 +10,20 @@ import (
 func TestWithdraw(t *testing.T) {
 	onFakes(t, func(t *bench) {
 		first := t.promised(ask(one, alice, 1))
-		first.Withdraw()
+		first.withdraw()
 		second := t.must(ask(one, alice, 2))
 		early := t.mustDial(alice, second)
 		t.pass(time.Second)
-		second.Promise()
+		second.promise()
 		if early.closes() != 1 {
 			t.Errorf("a connection from before the promise was closed %d times", early.closes())
 		}
 		t.use(second)
-		second.Withdraw() // Its connection has come.
-		if second.Err() != nil {
-			t.Errorf("a lease in use has ended: %v", second.Err())
+		second.withdraw() // Its connection has come.
+		if second.pool.mu.Lock(); second.err != nil {
+			t.Errorf("a lease in use has ended: %v", second.err)
 		}
+		second.pool.mu.Unlock()
 		second.Close()
 		t.mustRest()
 	})

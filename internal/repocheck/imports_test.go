@@ -28,23 +28,27 @@ var mayImport = map[string][]string{
 	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/binds", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
 	"config":               nil,
 	"rewrite":              nil,
-	"proxy":                {"config", "rewrite", "internal/binds", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/listeners", "internal/logline", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/tcp", "internal/tickets", "internal/timers", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
+	"proxy":                {"config", "rewrite", "internal/binds", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/identify", "internal/listeners", "internal/logline", "internal/modes", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/registry", "internal/report", "internal/tcp", "internal/tickets", "internal/timers", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},
 	"internal/binds":       {"config", "internal/tcp"},
 	"internal/certs":       nil,
 	"internal/control":     {"internal/tcp"},
 	"internal/dial":        {"config", "internal/control", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/proxyheader", "internal/tcp"},
 	"internal/ftp":         nil,
-	"internal/ftps":        {"config", "internal/certs", "internal/tickets"}, // it builds what a configuration asks for
+	"internal/ftps":        {"config", "internal/certs", "internal/tcp", "internal/tickets"}, // it builds what a configuration asks for
+	"internal/identify":    {"internal/ftps", "internal/logline", "internal/origin", "internal/portpool", "internal/report", "internal/tcp", "internal/tickets", "internal/transfer"},
 	"internal/listeners":   {"config", "internal/logline", "internal/tcp"},
 	"internal/logline":     {"internal/ftp"},
+	"internal/modes":       {"config", "internal/ftp", "internal/logline", "rewrite"},
 	"internal/names":       {"internal/logline"},
 	"internal/origin":      {"internal/logline", "internal/proxyheader", "internal/tcp"},
 	"internal/pace":        nil,
 	"internal/portpool":    {"internal/tcp"},
+	"internal/registry":    {"internal/control", "internal/ftp", "internal/logline"},
+	"internal/report":      {"config", "internal/dial", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/origin", "internal/portpool", "internal/tcp", "internal/transfer"},
 	"internal/resolve":     {"config", "internal/logline"}, // it looks up the servers of a configuration
 	"internal/splice":      {"internal/tcp"},
 	"internal/tcp":         nil,
-	"internal/transfer":    {"internal/pace", "internal/portpool", "internal/proxyheader", "internal/splice", "internal/tcp"},
+	"internal/transfer":    {"internal/ftp", "internal/ftps", "internal/logline", "internal/pace", "internal/portpool", "internal/proxyheader", "internal/splice", "internal/tcp"},
 	"internal/tickets":     nil,
 	"internal/timers":      nil,
 	"internal/proxyheader": {"internal/tcp"},
@@ -74,7 +78,7 @@ var confined = map[string][]string{
 
 // pure packages hold no connection, clock, log or lock.
 var (
-	pure   = []string{"rewrite", "internal/ftp", "internal/firewall"}
+	pure   = []string{"rewrite", "internal/ftp", "internal/firewall", "internal/modes"}
 	impure = []string{"net", "time", "log", "log/slog", "sync", "sync/atomic", "context", "os", "syscall", "golang.org/x/sys/unix"}
 )
 

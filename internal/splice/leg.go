@@ -109,7 +109,7 @@ func (l leg) write(piece []byte) (int, error) {
 
 // closeWrite half-closes the leg; a conn that cannot is closed. TLS says
 // close_notify before its FIN. It returns how many numbers of the sequence that
-// takes, behind the payload.
+// takes, after the payload.
 func (l leg) closeWrite() (own int, err error) {
 	if l.tls == nil {
 		if err = closeWrite(l.conn); err == nil {

@@ -167,7 +167,7 @@ func (c *Copy) Bytes() int64 { return c.written.Load() }
 func (c *Copy) Spliced() int64 { return c.spliced.Load() }
 
 // Ended reports whether all that the source sends is here: its EOF was read, or
-// waits in its kernel's receive queue behind the rest. The source may then be
+// waits in its kernel's receive queue after the rest. The source may then be
 // gone without loss.
 func (c *Copy) Ended() bool { return c.ended.Load() || c.source.finReceived() }
 

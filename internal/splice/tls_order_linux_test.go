@@ -88,7 +88,7 @@ func TestTLSSourceEnds(t *testing.T) {
 	})
 }
 
-// What the kernel has behind close_notify is thrown away: our close would be a reset.
+// What the kernel has after close_notify is thrown away: our close would be a reset.
 func TestCloseLeavesNothingUnread(t *testing.T) {
 	everyWay(t, fromTLS, func(t *testing.T, w way) {
 		j := prepareTLS(t, w, Options{}, 0)

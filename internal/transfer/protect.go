@@ -3,11 +3,12 @@ package transfer
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"ftproxy/internal/ftps"
+	"ftproxy/internal/logline"
 	"ftproxy/internal/splice"
 	"ftproxy/internal/tcp"
 )
@@ -21,11 +22,7 @@ type Protection struct {
 	Limit time.Duration         // for the handshake, once the server has accepted the transfer
 	// StrictEOF: what ends without close_notify is aborted.
 	StrictEOF bool
-	// Quoting makes of a handshake's error one that is known to quote the peer.
-	Quoting func(error) error
 }
-
-var errNoHandshake = errors.New("no TLS handshake in time")
 
 // ReadyForTLS is what TLS on a data connection is made on.
 func ReadyForTLS(conn net.Conn) net.Conn { return splice.Batch(tcp.Prompt(conn)) }
@@ -47,7 +44,7 @@ func (t *Transfer) protect(ctx context.Context, at Side, conn net.Conn) (net.Con
 			} else { // This must not look like the end of an empty file.
 				tcp.Reset(conn)
 			}
-			return nil, fmt.Errorf("TLS handshake: %w", p.Quoting(err))
+			return nil, fmt.Errorf("TLS handshake: %w", logline.PeerError(err))
 		}
 		tcp.Settle(secured)
 	}
@@ -86,7 +83,7 @@ func (t *Transfer) limitHandshake(ctx context.Context, cancel context.CancelCaus
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		cancel(errNoHandshake)
+		cancel(ftps.ErrNoHandshake)
 	case <-ctx.Done():
 	}
 }

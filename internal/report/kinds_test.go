@@ -1,4 +1,4 @@
-package proxy
+package report
 
 import (
 	"go/ast"
@@ -13,14 +13,14 @@ import (
 // README's table of the log has each line that peers can cause, and so has the list of
 // lines that are summed up.
 func TestLogKindsInREADME(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, list, _ := strings.Cut(string(text), "**Lines that a peer can cause again and again**")
 	list, _, _ = strings.Cut(list, "**What a peer has sent**")
 	list = strings.Join(strings.Fields(list), " ")
-	file, err := parser.ParseFile(token.NewFileSet(), "logkinds.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "kinds.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
