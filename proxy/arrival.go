@@ -19,7 +19,7 @@ import (
 func (p *Process) serve(conn net.Conn, key netip.AddrPort, scarce bool) {
 	rt := p.runtime.Load()
 	fe := listeners.Find(rt.frontends, key, tcp.AddrPort(conn.LocalAddr()).Addr())
-	if fe == nil {
+	if fe == nil || fe.down() {
 		// A listener that is about to be closed; or a wildcard's, kept for some
 		// of its addresses, where this one looks as if nobody listened.
 		tcp.Reset(conn)

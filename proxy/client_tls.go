@@ -108,7 +108,8 @@ func (s *session) onUpgraded(u upgraded) error {
 	e.Msg("client protected")
 	if s.client.security.Heard {
 		s.client.security.Heard = false
-		s.connect()
+		s.connect(s.left)
+		s.left = nil
 	}
 	return nil
 }

@@ -3,7 +3,7 @@ package proxy
 import (
 	"context"
 
-	"ftproxy/config"
+	"ftproxy/internal/balance"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/tcp"
 )
@@ -20,15 +20,16 @@ type dialled struct {
 	err    error
 }
 
-// connect begins to connect to a server of the session's backend; onConnected goes on.
-func (s *session) connect() {
+// connect begins to connect to a server of the session's backend; onConnected goes on. place
+// is the session's at a server that it has left; nil: none.
+func (s *session) connect(place *balance.Lease) {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
 	d, log, secured := s.dialer(), s.log, s.backend.TLS != nil
-	unusable := func(to config.Server, err error) { log.ServerUnusable(to, secured, err) }
+	unusable := func(to balance.Target, err error) { log.ServerUnusable(to.Name, to.Addr, secured, err) }
 	s.p.workers.Go(func() {
-		sv, err := d.Connect(ctx, unusable)
+		sv, err := d.Connect(ctx, place, unusable)
 		out <- dialled{sv, err}
 	})
 }
@@ -73,7 +74,7 @@ func (s *session) leaveServer() {
 	s.dropData()
 	s.server.Reset()
 	s.server.Wait()
-	s.server, s.stage = nil, connecting
+	s.left, s.server, s.stage = s.server.Place, nil, connecting
 }
 
 // stopConnecting ends an attempt that is under way. A connection that it made is reset,
@@ -85,6 +86,7 @@ func (s *session) stopConnecting() {
 	s.dialling.stop()
 	if d := <-s.dialling.out; d.server != nil {
 		tcp.Reset(d.server.Conn)
+		d.server.Place.Release()
 	}
 	s.dialling = nil
 }

@@ -102,6 +102,10 @@ func (s *session) end(err error) {
 	s.client.Wait()
 	if s.server != nil {
 		s.server.Wait()
+		s.server.Place.Release()
+	}
+	if s.left != nil {
+		s.left.Release()
 	}
 
 	s.p.metrics.SessionEnded(s.fe.name, e.reason)

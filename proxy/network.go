@@ -2,14 +2,14 @@ package proxy
 
 import (
 	"ftproxy/internal/binds"
-	"ftproxy/internal/dial"
 	"ftproxy/internal/listeners"
+	"ftproxy/internal/servers"
 )
 
 // A Network is where a process listens and dials. [tcp.Network] is the real one;
 // tests give a fake one.
 type Network interface {
 	binds.Network
-	dial.Network
+	servers.Network
 	listeners.Network
 }

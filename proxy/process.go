@@ -21,6 +21,7 @@ import (
 	"ftproxy/internal/portpool"
 	"ftproxy/internal/registry"
 	"ftproxy/internal/report"
+	"ftproxy/internal/servers"
 	"ftproxy/internal/tcp"
 	"ftproxy/internal/tickets"
 	"ftproxy/internal/transfer"
@@ -48,7 +49,8 @@ type Process struct {
 	repeats logline.Summary // of what peers cause at will
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
-	servers serverStates
+	servers servers.Set
+	refused refusedVerbs
 	names   names.Names
 	paces   pace.Set
 	tickets tickets.Keys
@@ -88,6 +90,7 @@ func New(o Options) *Process {
 	p.sessions.Init(secretVerbs)
 	p.listeners = listeners.New(listeners.Options{Network: o.Network, Log: p.log, Descriptors: o.Descriptors, Serve: p.serve})
 	p.repeats.Log = p.log
+	p.servers.Init(servers.Options{Network: o.Network, Metrics: o.Metrics, Log: p.log, Usable: p.followServers})
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: report.Ports{Lines: &p.repeats, Metrics: p.metrics, Go: p.workers.Go}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())
@@ -113,6 +116,14 @@ func (p *Process) Apply(c *config.Config) error {
 	if err := binds.Check(p.network, c); err != nil {
 		return err
 	}
+	specs, err := rt.specs(c)
+	if err != nil {
+		return err
+	}
+	plan := p.servers.Prepare(p.hardStop, specs)
+	for name, b := range rt.backends {
+		b.Group = plan.Group(name)
+	}
 	p.resolve(rt)
 	opened, err := p.listeners.Open(rt.listens())
 	if err != nil && p.Draining() { // A listener beside it may be closed by now.
@@ -121,7 +132,7 @@ func (p *Process) Apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if !p.enforce(rt, opened) {
+	if !p.enforce(rt, opened, plan) {
 		opened.Close()
 		return ErrShutdown
 	}
@@ -129,7 +140,7 @@ func (p *Process) Apply(c *config.Config) error {
 }
 
 // enforce puts rt in force, unless the process began to leave service meanwhile.
-func (p *Process) enforce(rt *Runtime, opened *listeners.Opened) bool {
+func (p *Process) enforce(rt *Runtime, opened *listeners.Opened, plan *servers.Plan) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.Draining() {
@@ -137,6 +148,7 @@ func (p *Process) enforce(rt *Runtime, opened *listeners.Opened) bool {
 	}
 	p.follow(rt)
 	p.paces.SetLimits(rt.bandwidths)
+	p.servers.Use(plan)
 	p.runtime.Store(rt)
 	p.applied = time.Now()
 	p.tellCertificates(rt)
@@ -197,6 +209,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 		<-ended
 	}
 	p.stopHard(ErrShutdown)
+	p.servers.Close()
 	p.workers.Close()
 	err := errors.Join(hard, p.ports.Close())
 	p.repeats.Close()
@@ -220,9 +233,9 @@ func (p *Process) waitSessions(ended chan<- struct{}) {
 	close(ended)
 }
 
-// serverStates is what sessions learned about servers, so that the next
+// refusedVerbs is what sessions learned about servers, so that the next
 // session need not learn it again.
-type serverStates struct {
+type refusedVerbs struct {
 	refused sync.Map // refusedVerb → time.Time until which it is believed
 }
 
@@ -236,11 +249,11 @@ type refusedVerb struct {
 // again: it may have been replaced meanwhile.
 const refusalMemory = time.Hour
 
-func (s *serverStates) refuses(server netip.AddrPort, verb string) bool {
+func (s *refusedVerbs) refuses(server netip.AddrPort, verb string) bool {
 	until, known := s.refused.Load(refusedVerb{server, verb})
 	return known && time.Now().Before(until.(time.Time))
 }
 
-func (s *serverStates) remember(server netip.AddrPort, verb string) {
+func (s *refusedVerbs) remember(server netip.AddrPort, verb string) {
 	s.refused.Store(refusedVerb{server, verb}, time.Now().Add(refusalMemory))
 }

@@ -20,8 +20,10 @@ type Runtime struct {
 	timeouts  config.Timeouts
 	limits    config.Limits
 	frontends map[netip.AddrPort]*frontend // by listening address
-	hosts     []string                     // names of public addresses
-	free      map[netip.Addr]bool          // addresses that this machine may get later
+	backends  map[string]*backend
+	closes    bool                // some frontend has close_when_down
+	hosts     []string            // names of public addresses
+	free      map[netip.Addr]bool // addresses that this machine may get later
 
 	certificates []ftps.Certificate // that clients see, of each frontend
 
@@ -47,6 +49,8 @@ type frontend struct {
 	tls     *ftps.Frontend // nil: none
 	banner  string
 	backend *backend
+
+	closeWhenDown bool // it listens only while its backend has a server that is up
 }
 
 // A backend is a named group of servers, and how data goes to them.
@@ -60,10 +64,13 @@ type backend struct {
 	sendProxyData bool // on data connections, too
 }
 
-// listens is where the runtime wants to listen.
+// listens is where the runtime wants to listen now.
 func (rt *Runtime) listens() listeners.Wanted {
 	wanted := make(listeners.Wanted, len(rt.frontends))
 	for addr, fe := range rt.frontends {
+		if fe.down() {
+			continue
+		}
 		wanted[addr] = listeners.Want{Frontend: fe.name, Free: rt.free[addr.Addr()]}
 	}
 	return wanted
@@ -76,11 +83,11 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 	for _, b := range c.Backends {
 		back, err := ftps.NewBackend(&b)
 		failed = append(failed, err)
-		backends[b.Name] = &backend{Backend: dial.Backend{Name: b.Name, Servers: b.Servers, Source: b.Source, TLS: back},
+		backends[b.Name] = &backend{Backend: dial.Backend{Name: b.Name, Source: b.Source, TLS: back},
 			data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress,
 			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData}
 	}
-	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: freeAddrs(c)}
+	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: freeAddrs(c), backends: backends}
 	for _, f := range c.Frontends {
 		front, err := ftps.NewFrontend(&f)
 		failed = append(failed, err)
@@ -104,7 +111,10 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			tls:     front,
 			banner:  f.Banner,
 			backend: backends[f.Backend],
+
+			closeWhenDown: f.CloseWhenDown,
 		}
+		rt.closes = rt.closes || f.CloseWhenDown
 		if fe.backend == nil {
 			return nil, fmt.Errorf("frontend %s: no backend %q", f.Name, f.Backend)
 		}

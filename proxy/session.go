@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 
+	"ftproxy/internal/balance"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/origin"
@@ -35,8 +36,9 @@ type session struct {
 
 	client client
 
-	dialling *dialling // nil: no attempt to connect to a server is under way
-	server   *server   // nil: not connected yet
+	dialling *dialling      // nil: no attempt to connect to a server is under way
+	server   *server        // nil: not connected yet
+	left     *balance.Lease // the place at a server that was left at AUTH; nil: none
 
 	stage  stage
 	asked  masked // the name that USER gave; user once the server has let it in
@@ -84,7 +86,7 @@ func (s *session) run() {
 			return
 		}
 	}
-	s.connect()
+	s.connect(nil)
 	s.end(s.loop())
 }
 

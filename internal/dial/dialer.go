@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ftproxy/config"
+	"ftproxy/internal/balance"
 	"ftproxy/internal/control"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
@@ -22,10 +23,10 @@ import (
 
 // A Backend is a named group of servers, and how they are reached.
 type Backend struct {
-	Name    string
-	Servers []config.Server
-	Source  config.Source // of connections to them
-	TLS     *ftps.Backend // nil: in the clear
+	Name   string
+	Group  *balance.Group // its servers, for Connect
+	Source config.Source  // of connections to them
+	TLS    *ftps.Backend  // nil: in the clear
 }
 
 // A Network is where a Dialer dials.
@@ -35,8 +36,6 @@ type Network interface {
 	// connections, but the error wraps EADDRINUSE or EADDRNOTAVAIL where it
 	// cannot have this one. The context bounds the attempt.
 	Dial(ctx context.Context, local tcp.Local, remote netip.AddrPort) (net.Conn, error)
-	// Resolve gives the addresses of a host name.
-	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // A Server is the control connection to one server, and what is known of that server.
@@ -45,10 +44,11 @@ type Server struct {
 	control.Peer[ftp.ReplyLine] // not started yet
 
 	Addr     netip.AddrPort
-	Local    tcp.Local  // our end, with any port: data connections come from there, too
-	Host     string     // as the configuration calls it
-	Preface  []string   // lines without a code before the greeting, or right after it
-	Greeting *ftp.Reply // nil, once it is of no use any more
+	Local    tcp.Local      // our end, with any port: data connections come from there, too
+	Host     string         // as the configuration calls it
+	Place    *balance.Lease // at the server, from Connect; whoever has the Server releases it
+	Preface  []string       // lines without a code before the greeting, or right after it
+	Greeting *ftp.Reply     // nil, once it is of no use any more
 
 	Protection *tls.Config // of this connection and of data connections; nil: in the clear
 	Sized      bool        // it has agreed to PBSZ
@@ -75,58 +75,86 @@ const (
 	maxDelays = 16
 )
 
-// Connect connects to the first server of the backend that answers with a greeting,
-// and calls failed for those that do not. Nothing has reached the client yet, so a dead or
-// unwilling one is passed over unseen (H17, H83).
-func (d Dialer) Connect(ctx context.Context, failed func(to config.Server, err error)) (*Server, error) {
+// Connect connects to a server of the backend that answers with a greeting, and calls failed for
+// those that do not. Nothing has reached the client yet, so a dead or unwilling one is passed
+// over unseen (H17, H83); each is tried once. Where place is not nil, the client has been at that
+// server before, and it is tried first. Connect takes over place.
+func (d Dialer) Connect(ctx context.Context, place *balance.Lease, failed func(to balance.Target, err error)) (*Server, error) {
 	var all []error
-	for _, to := range d.Backend.Servers {
-		sv, err := d.Dial(ctx, to)
+	var tried []*balance.Lease
+	key := balance.Key{Client: d.Client}
+	for {
+		if place == nil {
+			waiting, cancel := context.WithTimeout(ctx, d.Timeouts.Connect) // for a place
+			next, err := d.Backend.Group.Pick(waiting, key, tried...)
+			cancel()
+			if err != nil {
+				return nil, errors.Join(append(all, err)...)
+			}
+			place = next
+		}
+		began := time.Now()
+		sv, err := d.Dial(ctx, place.Target.Host, place.Target.Addr)
 		if err == nil {
+			place.Greeted(time.Since(began))
+			d.Metrics.ServerGreeted(d.Backend.Name, place.Target.Name, time.Since(began))
+			sv.Place = place
 			return sv, nil
 		}
 		all = append(all, err)
 		if ctx.Err() != nil {
-			break
+			place.Release()
+			return nil, errors.Join(all...)
 		}
 		d.Metrics.ServerConnectFailed(d.Backend.Name)
-		failed(to, err)
-	}
-	return nil, errors.Join(all...)
-}
-
-// Dial connects to one server, at the first of its addresses that answers. Timer
-// connect bounds the resolver, and then each address: one that is dead must not take
-// the time of the next.
-func (d Dialer) Dial(ctx context.Context, to config.Server) (*Server, error) {
-	addrs, err := d.resolve(ctx, to.Host)
-	if err != nil {
-		return nil, err
-	}
-	var failed []error
-	for _, addr := range addrs {
-		sv, err := d.dialAddr(ctx, netip.AddrPortFrom(addr, to.Port), to.Host)
-		if err == nil {
-			return sv, nil
+		failed(place.Target, err)
+		if kind := kindOf(err); kind != "" {
+			place.Failed(kind, err)
+		} else {
+			place.Release()
 		}
-		failed = append(failed, err)
+		tried, place = append(tried, place), nil
 	}
-	return nil, errors.Join(failed...)
 }
 
-// resolve gives the addresses of a server; nobody needs to be asked for one that
-// is an address.
-func (d Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, d.Timeouts.Connect)
-	defer cancel()
-	return d.Network.Resolve(ctx, host)
+// A failure is a server that cannot be used, with a word for why.
+type failure struct {
+	kind string
+	err  error
 }
 
-// dialAddr connects to one address of the server that the configuration calls host.
-func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string) (*Server, error) {
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// The kinds of failures.
+const (
+	failedConnect  = "connect"
+	failedGreeting = "greeting"
+	failedTLS      = "tls"
+)
+
+// kindOf says why a server cannot be used; "" where that may be due to this client, or says
+// nothing of the server's health: it answers, and refuses.
+func kindOf(err error) string {
+	var f *failure
+	if LastRefusal(err) != nil || !errors.As(err, &f) {
+		return ""
+	}
+	return f.kind
+}
+
+// From is our end of connections to an address, where it is not the client's.
+func (d Dialer) From(remote netip.Addr) tcp.Local {
+	local, err := towards(d.Backend.Source, remote, d.Client)
+	if err != nil {
+		return tcp.Local{}
+	}
+	return local
+}
+
+// Dial connects to the server at an address; host is its name in TLS. Timer connect bounds
+// the connection.
+func (d Dialer) Dial(ctx context.Context, host string, remote netip.AddrPort) (*Server, error) {
 	local, err := towards(d.Backend.Source, remote.Addr(), d.Client)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", remote, err)
@@ -135,7 +163,7 @@ func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string
 	conn, err := d.Network.Dial(dialling, local, remote)
 	cancel()
 	if err != nil {
-		return nil, err
+		return nil, &failure{failedConnect, err}
 	}
 	tcp.TuneControl(conn)
 	sv := &Server{
@@ -161,7 +189,7 @@ func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string
 // connection is protected, each where the backend wants it.
 func (d Dialer) converse(ctx context.Context, sv *Server) error {
 	if err := proxyheader.Send(sv.Conn, d.Header, d.Timeouts.Connect); err != nil {
-		return err
+		return &failure{failedConnect, err}
 	}
 	if d.Backend.TLS == nil {
 		return d.readGreeting(ctx, sv)
@@ -169,8 +197,8 @@ func (d Dialer) converse(ctx context.Context, sv *Server) error {
 	return d.converseTLS(ctx, sv, d.Backend.TLS.Session(sv.Host))
 }
 
-// ask says a command of our own before the client's, and waits for its reply.
-func (d Dialer) ask(ctx context.Context, sv *Server, command string) (ftp.Reply, error) {
+// Ask says a command of our own before the client's, and waits for its reply.
+func (d Dialer) Ask(ctx context.Context, sv *Server, command string) (ftp.Reply, error) {
 	conn := sv.Conn
 	_ = conn.SetDeadline(time.Now().Add(d.Timeouts.Greeting))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })

@@ -47,7 +47,7 @@ func TestDialer(t *testing.T) {
 				Network: tcp.Network{}, Metrics: metrics.New("test"), Backend: Backend{Name: "b"}, Header: []byte(tt.header),
 				Timeouts: &config.Timeouts{Connect: 5 * time.Second, Greeting: 5 * time.Second},
 			}
-			sv, err := d.Dial(t.Context(), config.Server{Host: "127.0.0.1", Port: at.Port()})
+			sv, err := d.Dial(t.Context(), "127.0.0.1", at)
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("dial: %v; want %v", err, tt.want)
 			}

@@ -51,9 +51,16 @@ func LastRefusal(err error) *Refused {
 	return nil
 }
 
-// readGreeting reads a server's first reply. A 120 asks for patience and is
-// given it once (RFC 959 §5.4).
+// readGreeting reads a server's first reply.
 func (d Dialer) readGreeting(ctx context.Context, sv *Server) error {
+	if err := d.greeting(ctx, sv); err != nil {
+		return &failure{failedGreeting, err}
+	}
+	return nil
+}
+
+// greeting is readGreeting. A 120 asks for patience and is given it once (RFC 959 §5.4).
+func (d Dialer) greeting(ctx context.Context, sv *Server) error {
 	conn := sv.Conn
 	_ = conn.SetReadDeadline(time.Now().Add(d.Timeouts.Greeting)) // It must not undo that of stop.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })

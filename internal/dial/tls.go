@@ -26,7 +26,7 @@ var errAfter234 = errors.New("something came after the server's 234, in the clea
 func (d Dialer) converseTLS(ctx context.Context, sv *Server, config *tls.Config) error {
 	if d.Backend.TLS.Implicit {
 		if err := d.shake(ctx, sv, config); err != nil {
-			return err
+			return &failure{failedTLS, err}
 		}
 	}
 	if err := d.readGreeting(ctx, sv); err != nil {
@@ -35,17 +35,20 @@ func (d Dialer) converseTLS(ctx context.Context, sv *Server, config *tls.Config)
 	if sv.Implied = d.Backend.TLS.Implicit; !sv.Implied {
 		sv.Level = 'C'
 		if err := d.authenticate(ctx, sv, config); err != nil {
-			return err
+			return &failure{failedTLS, err}
 		}
 	}
-	return d.setLevel(ctx, sv)
+	if err := d.setLevel(ctx, sv); err != nil {
+		return &failure{failedTLS, err}
+	}
+	return nil
 }
 
 // shake makes the handshake with a server.
 func (d Dialer) shake(ctx context.Context, sv *Server, c *tls.Config) error {
 	conn := sv.Conn
 	secured := tls.Client(conn, c)
-	tcp.ResetOnClose(conn, true) // A handshake that is given up closes the connection: see dialAddr.
+	tcp.ResetOnClose(conn, true) // A handshake that is given up closes the connection: see Dial.
 	err := ftps.Handshake(ctx, secured, d.Timeouts.TLSHandshake)
 	tcp.ResetOnClose(conn, false)
 	d.Metrics.ServerTLSHandshake(d.Backend.Name, err == nil)
@@ -88,11 +91,11 @@ func advice(err error) string {
 // reply was sent in the clear, by whoever it was (H68).
 func (d Dialer) authenticate(ctx context.Context, sv *Server, config *tls.Config) error {
 	command := "AUTH TLS"
-	reply, err := d.ask(ctx, sv, command)
+	reply, err := d.Ask(ctx, sv, command)
 	if err == nil && ftp.Class(reply.Code) >= 4 && reply.Code != 421 {
 		command = "AUTH SSL"
 		sv.Level, sv.Implied = 0, true
-		reply, err = d.ask(ctx, sv, command)
+		reply, err = d.Ask(ctx, sv, command)
 	}
 	switch class := ftp.Class(reply.Code); {
 	case err != nil:
@@ -119,13 +122,13 @@ func (d Dialer) setLevel(ctx context.Context, sv *Server) error {
 	if sv.Level == want {
 		return nil
 	}
-	reply, err := d.ask(ctx, sv, "PBSZ 0")
+	reply, err := d.Ask(ctx, sv, "PBSZ 0")
 	if err != nil || reply.Code == 530 {
 		return err
 	}
 	sv.Sized = ftp.Class(reply.Code) == 2
 	command := "PROT " + string(want)
-	if reply, err = d.ask(ctx, sv, command); err != nil {
+	if reply, err = d.Ask(ctx, sv, command); err != nil {
 		return err
 	}
 	switch {

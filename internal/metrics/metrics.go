@@ -1,8 +1,8 @@
 // Package metrics holds every Prometheus metric of ftproxy. The engine tells it
 // what happened; names, labels and their meaning are decided here alone.
 //
-// Labels are bounded by the configuration (frontend, backend, range) or by the
-// program (reason, class, code, direction, result, side). No user name, path or
+// Labels are bounded by the configuration (frontend, backend, server, range) or by the
+// program (reason, class, code, direction, result, side, kind). No user name, path or
 // address is ever one.
 package metrics
 
@@ -66,6 +66,8 @@ type Metrics struct {
 	late, unproven  prometheus.Counter
 
 	connectFailures *prometheus.CounterVec
+	servers         servers
+	greetings       *prometheus.HistogramVec
 
 	tlsHandshakes, serverTLSHandshakes *prometheus.CounterVec
 	reuseRefused                       *prometheus.CounterVec
@@ -75,7 +77,7 @@ type Metrics struct {
 // A Description says what one metric is called and what it means.
 type Description struct {
 	Name   string
-	Type   string // "counter" or "gauge"
+	Type   string // "counter", "gauge" or "histogram"
 	Help   string
 	Labels []string
 }
@@ -138,6 +140,7 @@ func New(version string) *Metrics {
 
 	m.connectFailures = m.counter("server_connect_failures_total",
 		"Failed attempts to open a control connection to a server.", "backend")
+	m.serverMetrics()
 
 	m.tlsHandshakes = m.counter("tls_handshakes_total",
 		"TLS handshakes with clients on control connections, by result: ok or failed.", "frontend", "result")
@@ -315,6 +318,12 @@ func (m *Metrics) LeaseFull(ports string) {
 // there. side is Client for passive_ports, Server for data_ports.
 func (m *Metrics) StrangerClosed(side string) {
 	m.strangersClosed.WithLabelValues(side).Inc()
+}
+
+// ServerGreeted tells that a server of backend, by its name in the configuration, was ready
+// for a session after a time.
+func (m *Metrics) ServerGreeted(backend, server string, after time.Duration) {
+	m.greetings.WithLabelValues(backend, server).Observe(after.Seconds())
 }
 
 // ServerConnectFailed counts a failed attempt to reach a server of backend.

@@ -42,6 +42,10 @@ func exercised() *Metrics {
 	m.DataReuseRefused("public")
 	m.Certificates([]Certificate{{"public", "ftp.example.com", time.Unix(2_000_000_000, 0)}})
 	m.Unverified(map[string]bool{"legacy": true})
+	m.ServerGreeted("legacy", "10.0.0.5:21", time.Second)
+	m.Servers(func() []ServerNow {
+		return []ServerNow{{Backend: "legacy", Name: "10.0.0.5:21", Up: 1, Addresses: 1, Sessions: 3, Checked: true, CheckOK: true, CheckSeconds: 0.1}}
+	})
 	return m
 }
 
@@ -66,8 +70,15 @@ func TestNames(t *testing.T) {
 		"ftproxy_data_unproven_closed_total ",
 		"ftproxy_login_failures_total frontend",
 		"ftproxy_proxy_headers_refused_total frontend,reason",
+		"ftproxy_server_addresses backend,server",
+		"ftproxy_server_check_duration_seconds backend,server",
+		"ftproxy_server_check_successful backend,server",
 		"ftproxy_server_connect_failures_total backend",
+		"ftproxy_server_failures_total backend,server,kind",
+		"ftproxy_server_greeting_seconds backend,server",
+		"ftproxy_server_sessions backend,server",
 		"ftproxy_server_tls_handshakes_total backend,result",
+		"ftproxy_server_up backend,server",
 		"ftproxy_servers_unverified backend",
 		"ftproxy_sessions_active frontend",
 		"ftproxy_sessions_ended_total frontend,reason",
@@ -212,6 +223,45 @@ ftproxy_data_strangers_closed_total{side="server"} 0
 # HELP ftproxy_login_failures_total Logins that a server refused.
 # TYPE ftproxy_login_failures_total counter
 ftproxy_login_failures_total{frontend="public"} 1
+# HELP ftproxy_server_addresses How many addresses a server has.
+# TYPE ftproxy_server_addresses gauge
+ftproxy_server_addresses{backend="legacy",server="10.0.0.5:21"} 1
+# HELP ftproxy_server_check_duration_seconds How long the last check of a server took, at its slowest address.
+# TYPE ftproxy_server_check_duration_seconds gauge
+ftproxy_server_check_duration_seconds{backend="legacy",server="10.0.0.5:21"} 0.1
+# HELP ftproxy_server_check_successful 1 if the last check of a server succeeded at all its addresses, else 0.
+# TYPE ftproxy_server_check_successful gauge
+ftproxy_server_check_successful{backend="legacy",server="10.0.0.5:21"} 1
+# HELP ftproxy_server_failures_total Sessions for which a server was not ready, by kind: connect, greeting or tls.
+# TYPE ftproxy_server_failures_total counter
+ftproxy_server_failures_total{backend="legacy",kind="connect",server="10.0.0.5:21"} 0
+ftproxy_server_failures_total{backend="legacy",kind="greeting",server="10.0.0.5:21"} 0
+ftproxy_server_failures_total{backend="legacy",kind="tls",server="10.0.0.5:21"} 0
+# HELP ftproxy_server_sessions Sessions at a server now.
+# TYPE ftproxy_server_sessions gauge
+ftproxy_server_sessions{backend="legacy",server="10.0.0.5:21"} 3
+# HELP ftproxy_server_up How many addresses of a server get new sessions now; 0 is a server that is down or drained.
+# TYPE ftproxy_server_up gauge
+ftproxy_server_up{backend="legacy",server="10.0.0.5:21"} 1
+# HELP ftproxy_server_greeting_seconds Time from connecting to a server until it was ready for a session: its greeting, and its TLS handshake where there is one.
+# TYPE ftproxy_server_greeting_seconds histogram
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.001"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.0025"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.005"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.01"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.025"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.05"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.1"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.25"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="0.5"} 0
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="1"} 1
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="2.5"} 1
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="5"} 1
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="10"} 1
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="30"} 1
+ftproxy_server_greeting_seconds_bucket{backend="legacy",server="10.0.0.5:21",le="+Inf"} 1
+ftproxy_server_greeting_seconds_sum{backend="legacy",server="10.0.0.5:21"} 1
+ftproxy_server_greeting_seconds_count{backend="legacy",server="10.0.0.5:21"} 1
 # HELP ftproxy_server_connect_failures_total Failed attempts to open a control connection to a server.
 # TYPE ftproxy_server_connect_failures_total counter
 ftproxy_server_connect_failures_total{backend="legacy"} 1

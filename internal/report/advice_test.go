@@ -16,7 +16,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"ftproxy/config"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
@@ -96,7 +95,7 @@ func TestSessionLines(t *testing.T) {
 	}
 	s.LoginFailed("anna", "PASS", false, 530, "530 hunter2000 is wrong")
 	s.ServerLeaves("anna", false, "")
-	s.ServerUnusable(config.Server{Host: "10.0.0.5", Port: 21}, false, syscall.ECONNREFUSED)
+	s.ServerUnusable("10.0.0.5:21", netip.MustParseAddrPort("10.0.0.5:21"), false, syscall.ECONNREFUSED)
 	s.Hello(nil)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []string{`"reply":"` + logline.Withheld + `"`, `limits for sessions`, `runs and listens`, `this port has no TLS`} {

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 
-	"ftproxy/config"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
@@ -37,11 +36,13 @@ func (s *Session) ServerLeaves(name logline.Masked, secured bool, reply string) 
 	s.Often(ServerLeaves).Masked("name", name).Text("reply", reply).Str("check", check).Msg(ServerLeaves.Message)
 }
 
-// ServerUnusable tells of a server that cannot be connected to. secured: it is to be
-// reached by TLS.
-func (s *Session) ServerUnusable(to config.Server, secured bool, err error) {
-	at, _ := netip.ParseAddr(to.Host) // Invalid for a name.
-	e := s.begin(s.Lines.Often(ServerUnusable, s.Backend, "", at)).Err(err).Stringer("server", to)
+// ServerUnusable tells of a server that cannot be connected to: its name in the
+// configuration, and its address. secured: it is to be reached by TLS.
+func (s *Session) ServerUnusable(name string, at netip.AddrPort, secured bool, err error) {
+	e := s.begin(s.Lines.Often(ServerUnusable, s.Backend, "", at.Addr())).Err(err).Str("server", logline.Word(name))
+	if name != at.String() {
+		e = e.Stringer("address", at)
+	}
 	advise(e, server(s.Backend, secured, err)).Msg(ServerUnusable.Message)
 }
 

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"errors"
+
+	"ftproxy/config"
+	"ftproxy/internal/servers"
+)
+
+// specs are what a configuration says of the servers of the backends of rt.
+func (rt *Runtime) specs(c *config.Config) (all []servers.Spec, err error) {
+	var failed []error
+	for _, b := range c.Backends {
+		spec := servers.Spec{Backend: b, TLS: rt.backends[b.Name].TLS, Connect: rt.timeouts.Connect}
+		if b.Check.Kind == config.CheckLogin {
+			spec.Password, err = servers.ReadPassword(b.Check.PasswordFile)
+			failed = append(failed, err)
+		}
+		all = append(all, spec)
+	}
+	return all, errors.Join(failed...)
+}
+
+// down tells whether a frontend does not listen because it has no server.
+func (fe *frontend) down() bool { return fe.closeWhenDown && !fe.backend.Group.Usable() }
+
+// relisten follows the servers: frontends with close_when_down listen while they have one.
+func (p *Process) relisten() {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	rt := p.runtime.Load()
+	if rt == nil || p.Draining() {
+		return
+	}
+	wanted := rt.listens()
+	opened, err := p.listeners.Open(wanted)
+	if err != nil {
+		if !p.Draining() {
+			p.log.Warn().Err(err).Str("check", "who else listens there").Msg("a server is up again, but ftproxy cannot listen for its clients")
+		}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Draining() {
+		opened.Close()
+		return
+	}
+	p.listeners.Use(opened)
+}
+
+// followServers is called when a backend has lost its last server, or has one again.
+func (p *Process) followServers() {
+	rt := p.runtime.Load()
+	if rt == nil || !rt.closes {
+		return
+	}
+	p.outlive(p.relisten)
+}
+
+// SetServer is an administrator's word on a server: "ready", "drain" or "down". It holds
+// until the next word, also over reloads, and not over a restart.
+func (p *Process) SetServer(backend, server, word string) error {
+	return p.servers.SetByHand(backend, server, word)
+}
