@@ -3,8 +3,8 @@ package proxy
 import (
 	"context"
 
-	"ftproxy/config"
 	"ftproxy/internal/dial"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 )
 
@@ -25,10 +25,12 @@ func (s *session) connect() {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
-	d, log, secured := s.dialer(), s.log, s.backend.TLS != nil
-	unusable := func(to config.Server, err error) { log.ServerUnusable(to, secured, err) }
+	job := struct { // One allocation, and nothing of the session.
+		dialer dial.Dialer
+		log    report.Session
+	}{s.dialer(), s.log}
 	s.p.workers.Go(func() {
-		sv, err := d.Connect(ctx, unusable)
+		sv, err := job.dialer.Connect(ctx, job.log.ServerUnusable)
 		out <- dialled{sv, err}
 	})
 }

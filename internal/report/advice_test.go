@@ -94,9 +94,9 @@ func TestSessionLines(t *testing.T) {
 	if !s.KeepSecrets(ftp.Command{Verb: "PASS", Arg: []byte("hunter2000"), HasArg: true}) || s.KeepSecrets(ftp.Command{Verb: "NOOP"}) {
 		t.Error("only PASS has a secret")
 	}
-	s.LoginFailed("anna", "PASS", false, 530, "530 hunter2000 is wrong")
-	s.ServerLeaves("anna", false, "")
-	s.ServerUnusable(config.Server{Host: "10.0.0.5", Port: 21}, false, syscall.ECONNREFUSED)
+	s.LoginFailed("anna", "PASS", 530, "530 hunter2000 is wrong")
+	s.ServerLeaves("anna", "")
+	s.ServerUnusable(config.Server{Host: "10.0.0.5", Port: 21}, syscall.ECONNREFUSED)
 	s.Hello(nil)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []string{`"reply":"` + logline.Withheld + `"`, `limits for sessions`, `runs and listens`, `this port has no TLS`} {
