@@ -131,5 +131,5 @@ func (s *session) tellLeaves(reply []byte) {
 	if s.stage == loggedIn || s.server.HalfClosed || s.client.Ended || len(s.pending) == 0 && time.Since(s.Began) > quickLeave {
 		return
 	}
-	s.log.ServerLeaves(s.asked, s.server.Protection != nil, string(reply))
+	s.log.ServerLeaves(s.asked, string(reply))
 }

@@ -5,6 +5,7 @@ import (
 
 	"ftproxy/internal/balance"
 	"ftproxy/internal/dial"
+	"ftproxy/internal/report"
 	"ftproxy/internal/tcp"
 )
 
@@ -26,10 +27,12 @@ func (s *session) connect(place *balance.Lease) {
 	ctx, stop := context.WithCancel(s.p.hardStop)
 	out := make(chan dialled, 1)
 	s.dialling = &dialling{out: out, stop: stop}
-	d, log, secured := s.dialer(), s.log, s.backend.TLS != nil
-	unusable := func(to balance.Target, err error) { log.ServerUnusable(to.Name, to.Addr, secured, err) }
+	job := struct { // One allocation, and nothing of the session.
+		dialer dial.Dialer
+		log    report.Session
+	}{s.dialer(), s.log}
 	s.p.workers.Go(func() {
-		sv, err := d.Connect(ctx, place, unusable)
+		sv, err := job.dialer.Connect(ctx, place, job.log.ServerUnusable)
 		out <- dialled{sv, err}
 	})
 }

@@ -26,7 +26,7 @@ func (s *session) notedLogin(ex *exchange, code int) {
 		s.restartLogin()
 	case ftp.Class(code) >= 4:
 		s.p.metrics.LoginFailed(s.fe.name)
-		s.log.LoginFailed(s.asked, ex.verb, s.server.Protection != nil, code, ex.reply.Text())
+		s.log.LoginFailed(s.asked, ex.verb, code, ex.reply.Text())
 	}
 }
 

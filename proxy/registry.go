@@ -51,7 +51,7 @@ func (s *session) show() {
 func (s *session) keepCommand(c ftp.Command, secret bool) {
 	secrets := s.secrets.Load()
 	if secret {
-		s.client.last.Keep(string(secretVerbs.Show(c.Verb, secrets)), []byte("***"), secrets)
+		s.client.last.Keep(string(secretVerbs.Show(c.Verb, secrets)), []byte(registry.Hidden), secrets)
 		return
 	}
 	s.client.last.Keep(c.Verb, c.Arg, secrets)

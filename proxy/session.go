@@ -66,7 +66,7 @@ const (
 func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from origin.Origin, conn net.Conn) *session {
 	s := &session{Entry: e, p: p, rt: rt, fe: fe, from: from, backend: fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
 	s.log = report.Session{Lines: &p.repeats, Name: p.sessions.Name(s.ID), Client: s.ClientAddr, Local: s.LocalAddr,
-		Frontend: fe.name, Backend: s.backend.Name, Secrets: s.secrets}
+		Frontend: fe.name, Backend: s.backend.Name, TLS: s.backend.TLS != nil, Secrets: s.secrets}
 	s.client.security.Level = 'C'
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
@@ -79,7 +79,7 @@ func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from o
 // run is the session's goroutine.
 func (s *session) run() {
 	s.p.metrics.SessionStarted(s.fe.name)
-	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).Stringer("local", s.LocalAddr)).Msg("session started")
+	s.from.Log(s.log.Info().Str("frontend", word(s.fe.name)).AddrPort("local", s.LocalAddr)).Msg("session started")
 	if s.fe.tls.Implicit() {
 		if err := s.secureFirst(); err != nil {
 			s.end(err)

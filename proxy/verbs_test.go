@@ -17,7 +17,7 @@ import (
 )
 
 // All that is known of a verb is in its row: no list, case or condition outside the
-// table has two verbs, except those of data connections, which data_translate.go makes
+// table has two verbs, except those of data connections, which internal/modes makes
 // of each other.
 func TestVerbsHaveOneList(t *testing.T) {
 	listed := func(n ast.Node) bool {

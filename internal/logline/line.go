@@ -72,6 +72,18 @@ func (l Line) AnErr(key string, err error) Line {
 	return l
 }
 
+// AddrPort is an address. Unlike Stringer it costs no memory.
+func (l Line) AddrPort(key string, addr netip.AddrPort) Line {
+	switch {
+	case !addr.IsValid():
+		return l.Stringer(key, addr)
+	case l.event.Enabled():
+		var text [64]byte
+		l.event = l.event.Bytes(key, addr.AppendTo(text[:0]))
+	}
+	return l
+}
+
 // Stringer is a value of ours, such as an address.
 func (l Line) Stringer(key string, v fmt.Stringer) Line {
 	l.event = l.event.Stringer(key, v)

@@ -2,6 +2,8 @@ package logline
 
 import (
 	"errors"
+	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,23 +117,36 @@ func (old *Secrets) With(secret string) *Secrets {
 		now = *old
 	}
 	switch {
-	case secret == "", slices.Contains(now.list(), secret):
+	case secret == "", now.has(secret):
 		return old
 	case utf8.RuneCountInString(secret) < shortSecret, len(now.said)+len(secret) >= maxSecrets:
 		now.withheld = true
 	case now.said == "":
-		now.said = strings.Clone(secret)
+		now.said = strings.Clone(secret) // It may be a part of a long command.
 	default:
 		now.said += "\x00" + secret
 	}
 	return &now
 }
 
-func (s *Secrets) list() []string {
-	if s.said == "" {
-		return nil
+func (s *Secrets) list() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for rest, more := s.said, s.said != ""; more; {
+			var secret string
+			if secret, rest, more = strings.Cut(rest, "\x00"); !yield(secret) {
+				return
+			}
+		}
 	}
-	return strings.Split(s.said, "\x00")
+}
+
+func (s *Secrets) has(secret string) bool {
+	for known := range s.list() {
+		if known == secret {
+			return true
+		}
+	}
+	return false
 }
 
 // cleanText is what may stand in the log of a peer's text.
@@ -185,16 +200,17 @@ func (v Verbs) Show(verb string, s *Secrets) Masked {
 // within tells whether text has as many characters of a secret in a row as telling
 // says of its length, in any case, escaped as Go, C or a URL do it, or not.
 func (s *Secrets) within(text string, telling func(secret int) int) bool {
-	if s.said == "" {
+	if len(text) < s.shortest(telling) {
 		return false
 	}
 	text = text[:min(len(text), ftp.MaxQuotedError)] // No more than that is shown.
+	var ofText, ofSecret [64]rune                    // Most are no longer, and cost no memory.
 	for range maxEscapes + 1 {
 		plain, url := unescape(text, '\\'), unescape(text, '%')
 		for _, form := range []string{text, url} {
-			folded := fold(form)
-			for _, secret := range s.list() {
-				if secret := fold(secret); inCommon(folded, secret, telling(len(secret))) {
+			folded := fold(ofText[:0], form)
+			for secret := range s.list() {
+				if secret := fold(ofSecret[:0], secret); inCommon(folded, secret, telling(len(secret))) {
 					return true
 				}
 			}
@@ -210,9 +226,20 @@ func (s *Secrets) within(text string, telling func(secret int) int) bool {
 	return false
 }
 
+// shortest is the length of the shortest text, in bytes, that within has to look at. An escape is
+// no shorter than what it stands for.
+func (s *Secrets) shortest(telling func(secret int) int) int {
+	least := math.MaxInt
+	for secret := range s.list() {
+		least = min(least, telling(utf8.RuneCountInString(secret)))
+	}
+	return least
+}
+
 // inCommon tells whether n characters in a row of one text are in the other.
 func inCommon(text, secret []rune, n int) bool {
-	runs := make([]int, len(secret)+1) // that end at the last character of text, by their end in secret
+	var few [64]int
+	runs := append(few[:0], make([]int, len(secret)+1)...) // that end at the last character of text, by their end in secret
 	for _, c := range text {
 		for i := len(secret); i > 0; i-- {
 			runs[i] = 0
@@ -226,10 +253,9 @@ func inCommon(text, secret []rune, n int) bool {
 	return false
 }
 
-// fold makes of each character what it is in any case. What is no UTF-8 is U+FFFD,
+// fold appends each character as what it is in any case. What is no UTF-8 is U+FFFD,
 // which some servers write for it.
-func fold(text string) []rune {
-	folded := make([]rune, 0, len(text))
+func fold(folded []rune, text string) []rune {
 	for _, c := range text {
 		folded = append(folded, unicode.ToLower(unicode.ToUpper(c)))
 	}

@@ -184,7 +184,7 @@ func (p *Pool) arrive(o *listening, conn net.Conn, born, now time.Time) {
 // headerOf is how the header of a connection from addr is read; nil: it is to have none.
 func (o *listening) headerOf(addr netip.Addr) func(net.Conn) (net.Conn, netip.Addr, error) {
 	for _, c := range o.port.classes {
-		if c.pending > 0 && containsAddr(c.through, addr) {
+		if c.pending > 0 && tcp.Within(c.through, addr) {
 			return c.header
 		}
 	}

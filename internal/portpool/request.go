@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"ftproxy/internal/tcp"
 )
 
 // A Range is the ports First to Last, both included.
@@ -124,11 +126,7 @@ func (r *Request) admits(addr netip.Addr) bool {
 
 // trusts tells whether connections from addr bring a header for the lease.
 func (r *Request) trusts(addr netip.Addr) bool {
-	return r.Header != nil && containsAddr(r.Through, addr)
-}
-
-func containsAddr(networks []netip.Prefix, addr netip.Addr) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+	return r.Header != nil && tcp.Within(r.Through, addr)
 }
 
 func overlap(a, b []netip.Prefix) bool {

@@ -70,11 +70,17 @@ type Command struct {
 // Of them no more than ftp.MaxQuoted is shown; the rest is for finding secrets (Secrets.Show).
 const maxShown = ftp.MaxQuotedError
 
+// Hidden is shown in place of an argument that is secret.
+const Hidden = "***"
+
 // Keep makes it another command. Neither part may have a secret that is not one of secrets,
 // which are all that the client has said by now.
 func (c *Command) Keep(verb string, arg []byte, secrets *logline.Secrets) {
 	c.verb, c.secrets = verb[:min(len(verb), maxShown)], secrets
-	if arg = arg[:min(len(arg), maxShown)]; c.arg != string(arg) {
+	switch arg = arg[:min(len(arg), maxShown)]; {
+	case string(arg) == Hidden:
+		c.arg = Hidden
+	case c.arg != string(arg):
 		c.arg = string(arg)
 	}
 }

@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"internal/pace":        nil,
 	"internal/portpool":    {"internal/tcp"},
 	"internal/registry":    {"internal/control", "internal/ftp", "internal/logline"},
-	"internal/report":      {"internal/dial", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/origin", "internal/portpool", "internal/tcp", "internal/transfer"},
+	"internal/report":      {"internal/balance", "internal/dial", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/origin", "internal/portpool", "internal/tcp", "internal/transfer"},
 	"internal/resolve":     {"config", "internal/logline"}, // it looks up the servers of a configuration
 	"internal/servers":     {"config", "internal/balance", "internal/dial", "internal/ftp", "internal/ftps", "internal/logline", "internal/metrics", "internal/proxyheader", "internal/resolve", "internal/tcp"},
 	"internal/splice":      {"internal/tcp"},

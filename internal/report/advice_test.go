@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"ftproxy/internal/balance"
 	"ftproxy/internal/dial"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
@@ -93,9 +94,9 @@ func TestSessionLines(t *testing.T) {
 	if !s.KeepSecrets(ftp.Command{Verb: "PASS", Arg: []byte("hunter2000"), HasArg: true}) || s.KeepSecrets(ftp.Command{Verb: "NOOP"}) {
 		t.Error("only PASS has a secret")
 	}
-	s.LoginFailed("anna", "PASS", false, 530, "530 hunter2000 is wrong")
-	s.ServerLeaves("anna", false, "")
-	s.ServerUnusable("10.0.0.5:21", netip.MustParseAddrPort("10.0.0.5:21"), false, syscall.ECONNREFUSED)
+	s.LoginFailed("anna", "PASS", 530, "530 hunter2000 is wrong")
+	s.ServerLeaves("anna", "")
+	s.ServerUnusable(balance.Target{Name: "10.0.0.5:21", Addr: netip.MustParseAddrPort("10.0.0.5:21")}, syscall.ECONNREFUSED)
 	s.Hello(nil)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []string{`"reply":"` + logline.Withheld + `"`, `limits for sessions`, `runs and listens`, `this port has no TLS`} {

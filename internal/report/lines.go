@@ -2,9 +2,9 @@ package report
 
 import (
 	"errors"
-	"net/netip"
 	"strconv"
 
+	"ftproxy/internal/balance"
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/logline"
@@ -20,30 +20,29 @@ func (s *Session) CommandRefused(user logline.Masked, verb string, code int, why
 }
 
 // LoginFailed tells of a login that the server refuses. Who guesses passwords is told of
-// here: the server sees our address only. secured: the server is reached by TLS.
-func (s *Session) LoginFailed(name logline.Masked, verb string, secured bool, code int, text string) {
+// here: the server sees our address only.
+func (s *Session) LoginFailed(name logline.Masked, verb string, code int, text string) {
 	e := s.Often(LoginFailed).Masked("name", name).Verb(verb).Int("code", code).Text("reply", text)
-	advise(e, login(s.Backend, secured, code, text)).Msg(LoginFailed.Message)
+	advise(e, login(s.Backend, s.TLS, code, text)).Msg(LoginFailed.Message)
 }
 
 // ServerLeaves tells of a server that ends the session before it has let the client in:
 // with a 421 reply, or without a word (reply is empty).
-func (s *Session) ServerLeaves(name logline.Masked, secured bool, reply string) {
+func (s *Session) ServerLeaves(name logline.Masked, reply string) {
 	check := word(checkLimits)
-	if wants := login(s.Backend, secured, 421, reply); reply != "" && wants != "" {
+	if wants := login(s.Backend, s.TLS, 421, reply); reply != "" && wants != "" {
 		check = wants
 	}
 	s.Often(ServerLeaves).Masked("name", name).Text("reply", reply).Str("check", check).Msg(ServerLeaves.Message)
 }
 
-// ServerUnusable tells of a server that cannot be connected to: its name in the
-// configuration, and its address. secured: it is to be reached by TLS.
-func (s *Session) ServerUnusable(name string, at netip.AddrPort, secured bool, err error) {
-	e := s.begin(s.Lines.Often(ServerUnusable, s.Backend, "", at.Addr())).Err(err).Str("server", logline.Word(name))
-	if name != at.String() {
-		e = e.Stringer("address", at)
+// ServerUnusable tells of a server that cannot be connected to.
+func (s *Session) ServerUnusable(to balance.Target, err error) {
+	e := s.begin(s.Lines.Often(ServerUnusable, s.Backend, "", to.Addr.Addr())).Err(err).Str("server", logline.Word(to.Name))
+	if to.Name != to.Addr.String() {
+		e = e.Stringer("address", to.Addr)
 	}
-	advise(e, server(s.Backend, secured, err)).Msg(ServerUnusable.Message)
+	advise(e, server(s.Backend, s.TLS, err)).Msg(ServerUnusable.Message)
 }
 
 // HandshakeFailed tells of a client's control connection that did not become a protected

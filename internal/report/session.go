@@ -30,6 +30,7 @@ type Session struct {
 	Secrets *atomic.Pointer[logline.Secrets]
 
 	Frontend, Backend string
+	TLS               bool           // servers are reached by TLS
 	Server            netip.AddrPort // invalid: not connected
 }
 
@@ -56,9 +57,9 @@ func (s *Session) begin(e line) line {
 		return e
 	}
 	e = e.Withholding(s.Secrets.Load()).Str("session", word(s.Name)).
-		Stringer("client", s.Client).Str("backend", word(s.Backend))
+		AddrPort("client", s.Client).Str("backend", word(s.Backend))
 	if s.Server.IsValid() {
-		e = e.Stringer("server", s.Server)
+		e = e.AddrPort("server", s.Server)
 	}
 	return e
 }

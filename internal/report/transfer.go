@@ -31,7 +31,7 @@ func (s *Session) Transfer(r *transfer.Record) {
 // ends names the two ends of a data connection: ours, and the peer's.
 func ends(e line, key string, at transfer.Ends) line {
 	if at.Remote.IsValid() {
-		e = e.Stringer(key, at.Remote).Stringer(key+"_local", at.Local)
+		e = e.AddrPort(key, at.Remote).AddrPort(key+"_local", at.Local)
 	}
 	if at.TLS != "" {
 		e = e.Str(key+"_tls", word(at.TLS))

@@ -81,11 +81,14 @@ func Reset(conn net.Conn) {
 // control runs f on the descriptor of a socket. The error is f's, or why there is
 // no descriptor any more.
 func control(raw syscall.RawConn, f func(fd int) error) error {
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
+	q := inquiries.Get().(*inquiry)
+	defer inquiries.Put(q)
+	q.set, q.err = f, nil
+	err := raw.Control(q.run)
+	if q.set = nil; err != nil {
 		return err
 	}
-	return failed
+	return q.err
 }
 
 // ask runs f on the descriptor of a connection. The error is [errors.ErrUnsupported]
@@ -102,9 +105,10 @@ func ask(conn net.Conn, f func(fd int) error) error {
 	return control(raw, f)
 }
 
-// An inquiry is one call of inquire. It is kept for the next one, because it would be
+// An inquiry is one call of inquire or control. It is kept for the next one, because it would be
 // allocated several times in each transfer.
 type inquiry struct {
+	set    func(fd int) error // of control; nil: f is called
 	f      func(fd int) (int64, error)
 	answer int64
 	err    error
@@ -113,7 +117,13 @@ type inquiry struct {
 
 var inquiries = sync.Pool{New: func() any {
 	q := new(inquiry)
-	q.run = func(fd uintptr) { q.answer, q.err = q.f(int(fd)) }
+	q.run = func(fd uintptr) {
+		if q.set != nil {
+			q.err = q.set(int(fd))
+			return
+		}
+		q.answer, q.err = q.f(int(fd))
+	}
 	return q
 }}
 

@@ -328,12 +328,14 @@ func (t *Transfer) openLeg(ctx context.Context, at Side, out chan<- outcome) {
 // opened opens a leg and notes whether it is.
 func (t *Transfer) opened(ctx context.Context, at Side, l Leg) (net.Conn, error) {
 	_, dials := l.(DialLeg)
-	if now := time.Now(); dials {
+	if dials {
+		now := time.Now()
 		t.dials[at].began.CompareAndSwap(nil, &now)
 	}
 	conn, err := l.open(ctx)
 	if err != nil && dials && ctx.Err() == nil {
-		t.dials[at].failed.Store(&err)
+		failed := err
+		t.dials[at].failed.Store(&failed)
 	}
 	switch {
 	case err != nil:
