@@ -24,6 +24,8 @@ peers() {
 	unpack libnss-wrapper    'usr/lib/*/libnss_wrapper.so' # an account for ftpd
 	unpack python3-pyftpdlib usr/lib/python3/dist-packages/pyftpdlib
 	unpack haproxy           usr/sbin/haproxy
+	unpack nginx             usr/sbin/nginx
+	unpack libnginx-mod-stream usr/lib/nginx/modules/ngx_stream_module.so
 	unpack keepalived        usr/sbin/keepalived
 	install curl             curl
 	install lftp             lftp
