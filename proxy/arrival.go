@@ -50,12 +50,18 @@ func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why st
 	p.metrics.SessionRefused(fe.name, why)
 	p.often(sessionRefused, fe.name, why, from.Client.Addr()).Str("frontend", word(fe.name)).
 		Stringer("client", from.Client).Str("limit", word(why)).Msg(sessionRefused.Message)
-	// A fresh connection has room for one line: the write does not block.
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."
 	if why == "draining" {
 		text = textShutdown
 	}
-	_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
+	sayOnce(conn, 421, text)
 	_ = conn.Close()
+}
+
+// sayOnce writes a reply on a connection that has no session. A fresh connection has room
+// for a line: the write does not block.
+func sayOnce(conn net.Conn, code int, text string) {
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = conn.Write(ftp.AppendReply(nil, code, text))
+	_ = conn.SetWriteDeadline(time.Time{})
 }

@@ -17,6 +17,10 @@ import (
 // goroutine of its own: a slow header delays nobody else's.
 func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 	defer p.accepting.Done()
+	if fe.greetFirst && origin.Trusted(conn, fe.trustedProxies) == nil {
+		p.greetUnknown(conn, rt, fe)
+		return
+	}
 	from, err := origin.Read(p.serving, conn, fe.trustedProxies, rt.timeouts.ProxyHeader)
 	if err != nil {
 		p.refuseHeader(conn, fe, "control", err)
@@ -24,6 +28,35 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 		return
 	}
 	p.welcome(conn, rt, fe, from)
+}
+
+// greetUnknown is for a proxy that sends its header with the client's first bytes: an FTP
+// client sends none before it is greeted. It may be a person at a terminal, so the header
+// has as long as a login. Meanwhile the connection counts as a session, but as nobody's:
+// whose it is shows afterwards.
+func (p *Process) greetUnknown(conn net.Conn, rt *Runtime, fe *frontend) {
+	if why := p.sessions.await(rt); why != "" {
+		p.refuse(conn, fe, origin.Direct(conn), why)
+		return
+	}
+	sayOnce(conn, 220, fe.banner)
+	from, err := origin.Read(p.serving, conn, fe.trustedProxies, rt.timeouts.Login)
+	p.sessions.awaited()
+	if err == nil {
+		p.welcome(conn, rt, fe, from)
+		return
+	}
+	p.refuseHeader(conn, fe, "control", err)
+	switch {
+	case errors.Is(err, ErrShutdown):
+		sayOnce(conn, 421, textShutdown)
+	case isTimeout(err):
+		sayOnce(conn, 421, textLoginTimeout)
+	default:
+		tcp.Reset(conn)
+		return
+	}
+	_ = conn.Close()
 }
 
 // refuseHeader counts and logs a connection, of control or data (kind), that has no usable

@@ -27,6 +27,7 @@ type registry struct {
 	mu       sync.Mutex
 	live     map[uint64]*entry
 	byClient map[netip.Addr]int
+	unknown  int  // connections that count as sessions until it shows whose they are
 	closed   bool // no session is added any more
 }
 
@@ -46,7 +47,7 @@ func (r *registry) add(rt *Runtime, fe *frontend, from origin.Origin) (e *entry,
 	switch {
 	case r.closed:
 		return nil, "draining"
-	case limits.Sessions > 0 && len(r.live) >= limits.Sessions:
+	case limits.Sessions > 0 && len(r.live)+r.unknown >= limits.Sessions:
 		return nil, "sessions"
 	case limits.SessionsPerClient > 0 && r.byClient[client] >= limits.SessionsPerClient:
 		return nil, "sessions_per_client"
@@ -56,6 +57,26 @@ func (r *registry) add(rt *Runtime, fe *frontend, from origin.Origin) (e *entry,
 	r.byClient[client]++
 	r.Add(1)
 	return e, ""
+}
+
+// await counts a connection until awaited, or says which limit forbids it.
+func (r *registry) await(rt *Runtime) (refusal string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.closed:
+		return "draining"
+	case rt.limits.Sessions > 0 && len(r.live)+r.unknown >= rt.limits.Sessions:
+		return "sessions"
+	}
+	r.unknown++
+	return ""
+}
+
+func (r *registry) awaited() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unknown--
 }
 
 func (r *registry) remove(e *entry) {

@@ -43,6 +43,7 @@ type frontend struct {
 
 	proxyProtocol, dataProxyProtocol bool           // connections begin with a PROXY header
 	trustedProxies                   []netip.Prefix // whose
+	greetFirst                       bool           // the client gets the banner before the header is read
 
 	tls     *ftps.Frontend // nil: none
 	banner  string
@@ -100,6 +101,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			proxyProtocol:     f.ProxyProtocol,
 			dataProxyProtocol: f.DataProxyProtocol,
 			trustedProxies:    f.TrustedProxies,
+			greetFirst:        f.ProxyHeaderAfterGreeting && f.TLS.Mode != config.TLSImplicit,
 
 			tls:     front,
 			banner:  f.Banner,

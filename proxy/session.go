@@ -63,6 +63,7 @@ func newSession(p *Process, e *entry, conn net.Conn) *session {
 	s := &session{entry: e, p: p, backend: e.fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
 	s.log = sessionLog{p: p, id: s.id, client: s.clientAddr, backend: s.backend, secrets: s.secrets}
 	s.client.security.level = 'C'
+	s.client.greeted = s.fe.greetFirst
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
 	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)
