@@ -140,6 +140,9 @@ func (s *session) replyActive(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
 		return s.setupRefused(ex, errSetup)
 	}
+	if ex.setup.asks != nil {
+		return s.askOnPort(ex.setup)
+	}
 	s.agreed(ex, transfer.ListenLeg{Lease: ex.setup.ports.inside})
 	return nil
 }
@@ -195,6 +198,9 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 	e := s.log.often(setupRefused, s.backend.Name, s.server.Addr.Addr()).Masked("user", s.user).Err(cause).Verb(ex.verb).Text("reply", ex.reply.Text())
 	advise(e, s.checkSetup(ex)).Msg(setupRefused.Message)
 	st.ports.close()
+	if st.asks != nil {
+		return refuse(425, textSetupFirst, cause)
+	}
 	s.data.promises.ClientTold()
 	s.data.givenUp = s.data.givenUp || ftp.Class(code) < 4 // The server has one that nobody uses.
 	// A code that means the verb is passed on only to a client that said a verb
