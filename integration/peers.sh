@@ -35,6 +35,7 @@ peers() {
 	install wget             wget
 	install busybox          busybox
 	install rclone           rclone
+	install ffmpeg           ffmpeg
 	install python3          python3
 	install openssl          openssl
 	install nodejs           node
