@@ -91,6 +91,7 @@ func (l sessionLog) checkServer(err error) word {
 	secured := l.backend.TLS != nil
 	var invalid x509.CertificateInvalidError
 	var untrusted *tls.CertificateVerificationError
+	var fingerprint *ftps.FingerprintError
 	var record tls.RecordHeaderError
 	refused := dial.LastRefusal(err)
 	switch {
@@ -98,6 +99,8 @@ func (l sessionLog) checkServer(err error) word {
 		return "the server's certificate has expired, or this machine's clock is wrong"
 	case errors.As(err, &untrusted):
 		return word("the server's certificate: write server_name or ca in " + table)
+	case errors.As(err, &fingerprint):
+		return word("ask who runs the server whether its certificate is new: then write its fingerprint in " + table)
 	case errors.As(err, &record):
 		return word("whether this is a port of implicit TLS; for port 21 write mode = \"explicit\" in " + table)
 	case errors.Is(err, dial.ErrProtection):
@@ -110,7 +113,10 @@ func (l sessionLog) checkServer(err error) word {
 		return word("whether this is a port of implicit TLS; for port 21 write mode = \"explicit\" in " + table)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return word("whether this is a port of FTP; for one of implicit TLS (990) write mode = \"implicit\" in " + table)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, dial.ErrHandshake) && !(isEnd(err) && l.backend.TLS.Implicit):
+		return word(`the versions of TLS and the cipher suites of the server: an old one needs ciphers = "legacy", a very old one min_version = "1.0" in ` + table +
+			"; one that wants a certificate of ftproxy needs certificate")
+	case isEnd(err):
 		return "whether the server lets ftproxy's address in: its list of hosts, its limits, a ban"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "whether the server runs and listens at this port; a firewall may reject it, too"
@@ -120,6 +126,9 @@ func (l sessionLog) checkServer(err error) word {
 	return ""
 }
 
+// isEnd tells that the peer has closed or reset its connection.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
+
 // quickEnd is how soon a client that never began TLS has to leave to be none at all: health
 // checks and scanners connect and leave.
 const quickEnd = time.Second
@@ -127,8 +136,7 @@ const quickEnd = time.Second
 // tellHandshake tells of a client's control connection that did not become a protected one.
 func (s *session) tellHandshake(err error) {
 	implicit := s.fe.tls.Implicit()
-	gone := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
-	if gone && implicit && time.Since(s.began) < quickEnd || s.HardStopped() != nil {
+	if isEnd(err) && implicit && time.Since(s.began) < quickEnd || s.HardStopped() != nil {
 		return
 	}
 	s.log.often(handshakeFailed, s.fe.name, s.clientAddr.Addr()).Err(logline.PeerError(err)).Stringer("local", s.local).
@@ -145,16 +153,17 @@ func (s *session) checkHandshake(err error) word {
 			expired = fmt.Sprintf("the certificate in %s has expired at %s: renew it", c.File, c.Leaf.NotAfter.UTC().Format(time.DateOnly))
 		}
 	}
-	silent := errors.Is(err, ftps.ErrNoHandshake) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	silent := errors.Is(err, ftps.ErrNoHandshake) || isEnd(err)
 	switch {
 	case s.fe.tls.Implicit() && (silent || errors.As(err, &record)):
 		return "this port is of implicit TLS: a client in the clear, or of explicit TLS (FTPES), needs another port"
 	case expired != "":
 		return word(expired)
 	case errors.As(err, &remote), silent: // Under TLS 1.3 an alert may come before we can read it.
-		return "whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS"
+		return word(`whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS and the cipher suites: an old client needs ciphers = "legacy" in [frontend.` + s.fe.name + `.tls]`)
 	}
-	return word(`the versions of TLS of the client, and min_version and max_version in [frontend.` + s.fe.name + `.tls]`)
+	return word(`the versions of TLS and the cipher suites of the client: min_version and max_version in [frontend.` + s.fe.name +
+		`.tls]; an old client needs ciphers = "legacy" there`)
 }
 
 // tellHello tells of a client that begins TLS where nobody does.
