@@ -95,6 +95,8 @@ func (l sessionLog) checkServer(err error) word {
 	var record tls.RecordHeaderError
 	refused := dial.LastRefusal(err)
 	switch {
+	case errors.Is(err, dial.ErrLoop):
+		return word("servers in [backend." + l.backend.Name + "], and what DNS or /etc/hosts says of that name: it must be the FTP server's address")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired, or this machine's clock is wrong"
 	case errors.As(err, &untrusted):

@@ -40,6 +40,7 @@ func (s *session) dialer() dial.Dialer {
 		Timeouts: &s.rt.timeouts,
 		Client:   s.clientAddr.Addr(),
 		Header:   s.ownHeader(),
+		IsOwn:    s.rt.isOwn,
 	}
 }
 

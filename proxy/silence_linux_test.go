@@ -4,6 +4,9 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -336,4 +339,35 @@ func (th *harness) wantBytesTotal(d transfer.Direction, want int) {
 		}
 	}
 	th.t.Error(err)
+}
+
+// TestServerNameIsFtproxy: a name that leads to ftproxy itself is no server. Otherwise each
+// session would begin another one, until no more are allowed.
+func TestServerNameIsFtproxy(t *testing.T) {
+	for name, addr := range map[string]netip.Addr{"at an address": loopback(false), "at all addresses": netip.IPv4Unspecified()} {
+		t.Run(name, func(t *testing.T) {
+			port := freePort(t).First
+			th, _ := emptyStage(t, joint{}, func(c *config.Config) {
+				c.Frontends[0].Listen = []netip.AddrPort{netip.AddrPortFrom(addr, port)}
+				if addr.IsUnspecified() { // The name may lead to ::1, too.
+					c.Frontends[0].Listen = append(c.Frontends[0].Listen, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+				}
+				c.Backends[0].Servers = []config.Server{{Host: "localhost", Port: port}}
+				c.Timeouts.Connect = socketTimeout
+			})
+			conn, err := net.Dial("tcp", netip.AddrPortFrom(loopback(false), port).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := newActor(t, "client", conn.(*net.TCPConn))
+			client.hear("421 ")
+			client.hearEnd()
+			_ = conn.Close()
+			th.wantWarning("server not usable", map[string]string{"server": "localhost:" + strconv.Itoa(int(port)), "error": "…",
+				"check": "servers in [backend.inside], and what DNS or /etc/hosts says of that name: it must be the FTP server's address"})
+			if n := strings.Count(th.logs.String(), `"message":"session started"`); n != 1 {
+				t.Errorf("%d sessions have begun, want one", n)
+			}
+		})
+	}
 }

@@ -65,6 +65,9 @@ type Dialer struct {
 	Timeouts *config.Timeouts // nobody writes to them any more
 	Client   netip.Addr       // for a source that is the client's
 	Header   []byte           // a PROXY header, which the connection begins with; nil: none
+	// IsOwn tells the addresses where clients reach ftproxy itself; nil: none is. A
+	// name may lead there, and each session would begin another one.
+	IsOwn func(netip.AddrPort) bool
 }
 
 // What a server may send to one of our own commands, and before its greeting.
@@ -125,8 +128,14 @@ func (d Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) 
 	return d.Network.Resolve(ctx, host)
 }
 
+// ErrLoop is a server that is ftproxy itself.
+var ErrLoop = errors.New("this is ftproxy itself")
+
 // dialAddr connects to one address of the server that the configuration calls host.
 func (d Dialer) dialAddr(ctx context.Context, remote netip.AddrPort, host string) (*Server, error) {
+	if d.IsOwn != nil && d.IsOwn(remote) {
+		return nil, fmt.Errorf("%s: %w", remote, ErrLoop)
+	}
 	local, err := towards(d.Backend.Source, remote.Addr(), d.Client)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", remote, err)
