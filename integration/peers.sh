@@ -36,6 +36,9 @@ peers() {
 	install busybox          busybox
 	install rclone           rclone
 	install ffmpeg           ffmpeg
+	install filezilla        filezilla
+	install xvfb             Xvfb # FileZilla's screen
+	install xdotool          xdotool # and its user
 	install python3          python3
 	install openssl          openssl
 	install nodejs           node
