@@ -79,6 +79,11 @@ func (s *session) tellNoTickets(d *delivery, code int) {
 	if code < 400 || !failed || d.aborted || s.serverProtection() == nil {
 		return
 	}
+	if ftps.IsRenegotiation(d.result.Err) {
+		s.log.often(renegotiates, s.backend.Name, s.server.Addr.Addr()).Int("code", code).
+			Str("check", "turn renegotiation off in the server (ProFTPD: TLSRenegotiate none); see docs/tls.md").Msg(renegotiates.Message)
+		return
+	}
 	if ftps.LacksTickets(s.server.Protection) {
 		s.log.often(noTickets, s.backend.Name, s.server.Addr.Addr()).Stringer("server", s.server.Addr).Int("code", code).
 			Str("check", "ProFTPD: TLSSessionTickets on, or TLSOptions NoSessionReuseRequired; see docs/tls.md").Msg(noTickets.Message)

@@ -26,6 +26,7 @@ var (
 	endlessReply      = &logline.Kind{Message: "reply too long", About: "backend", Lines: 1}
 	protectionRefused = &logline.Kind{Message: "the server refuses protection", About: "backend", Lines: 1}
 	noTickets         = &logline.Kind{Message: "the server gives no TLS session tickets, and its data connections fail", About: "backend", Lines: 1}
+	renegotiates      = &logline.Kind{Message: "the server asks for TLS renegotiation, which ends its data connection", About: "backend", Lines: 1}
 	noConnection      = &logline.Kind{Message: "no data connection", About: "frontend", Lines: 1}
 	noPort            = &logline.Kind{Message: "no data port", About: "frontend", Lines: 1}
 	serverUnusable    = &logline.Kind{Message: "server not usable", About: "backend", Lines: 10}
