@@ -85,6 +85,8 @@ type Frontend struct {
 	ProxyProtocol     bool           // control connections begin with a PROXY header, which says who the client is
 	DataProxyProtocol bool           // passive data connections do; as ProxyProtocol unless the file says otherwise
 	TrustedProxies    []netip.Prefix // who may send one; masked, at least one if either of the two is true, else none
+	// The header of a control connection may come after the greeting, which is Banner then.
+	ProxyHeaderAfterGreeting bool
 
 	TLS FrontendTLS
 

@@ -61,14 +61,18 @@ func portInside(s Server) (host, port string, found bool) {
 
 // Loops returns a fault for each server that is ftproxy itself, because a frontend
 // listens on all addresses of this machine at its port, and the server's address is
-// one that this machine has, as isLocal tells. What the file alone tells is a fault
-// when it is read.
-func (c *Config) Loops(isLocal func(netip.Addr) bool) (loops Errors) {
+// one that this machine has, as isLocal tells. lookup gives the addresses of a name; nil:
+// names are not looked at. What the file alone tells is a fault when it is read.
+func (c *Config) Loops(isLocal func(netip.Addr) bool, lookup func(host string) []netip.Addr) (loops Errors) {
 	for _, b := range c.Backends {
 		for _, s := range b.Servers {
-			if f := c.ownAt(s, isLocal); f != nil {
+			addrs, address := s.known(), "the address"
+			if addrs == nil && lookup != nil && !s.SRV {
+				addrs, address = lookup(s.Host), "an address of that name"
+			}
+			if f := c.ownAt(addrs, s.Port, isLocal); f != nil {
 				loops = append(loops, c.Problem(b.keyOf(s),
-					fmt.Sprintf("%q is ftproxy itself: this machine has the address, and %s listens on it", s, place(f.path()+".listen", c.line(f.path()+".listen"))),
+					fmt.Sprintf("%q is ftproxy itself: this machine has %s, and %s listens on it", s, address, place(f.path()+".listen", c.line(f.path()+".listen"))),
 					"write the address of the FTP server, or another port"))
 			}
 		}
@@ -76,15 +80,15 @@ func (c *Config) Loops(isLocal func(netip.Addr) bool) (loops Errors) {
 	return loops
 }
 
-// ownAt returns the frontend that a server's address reaches.
-func (c *Config) ownAt(s Server, isLocal func(netip.Addr) bool) *Frontend {
-	for _, ip := range s.known() {
+// ownAt returns the frontend that one of a server's addresses reaches.
+func (c *Config) ownAt(addrs []netip.Addr, port uint16, isLocal func(netip.Addr) bool) *Frontend {
+	for _, ip := range addrs {
 		if !ip.IsLoopback() && !isLocal(ip) {
 			continue
 		}
 		for i := range c.Frontends {
 			f := &c.Frontends[i]
-			if slices.Contains(f.Listen, netip.AddrPortFrom(ip, s.Port)) || slices.Contains(f.Listen, netip.AddrPortFrom(unspecified(ip), s.Port)) {
+			if slices.Contains(f.Listen, netip.AddrPortFrom(ip, port)) || slices.Contains(f.Listen, netip.AddrPortFrom(unspecified(ip), port)) {
 				return f
 			}
 		}

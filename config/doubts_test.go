@@ -52,10 +52,10 @@ servers = ["192.0.2.1", "192.0.2.1:2121", "192.0.2.2", "[2001:db8::1]:21", "ftp.
 `)
 	const what = ` is ftproxy itself: this machine has the address, and frontend.a.listen (line 2) listens on it; write the address of the FTP server, or another port`
 	want := `config.toml:6: backend.legacy.servers: "192.0.2.1:21"` + what + "\n" + `config.toml:6: backend.legacy.servers: "[2001:db8::1]:21"` + what
-	if got := lines(c.Loops(func(ip netip.Addr) bool { return slices.Contains(local, ip) })); got != want {
+	if got := lines(c.Loops(func(ip netip.Addr) bool { return slices.Contains(local, ip) }, nil)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got := c.Loops(func(netip.Addr) bool { return false }); !reflect.DeepEqual(got, Errors(nil)) {
+	if got := c.Loops(func(netip.Addr) bool { return false }, nil); !reflect.DeepEqual(got, Errors(nil)) {
 		t.Errorf("without addresses: %v", got)
 	}
 }

@@ -38,6 +38,14 @@ var frontendKeys = section[Frontend]{
 			it must not be empty. Any machine in it can claim to be any client. Where ftproxy expects a
 			PROXY header, it resets connections from other addresses.`,
 	}, {
+		name:  "proxy_header_after_greeting",
+		value: field(boolean, false, func(f *Frontend) *bool { return &f.ProxyHeaderAfterGreeting }),
+		help: `Whether ftproxy greets before it has the PROXY header of a control connection. It is for load
+			balancers that send the header with the client's first bytes, such as AWS Network Load Balancers:
+			FTP clients wait for the greeting. The header may then come until timeouts.login. The key needs
+			proxy_protocol, and banner as the greeting, because no server is asked before the client is
+			known. Implicit TLS does not need it: there the client speaks first.`,
+	}, {
 		name: "public_address",
 		value: value[Frontend]{
 			kind:   `"auto", or a list of addresses and host names`,

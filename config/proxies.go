@@ -80,6 +80,37 @@ func (t table) proxiesRules(f *Frontend) {
 	}
 }
 
+// greetFirstRule reports a greeting before the PROXY header that has no text, or no
+// header to wait for.
+func (t table) greetFirstRule(f *Frontend) {
+	const key = "proxy_header_after_greeting"
+	if !f.ProxyHeaderAfterGreeting {
+		return
+	}
+	for _, need := range []struct{ key, write string }{
+		{"proxy_protocol", "proxy_protocol = true"}, {"banner", `banner = "FTP service"`},
+	} {
+		if t.sound(need.key) && !t.given(need.key) {
+			t.faultAt(t.line(key), key, wrongf(fmt.Sprintf("write %s, too, or remove this key", need.write), "has no effect without %s", need.key))
+		}
+	}
+}
+
+// greetFirst warns of a greeting before the PROXY header where the client speaks first
+// anyway, and of data connections on which nobody speaks before the header.
+func (f *Frontend) greetFirst(warn func(key, message, hint string)) {
+	if !f.ProxyHeaderAfterGreeting {
+		return
+	}
+	if f.TLS.Mode == TLSImplicit {
+		warn(f.path()+".proxy_header_after_greeting", `has no effect with implicit TLS, where the client speaks before the greeting`, "remove this key")
+	}
+	if f.DataProxyProtocol && !(f.TLS.Mode.On() && f.TLS.RequireData) {
+		warn(f.path()+".data_proxy_protocol", "is true, but a client that downloads in the clear sends nothing, so a proxy that sends its header with the client's first bytes never sends it",
+			"have the proxy keep the client's address on data ports and write data_proxy_protocol = false, or have it send its header at once (docs/proxy-protocol.md)")
+	}
+}
+
 // reachable tells whether one of the trusted proxies can connect to the frontend.
 func (f *Frontend) reachable() bool {
 	return slices.ContainsFunc(f.TrustedProxies, func(p netip.Prefix) bool {

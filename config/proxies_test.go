@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -133,6 +134,37 @@ func TestWarningsOfProxies(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%q: got\n%q\nwant\n%q", keys, got, want)
+		}
+	}
+}
+
+// A header that comes with the client's first bytes never comes where the client sends
+// none; with implicit TLS it comes before any greeting.
+func TestGreetFirstWarnings(t *testing.T) {
+	const keys = "proxy_protocol = true\nproxy_header_after_greeting = true\nbanner = 'Files'\ntrusted_proxies = '10.0.0.2'\n"
+	const tls = "[frontend.a.tls]\ncertificate = '/a.pem'\nmode = "
+	const silent = `frontend.a.data_proxy_protocol: is true, but a client that downloads in the clear sends nothing, so a proxy that sends its header with the client's first bytes never sends it; have the proxy keep the client's address on data ports and write data_proxy_protocol = false, or have it send its header at once (docs/proxy-protocol.md)`
+	const implicit = `frontend.a.proxy_header_after_greeting: has no effect with implicit TLS, where the client speaks before the greeting; remove this key`
+	for _, tt := range []struct {
+		keys string
+		want []string
+	}{
+		{"", []string{silent}},
+		{"data_proxy_protocol = false\n", nil},
+		{tls + "'required'\n", nil},
+		{tls + "'optional'\n", []string{silent}},
+		{tls + "'implicit'\n", []string{implicit}},
+	} {
+		c := mustParse(t, "[frontend.a]\nlisten = '192.0.2.1:21'\nbackend = 'b'\n"+keys+tt.keys+"[backend.b]\nservers = '10.0.0.5'\n")
+		var got []string
+		for _, p := range Warnings(c, Sysctl{}) {
+			if strings.HasSuffix(p.Key, ".listen") { // of the port, which is not implicit TLS's
+				continue
+			}
+			got = append(got, p.Key+": "+p.Message+"; "+p.Hint)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%q: got %q, want %q", tt.keys, got, tt.want)
 		}
 	}
 }

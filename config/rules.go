@@ -9,6 +9,7 @@ import (
 // notes what must be checked against the rest of the file.
 func frontendRules(_ *section[Frontend], t table, f *Frontend) {
 	t.proxiesRules(f)
+	t.greetFirstRule(f)
 	t.portOffsetRule(f)
 	path := t.entry.path
 	if t.entry.table["backend"] == nil {

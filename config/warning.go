@@ -75,10 +75,11 @@ func Warnings(c *Config, s Sysctl) []Problem {
 		ports(key+".passive_ports", f.PassivePorts)
 		slow(key+".bandwidth", f.Bandwidth)
 		slow(key+".session_bandwidth", f.SessionBandwidth)
-		if f.ProxyProtocol && !f.DataProxyProtocol && f.PublicAddress.Auto {
+		if f.ProxyProtocol && !f.DataProxyProtocol && f.PublicAddress.Auto && !f.ProxyHeaderAfterGreeting {
 			warn(key+".data_proxy_protocol", `is false, but with public_address = "auto" clients connect to the proxy for data, too, and what comes from there without a PROXY header is refused`,
 				"write data_proxy_protocol = true, or the address where clients reach ftproxy itself as public_address")
 		}
+		f.greetFirst(warn)
 		c.sourceFamilies(&f, warn)
 		for _, a := range f.Listen {
 			if a.Port() == 0 {

@@ -24,6 +24,8 @@ peers() {
 	unpack libnss-wrapper    'usr/lib/*/libnss_wrapper.so' # an account for ftpd
 	unpack python3-pyftpdlib usr/lib/python3/dist-packages/pyftpdlib
 	unpack haproxy           usr/sbin/haproxy
+	unpack nginx             usr/sbin/nginx
+	unpack libnginx-mod-stream usr/lib/nginx/modules/ngx_stream_module.so
 	unpack keepalived        usr/sbin/keepalived
 	install curl             curl
 	install lftp             lftp
@@ -33,6 +35,10 @@ peers() {
 	install wget             wget
 	install busybox          busybox
 	install rclone           rclone
+	install ffmpeg           ffmpeg
+	install filezilla        filezilla
+	install xvfb             Xvfb # FileZilla's screen
+	install xdotool          xdotool # and its user
 	install python3          python3
 	install openssl          openssl
 	install nodejs           node

@@ -53,6 +53,10 @@ func (s *session) tellNoTickets(d *delivery, code int) {
 	if code < 400 || !failed || d.aborted || s.serverProtection() == nil {
 		return
 	}
+	if ftps.IsRenegotiation(d.result.Err) {
+		s.log.Renegotiates(code)
+		return
+	}
 	if ftps.LacksTickets(s.server.Protection) {
 		s.log.NoTickets(code)
 	}
@@ -100,6 +104,9 @@ func (s *session) tellClientUnmet(t *transfer.Transfer, u transfer.Unmet) {
 	s.log.ClientAbsent(report.Absence{Unmet: u, User: s.user, Verb: verb, Ports: s.fe.passivePorts,
 		Told: s.told(verb, u.Addr.Port()), Proxied: s.from.Proxy.IsValid()})
 }
+
+// isEnd tells that the peer has closed or reset its connection.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 // quickEnd is how soon a client that never began TLS has to leave to be none at all: health
 // checks and scanners connect and leave.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -53,13 +54,11 @@ func (p *Process) welcome(conn net.Conn, rt *Runtime, fe *frontend, from origin.
 func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why string) {
 	refused := p.reportOf(p.serving, fe)
 	refused.SessionRefused(from.Client, why)
-	// A fresh connection has room for one line: the write does not block.
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	text := "Too many connections, try again later."
 	if why == "draining" {
 		text = textShutdown
 	}
-	_, _ = conn.Write(ftp.AppendReply(nil, 421, text))
+	sayOnce(conn, 421, text)
 	_ = conn.Close()
 }
 
@@ -72,6 +71,10 @@ func (p *Process) refuse(conn net.Conn, fe *frontend, from origin.Origin, why st
 // goroutine of its own: a slow header delays nobody else's.
 func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 	defer p.accepting.Done()
+	if fe.greetFirst && origin.Trusted(conn, fe.trustedProxies) == nil {
+		p.greetUnknown(conn, rt, fe)
+		return
+	}
 	from, err := origin.Read(p.serving, conn, fe.trustedProxies, rt.timeouts.ProxyHeader)
 	if err != nil {
 		refused := p.reportOf(p.serving, fe)
@@ -80,6 +83,36 @@ func (p *Process) welcomeProxied(conn net.Conn, rt *Runtime, fe *frontend) {
 		return
 	}
 	p.welcome(conn, rt, fe, from)
+}
+
+// greetUnknown is for a proxy that sends its header with the client's first bytes: an FTP
+// client sends none before it is greeted. It may be a person at a terminal, so the header
+// has as long as a login. Meanwhile the connection counts as a session, but as nobody's:
+// whose it is shows afterwards.
+func (p *Process) greetUnknown(conn net.Conn, rt *Runtime, fe *frontend) {
+	if why := p.sessions.Await(rt.limits.Sessions); why != "" {
+		p.refuse(conn, fe, origin.Direct(conn), why)
+		return
+	}
+	sayOnce(conn, 220, fe.banner)
+	from, err := origin.Read(p.serving, conn, fe.trustedProxies, rt.timeouts.Login)
+	p.sessions.Awaited()
+	if err == nil {
+		p.welcome(conn, rt, fe, from)
+		return
+	}
+	refused := p.reportOf(p.serving, fe)
+	refused.HeaderUnusable(conn, "control", err)
+	switch {
+	case errors.Is(err, ErrShutdown):
+		sayOnce(conn, 421, textShutdown)
+	case tcp.IsTimeout(err):
+		sayOnce(conn, 421, textLoginTimeout)
+	default:
+		tcp.Reset(conn)
+		return
+	}
+	_ = conn.Close()
 }
 
 // reportOf counts and logs what a frontend refuses; ctx is what its connections wait for.
@@ -94,4 +127,12 @@ func (s *session) ownHeader() []byte {
 		return nil
 	}
 	return s.from.Header(s.backend.sendProxy, s.log.Name)
+}
+
+// sayOnce writes a reply on a connection that has no session. A fresh connection has room
+// for a line: the write does not block.
+func sayOnce(conn net.Conn, code int, text string) {
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = conn.Write(ftp.AppendReply(nil, code, text))
+	_ = conn.SetWriteDeadline(time.Time{})
 }

@@ -46,6 +46,7 @@ func (s *session) dialer() dial.Dialer {
 		Timeouts: &s.rt.timeouts,
 		Client:   s.ClientAddr.Addr(),
 		Header:   s.ownHeader(),
+		IsOwn:    s.rt.isOwn,
 	}
 }
 

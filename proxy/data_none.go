@@ -13,13 +13,37 @@ import (
 // where the server can do no harm with it. It may truncate a file before it looks for
 // its data connection: so it is not asked to store where the client believes in a data
 // connection that ftproxy has refused or given up. And it may connect to the port that
-// it was told last, which may be another session's by now: so it is not asked at all
-// after a PORT or EPRT of ours.
+// it was told last, which may be another session's by now: so after a PORT or EPRT of
+// ours it is told a fresh one first, and asked nothing that stores: it would begin.
 func (s *session) askWithoutData(q *queued) error {
-	if s.data.toldPort || s.data.givenUp && verbs[q.Verb].has(writes) {
+	switch writes := verbs[q.Verb].has(writes); {
+	case writes && (s.data.givenUp || s.data.toldPort):
 		return refuse(425, textSetupFirst, nil)
+	case s.data.toldPort:
+		return s.askOnFreshPort(q)
 	}
 	_, err := s.send(q.Command, &exchange{owed: true, dataless: true})
+	return err
+}
+
+// askOnFreshPort tells the server a port that is nobody else's, for a transfer command
+// that it is to refuse. Between REST and its transfer no command may come (H33).
+func (s *session) askOnFreshPort(q *queued) error {
+	attempts, err := s.serverVerbs("PORT") // which all know
+	if s.midway || err != nil || !s.takeSlot() {
+		return refuse(425, textSetupFirst, err)
+	}
+	command := q.Command.Clone()
+	return s.leasePorts(&setup{client: q.Verb, attempts: attempts, asks: &command})
+}
+
+// askOnPort sends the command when the server has taken the port.
+func (s *session) askOnPort(st *setup) error {
+	s.data.promises.ServerAsked()
+	_, err := s.send(*st.asks, &exchange{owed: true, dataless: true, setup: st})
+	if err != nil {
+		st.ports.Close()
+	}
 	return err
 }
 
@@ -33,6 +57,7 @@ func (s *session) onDataless(ex *exchange, l ftp.ReplyLine) error {
 		return s.delay(ex, l)
 	}
 	ex.announced = true
+	ex.closePorts() // A server that is sending may read ABOR only when it has failed.
 	if err := s.delay(ex, l); err != nil {
 		return err
 	}
@@ -50,9 +75,17 @@ func (s *session) finishDataless(ex *exchange, l ftp.ReplyLine) error {
 	return nil
 }
 
+// closePorts gives up the port that the server was told for this command.
+func (ex *exchange) closePorts() {
+	if ex.setup != nil {
+		ex.setup.ports.Close()
+	}
+}
+
 // answerDataless writes it. Success would be a lie: no data moved.
 func (s *session) answerDataless(ex *exchange) {
 	s.midway = false
+	ex.closePorts()
 	switch {
 	case ex.announced || ftp.Class(ex.reply.Code) < 3:
 		s.say(425, textSetupFirst)

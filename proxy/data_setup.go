@@ -21,6 +21,7 @@ type setup struct {
 	target   netip.AddrPort // the client's, after PORT and EPRT
 	attempts []string       // the verbs to tell the server, first is out
 	ports    portpool.Pair  // those that the legs which listen need
+	asks     *ftp.Command   // a transfer command without a data connection, which the server is to refuse; else nil
 	refused  chan error     // why a connection that may be the client's was refused; one, buffered
 }
 

@@ -65,6 +65,9 @@ func (s *session) replyActive(ex *exchange) error {
 	if ftp.Class(ex.reply.Code) != 2 {
 		return s.setupRefused(ex, modes.ErrRefused)
 	}
+	if ex.setup.asks != nil {
+		return s.askOnPort(ex.setup)
+	}
 	s.agreed(ex, transfer.ListenLeg{Lease: ex.setup.ports.Inside})
 	return nil
 }
@@ -107,6 +110,9 @@ func (s *session) setupRefused(ex *exchange, cause error) error {
 	}
 	s.log.SetupRefused(s.user, ex.verb, s.serverProtection() != nil, &ex.reply, cause)
 	st.ports.Close()
+	if st.asks != nil {
+		return refuse(425, textSetupFirst, cause)
+	}
 	s.data.promises.ClientTold()
 	s.data.givenUp = s.data.givenUp || ftp.Class(code) < 4 // The server has one that nobody uses.
 	return refuse(modes.Refusal(st.client, ex.verb, code), textNoConnect, cause)

@@ -61,8 +61,11 @@ const (
 	endInternal    = "internal_error" // a fault of ours
 )
 
-// textShutdown is what clients are told when the process leaves service.
-const textShutdown = "Service is shutting down."
+// What clients are told when the process leaves service, and when they do not log in.
+const (
+	textShutdown     = "Service is shutting down."
+	textLoginTimeout = "Login timeout, closing control connection."
+)
 
 func (e *ending) Error() string {
 	if e.cause == nil {

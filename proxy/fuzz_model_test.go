@@ -464,6 +464,10 @@ func (s *fuzzScene) onCommand(raw string) {
 		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
 		return
 	}
+	if (verb == "PORT" || verb == "EPRT") && s.asksWithoutData() {
+		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
+		return
+	}
 	o := s.match(verb, arg)
 	switch {
 	case verb == "ABOR" && s.cause != "" && (o == nil || len(s.out) > 0 && !s.out[0].isTransfer()): // The courtesy of a session that ends.
@@ -499,6 +503,13 @@ func (s *fuzzScene) onCommand(raw string) {
 		}
 		s.data = nil
 	}
+}
+
+// asksWithoutData tells whether the client's next command is a download for which nothing was
+// agreed on: the session tells the server a fresh port before it asks.
+func (s *fuzzScene) asksWithoutData() bool {
+	w := s.waiting()
+	return len(w) > 0 && !w[0].forwarded && !w[0].refused && (w[0].verb == "RETR" || w[0].verb == "LIST") && len(s.out) == 0
 }
 
 // match finds the client's command that a line at the server is.

@@ -130,7 +130,7 @@ func (s *fuzzScene) doTransferFlow(how int) bool {
 	default: // The transfer is sent when the setup is answered.
 		s.clientSends(setup + "\r\n")
 		s.w.settle()
-		if len(s.out) > 0 && s.out[0].isSetup() && s.half == "" {
+		if len(s.out) > 0 && s.out[0].isSetup() && !s.out[0].barrier && s.half == "" {
 			s.agree(s.out[0], 0)
 			s.w.settle()
 		}
@@ -214,7 +214,11 @@ func (s *fuzzScene) doAnswer(how int) bool {
 	}
 	if o.barrier {
 		s.out = s.out[1:]
-		s.serverSends(map[string]string{"NOOP": "200", "ABOR": "226"}[o.verb] + " barrier\r\n")
+		code := map[string]string{"NOOP": "200", "ABOR": "226", "PORT": "200", "EPRT": "200"}[o.verb]
+		if how%4 == 3 && (o.verb == "PORT" || o.verb == "EPRT") {
+			code = "501"
+		}
+		s.serverSends(code + " barrier\r\n")
 		return true
 	}
 	if o.isSetup() {

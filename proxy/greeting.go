@@ -43,12 +43,12 @@ func (s *session) passGreeting(greeting *ftp.Reply) {
 }
 
 // refuseGreeting is the end of a session that no server has greeted. Where a server has said why, the client
-// hears it, without the addresses of our network; a banner, which hides what the server
-// says of itself, hides that too.
+// hears it, without the addresses of our network; also where a banner greets, because the client can do
+// nothing about "try again later", but something about "too many connections from your address".
 func (s *session) refuseGreeting(cause error) error {
 	e := &ending{reason: endNoServer, text: "Service not available, try again later.", cause: cause}
 	r := dial.LastRefusal(cause)
-	if r == nil || s.fe.banner != "" || ftp.Class(r.Reply.Code) < 4 {
+	if r == nil || ftp.Class(r.Reply.Code) < 4 {
 		return e
 	}
 	for i, line := range r.Reply.Lines {

@@ -12,6 +12,7 @@ import (
 	"ftproxy/internal/ftps"
 	"ftproxy/internal/listeners"
 	"ftproxy/internal/portpool"
+	"ftproxy/internal/tcp"
 )
 
 // A Runtime is the rules of one configuration. It never changes once built: a
@@ -45,6 +46,7 @@ type frontend struct {
 
 	proxyProtocol, dataProxyProtocol bool           // connections begin with a PROXY header
 	trustedProxies                   []netip.Prefix // whose
+	greetFirst                       bool           // the client gets the banner before the header is read
 
 	tls     *ftps.Frontend // nil: none
 	banner  string
@@ -74,6 +76,19 @@ func (rt *Runtime) listens() listeners.Wanted {
 		wanted[addr] = listeners.Want{Frontend: fe.name, Free: rt.free[addr.Addr()]}
 	}
 	return wanted
+}
+
+// isOwn tells whether a connection to an address comes to a listener of the runtime.
+func (rt *Runtime) isOwn(at netip.AddrPort) bool {
+	if _, own := rt.frontends[at]; own {
+		return true
+	}
+	all := netip.IPv6Unspecified()
+	if at.Addr().Is4() {
+		all = netip.IPv4Unspecified()
+	}
+	_, listens := rt.frontends[netip.AddrPortFrom(all, at.Port())]
+	return listens && tcp.IsLocal(at.Addr())
 }
 
 // newRuntime builds the rules from a checked configuration.
@@ -107,6 +122,7 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 			proxyProtocol:     f.ProxyProtocol,
 			dataProxyProtocol: f.DataProxyProtocol,
 			trustedProxies:    f.TrustedProxies,
+			greetFirst:        f.ProxyHeaderAfterGreeting && f.TLS.Mode != config.TLSImplicit,
 
 			tls:     front,
 			banner:  f.Banner,

@@ -66,8 +66,10 @@ const (
 func newSession(p *Process, e *registry.Entry, rt *Runtime, fe *frontend, from origin.Origin, conn net.Conn) *session {
 	s := &session{Entry: e, p: p, rt: rt, fe: fe, from: from, backend: fe.backend, secrets: new(atomic.Pointer[logline.Secrets])}
 	s.log = report.Session{Lines: &p.repeats, Name: p.sessions.Name(s.ID), Client: s.ClientAddr, Local: s.LocalAddr,
-		Frontend: fe.name, Backend: s.backend.Name, TLS: s.backend.TLS != nil, Secrets: s.secrets}
+		Frontend: fe.name, Backend: s.backend.Name, TLS: s.backend.TLS != nil,
+		Implicit: s.backend.TLS != nil && s.backend.TLS.Implicit, Secrets: s.secrets}
 	s.client.security.Level = 'C'
+	s.client.greeted = s.fe.greetFirst
 	s.data.bandwidth = p.bandwidthOf(s.fe, s.backend)
 	s.timers.Init()
 	s.client.Conn, s.client.Reader = conn, ftp.NewCommandReader(conn)

@@ -4,6 +4,9 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -162,7 +165,19 @@ func TestLogOfDistrustedCertificate(t *testing.T) {
 			"error": "remote error: tls: …", "check": check})
 	}
 	t.Run("unknown", func(t *testing.T) {
-		distrust(t, func(*config.Config) {}, "whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS")
+		distrust(t, func(*config.Config) {}, "whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS and the cipher suites: "+
+			`an old client needs ciphers = "legacy" in [frontend.public.tls]`)
+	})
+	t.Run("knows RSA key exchange only", func(t *testing.T) {
+		s := enact(t, straight("passive"), optional)
+		s.greet(config.TLSOff, config.TLSOff)
+		s.client.hear("220")
+		s.client.say("AUTH TLS")
+		s.client.hear("234")
+		s.client.hearFailure(&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}})
+		s.wantWarning("TLS with the client failed", map[string]string{"client": addrOf(s.client), "local": s.at(),
+			"error": "tls: no cipher suite supported by both client and server…", "check": `the versions of TLS and the cipher suites of the client: ` +
+				`min_version and max_version in [frontend.public.tls]; an old client needs ciphers = "legacy" there`})
 	})
 	t.Run("expired", func(t *testing.T) {
 		end := time.Now().Add(-time.Minute)
@@ -190,6 +205,63 @@ func TestLogOfServerTLS(t *testing.T) {
 			s.answers("AUTH TLS", "500 what?")
 			s.answers("AUTH SSL", "500 what?")
 		}, `whether TLS is turned on in the server; else write mode = "off" in [backend.inside.tls]`)
+	})
+	secured := func(s *tlsStage, host *tls.Config) {
+		s.server.say("220 ready")
+		s.answers("AUTH TLS", "234 go")
+		if err := tls.Server(s.server.conn, host).Handshake(); err == nil {
+			t.Error("the handshake succeeds")
+		}
+		_ = s.server.conn.Close()
+	}
+	const old = `the versions of TLS and the cipher suites of the server: an old one needs ciphers = "legacy", a very old one min_version = "1.0" in [backend.inside.tls]; one that wants a certificate of ftproxy needs certificate`
+	t.Run("knows RSA key exchange only", func(t *testing.T) {
+		play(t, private, func(s *tlsStage) {
+			host := s.asHost.Clone()
+			host.MaxVersion, host.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
+			secured(s, host)
+		}, old)
+	})
+	t.Run("knows TLS 1.0 only", func(t *testing.T) {
+		play(t, private, func(s *tlsStage) {
+			host := s.asHost.Clone()
+			host.MinVersion, host.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
+			secured(s, host)
+		}, old)
+	})
+	t.Run("wants a certificate", func(t *testing.T) {
+		play(t, func(c *config.Config) { private(c); c.Backends[0].TLS.MaxVersion = tls.VersionTLS12 }, func(s *tlsStage) {
+			host := s.asHost.Clone()
+			host.ClientAuth = tls.RequireAnyClientCert
+			secured(s, host)
+		}, old)
+	})
+	t.Run("closes in the handshake", func(t *testing.T) {
+		play(t, private, func(s *tlsStage) {
+			s.server.say("220 ready")
+			s.answers("AUTH TLS", "234 go")
+			_ = s.server.conn.Close()
+		}, old)
+	})
+	t.Run("expired certificate", func(t *testing.T) {
+		host := ftptest.CertificateUntil(t, time.Now().Add(-time.Minute), "127.0.0.1", "ftp.example.com")
+		play(t, func(c *config.Config) {
+			private(c)
+			c.Backends[0].TLS.CA = host.File
+			c.Backends[0].TLS.ServerName = "ftp.example.com"
+		}, func(s *tlsStage) {
+			secured(s, &tls.Config{Certificates: []tls.Certificate{host.Certificate}, MaxVersion: tls.VersionTLS12})
+		}, "the server's certificate has expired, or this machine's clock is wrong")
+	})
+	t.Run("another fingerprint", func(t *testing.T) {
+		play(t, func(c *config.Config) {
+			private(c)
+			c.Backends[0].TLS.CA, c.Backends[0].TLS.Fingerprint = "", "sha256:"+strings.Repeat("0f", 32)
+		}, func(s *tlsStage) {
+			host := s.asHost.Clone()
+			host.MaxVersion = tls.VersionTLS12
+			secured(s, host)
+		}, "ask who runs the server whether its certificate is new: then write its fingerprint in [backend.inside.tls]")
 	})
 	t.Run("explicit, reached as implicit", func(t *testing.T) {
 		play(t, implicitBack, func(s *tlsStage) { s.server.say("220 ready") },
@@ -268,4 +340,35 @@ func (th *harness) wantBytesTotal(d transfer.Direction, want int) {
 		}
 	}
 	th.t.Error(err)
+}
+
+// TestServerNameIsFtproxy: a name that leads to ftproxy itself is no server. Otherwise each
+// session would begin another one, until no more are allowed.
+func TestServerNameIsFtproxy(t *testing.T) {
+	for name, addr := range map[string]netip.Addr{"at an address": loopback(false), "at all addresses": netip.IPv4Unspecified()} {
+		t.Run(name, func(t *testing.T) {
+			port := freePort(t).First
+			th, _ := emptyStage(t, joint{}, func(c *config.Config) {
+				c.Frontends[0].Listen = []netip.AddrPort{netip.AddrPortFrom(addr, port)}
+				if addr.IsUnspecified() { // The name may lead to ::1, too.
+					c.Frontends[0].Listen = append(c.Frontends[0].Listen, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+				}
+				c.Backends[0].Servers = []config.Server{{Host: "localhost", Port: port}}
+				c.Timeouts.Connect = socketTimeout
+			})
+			conn, err := net.Dial("tcp", netip.AddrPortFrom(loopback(false), port).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := newActor(t, "client", conn.(*net.TCPConn))
+			client.hear("421 ")
+			client.hearEnd()
+			_ = conn.Close()
+			th.wantWarning("server not usable", map[string]string{"server": "localhost:" + strconv.Itoa(int(port)), "error": "…",
+				"check": "servers in [backend.inside], and what DNS or /etc/hosts says of that name: it must be the FTP server's address"})
+			if n := strings.Count(th.logs.String(), `"message":"session started"`); n != 1 {
+				t.Errorf("%d sessions have begun, want one", n)
+			}
+		})
+	}
 }

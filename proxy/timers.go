@@ -41,7 +41,7 @@ func (s *session) onTimer() error {
 func (s *session) expire(id timerID) error {
 	switch id {
 	case timerLogin:
-		return &ending{reason: endLogin, text: "Login timeout, closing control connection."}
+		return &ending{reason: endLogin, text: textLoginTimeout}
 	case timerIdle:
 		return &ending{reason: endIdle, text: "Idle timeout, closing control connection."}
 	case timerReply:

@@ -38,7 +38,7 @@ Example:
 	run: (*program).check,
 }
 
-func (p *program) check(_ context.Context, c *command, args []string) int {
+func (p *program) check(ctx context.Context, c *command, args []string) int {
 	f := c.flags()
 	path := f.String("config", defaultConfig, "read the configuration from `FILE`")
 	key := f.String("explain", "", "explain a `KEY` of the configuration, such as passive_ports, or a table")
@@ -62,7 +62,10 @@ func (p *program) check(_ context.Context, c *command, args []string) int {
 	if !ok {
 		return exitFailed
 	}
-	if err := checkLocalLoops(conf); err != nil {
+	looking, stop := context.WithTimeout(ctx, nameLimit)
+	err := checkLocalLoops(conf, p.lookUpServers(looking))
+	stop()
+	if err != nil {
 		fmt.Fprintln(p.stderr, err)
 		return exitFailed
 	}

@@ -1,39 +1,48 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"ftproxy/config"
 	"ftproxy/internal/tcp"
 )
 
-// isLocal tells whether this machine has an address: then the kernel reaches it from that
-// address itself. No packet is sent. A list of all addresses would need a netlink socket,
-// which the unit for systemd forbids.
-func isLocal(ip netip.Addr) bool {
-	if ip.IsLoopback() {
-		return true
-	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 9)))
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	return tcp.AddrPort(conn.LocalAddr()).Addr() == ip
-}
-
 // checkLocalLoops finds servers that are ftproxy itself, by an address of this machine: a
 // session with one begins the next, until no more are allowed. config.Load has refused
-// those that the file alone shows.
-func checkLocalLoops(conf *config.Config) error {
-	if loops := conf.Loops(isLocal); len(loops) > 0 {
+// those that the file alone shows. lookup resolves the names of servers; nil: nobody is
+// asked, and a session that is led to ftproxy itself ends.
+func checkLocalLoops(conf *config.Config, lookup func(host string) []netip.Addr) error {
+	if loops := conf.Loops(tcp.IsLocal, lookup); len(loops) > 0 {
 		return loops
 	}
 	return nil
+}
+
+// nameLimit is how long check waits for the names of servers, all together.
+const nameLimit = 2 * time.Second
+
+// lookUpServers is for checkLocalLoops. What is not found in time is not looked at.
+func (p *program) lookUpServers(ctx context.Context) func(host string) []netip.Addr {
+	lookup := p.lookup
+	if lookup == nil {
+		lookup = net.DefaultResolver.LookupNetIP
+	}
+	return func(host string) []netip.Addr {
+		found, err := lookup(ctx, "ip", host)
+		if err != nil {
+			return nil
+		}
+		for i, a := range found {
+			found[i] = a.Unmap()
+		}
+		return found
+	}
 }
 
 // doubtSocket warns of a control socket whose directory is not there.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ftproxy/internal/tcp"
 )
 
 // A server that is ftproxy itself, by an address of this machine, is an error of the
@@ -40,6 +44,28 @@ func TestServerIsThisMachine(t *testing.T) {
 		if got := r.stderr.String(); !strings.HasSuffix(got, path+want) || strings.Contains(got, "listening") {
 			t.Errorf("%s: standard error %q", command, got)
 		}
+	}
+}
+
+// So is a name that leads to such an address, for check. serve does not wait for DNS: a
+// session that is led to ftproxy itself ends (TestServerNameIsFtproxy).
+func TestServerNameIsThisMachine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := "[frontend.public]\nlisten = \":2121\"\nbackend = \"legacy\"\n[backend.legacy]\nservers = [\"ftp.example.net:2121\", \"gone.example.net:2121\", \"ftp.example.net:21\"]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	p := &program{stdout: &stdout, stderr: &stderr, sysctl: t.TempDir(), lookup: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		if host == "gone.example.net" {
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		return []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("::ffff:127.0.0.1")}, nil
+	}}
+	want := path + `:5: backend.legacy.servers: "ftp.example.net:2121" is ftproxy itself: this machine has an address of that name, ` +
+		"and frontend.public.listen (line 2) listens on it; write the address of the FTP server, or another port\n"
+	if code := p.run(t.Context(), []string{"check", "-config", path}); code != exitFailed || stderr.String() != want {
+		t.Errorf("exit code %d, %q", code, stderr.String())
 	}
 }
 
@@ -106,11 +132,11 @@ func ownAddr(t *testing.T) (netip.AddrPort, bool) {
 // Only addresses of this machine are.
 func TestIsLocal(t *testing.T) {
 	for text, want := range map[string]bool{"127.0.0.1": true, "127.9.9.9": true, "::1": true, "192.0.2.77": false, "2001:db8::77": false} {
-		if got := isLocal(netip.MustParseAddr(text)); got != want {
+		if got := tcp.IsLocal(netip.MustParseAddr(text)); got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
-	if own, ok := ownAddr(t); ok && !isLocal(own.Addr()) {
+	if own, ok := ownAddr(t); ok && !tcp.IsLocal(own.Addr()) {
 		t.Errorf("%s is not found to be ours", own.Addr())
 	}
 }

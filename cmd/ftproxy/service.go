@@ -82,7 +82,7 @@ func (s *service) apply(conf *config.Config) error {
 	if err := checkDescriptors(conf, descriptorLimit()); err != nil {
 		return err
 	}
-	if err := checkLocalLoops(conf); err != nil {
+	if err := checkLocalLoops(conf, nil); err != nil {
 		return err
 	}
 	opened, err := s.open(conf)

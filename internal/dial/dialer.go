@@ -65,6 +65,9 @@ type Dialer struct {
 	Timeouts *config.Timeouts // nobody writes to them any more
 	Client   netip.Addr       // for a source that is the client's
 	Header   []byte           // a PROXY header, which the connection begins with; nil: none
+	// IsOwn tells the addresses where clients reach ftproxy itself; nil: none is. A
+	// name may lead there, and each session would begin another one.
+	IsOwn func(netip.AddrPort) bool
 }
 
 // What a server may send to one of our own commands, and before its greeting.
@@ -152,9 +155,15 @@ func (d Dialer) From(remote netip.Addr) tcp.Local {
 	return local
 }
 
+// ErrLoop is a server that is ftproxy itself.
+var ErrLoop = errors.New("this is ftproxy itself")
+
 // Dial connects to the server at an address; host is its name in TLS. Timer connect bounds
 // the connection.
 func (d Dialer) Dial(ctx context.Context, host string, remote netip.AddrPort) (*Server, error) {
+	if d.IsOwn != nil && d.IsOwn(remote) {
+		return nil, &failure{failedConnect, fmt.Errorf("%s: %w", remote, ErrLoop)}
+	}
 	local, err := towards(d.Backend.Source, remote.Addr(), d.Client)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", remote, err)

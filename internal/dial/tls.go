@@ -20,6 +20,9 @@ import (
 // goes on in the clear instead.
 var ErrProtection = errors.New("the server refuses protection")
 
+// ErrHandshake is a TLS handshake with a server that failed.
+var ErrHandshake = errors.New("TLS handshake")
+
 var errAfter234 = errors.New("something came after the server's 234, in the clear")
 
 // converseTLS is converse for a backend whose servers are reached over TLS.
@@ -53,7 +56,7 @@ func (d Dialer) shake(ctx context.Context, sv *Server, c *tls.Config) error {
 	tcp.ResetOnClose(conn, false)
 	d.Metrics.ServerTLSHandshake(d.Backend.Name, err == nil)
 	if err != nil {
-		return fmt.Errorf("TLS handshake: %w%s", logline.PeerError(err), advice(err))
+		return fmt.Errorf("%w: %w%s", ErrHandshake, logline.PeerError(err), advice(err))
 	}
 	sv.Conn, sv.Protection = secured, c
 	sv.Reader.Switch(secured)

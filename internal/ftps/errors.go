@@ -1,7 +1,9 @@
 package ftps
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 
 	"ftproxy/config"
 	"ftproxy/internal/certs"
@@ -25,4 +27,15 @@ func keyPairError(table string, pair config.KeyPair, err error) error {
 		return &ConfigError{table + "key", err}
 	}
 	return &ConfigError{table + "certificate", err}
+}
+
+// noRenegotiation is the alert of who is asked for renegotiation and does none.
+const noRenegotiation tls.AlertError = 100
+
+// IsRenegotiation tells whether a connection has ended because the peer asked for
+// renegotiation, which crypto/tls refuses. Its own type for alerts is not exported; both
+// have the same words.
+func IsRenegotiation(err error) bool {
+	var alert *net.OpError
+	return errors.As(err, &alert) && alert.Op == "local error" && alert.Err.Error() == noRenegotiation.Error()
 }

@@ -56,14 +56,23 @@ func Reason(err error) string {
 	return "invalid"
 }
 
+// Trusted tells whether the far end of a connection is one of the proxies that are
+// believed; the error says who it is otherwise.
+func Trusted(conn net.Conn, trusted []netip.Prefix) error {
+	proxy := tcp.AddrPort(conn.RemoteAddr()).Addr()
+	if !tcp.Within(trusted, proxy) {
+		return fmt.Errorf("%s is %w", proxy, errUntrusted)
+	}
+	return nil
+}
+
 // Read reads the header of a connection, at most for the time given and until ctx ends,
 // whose cause is the error then. Only the proxies of trusted are believed. A connection
 // that the proxy makes for itself (a health check) is the proxy's.
 func Read(ctx context.Context, conn net.Conn, trusted []netip.Prefix, limit time.Duration) (Origin, error) {
 	from := Direct(conn)
-	proxy := from.Client.Addr()
-	if !tcp.Within(trusted, proxy) {
-		return from, fmt.Errorf("%s is %w", proxy, errUntrusted)
+	if err := Trusted(conn, trusted); err != nil {
+		return from, err
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(limit))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })

@@ -7,12 +7,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	proxyproto "github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
 
 	"ftproxy/internal/tcp"
 )
+
+// sameFamily writes both addresses of a version 1 line as IPv6 where the second is not of
+// the family that the line names. nginx sends such lines: it names the family of the
+// client, also where it was reached by the other one, as it may be behind another proxy
+// (set_real_ip_from). The library refuses them, as the specification does (§2.1).
+func sameFamily(raw []byte) []byte {
+	words := strings.Split(string(raw), " ")
+	if len(words) != 6 || words[0] != "PROXY" {
+		return raw
+	}
+	const mapped = "::ffff:"
+	source6, destination6 := strings.Contains(words[2], ":"), strings.Contains(words[3], ":")
+	switch {
+	case words[1] == "TCP4" && !source6 && destination6:
+		words[1], words[2] = "TCP6", mapped+words[2]
+	case words[1] == "TCP6" && source6 && !destination6:
+		words[3] = mapped + words[3]
+	}
+	return []byte(strings.Join(words, " "))
+}
 
 // Read reads the header that a connection begins with, and not a byte more: all that
 // follows is left for whoever reads next, so that splice(2) can move it. The read
@@ -22,6 +43,7 @@ func Read(conn io.Reader) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
+	raw = sameFamily(raw)
 	parsed, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
 	if err != nil {
 		return Header{}, fmt.Errorf("%w: %w", ErrInvalid, err)

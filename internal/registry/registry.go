@@ -30,6 +30,7 @@ type Registry struct {
 	mu       sync.Mutex
 	live     map[uint64]*Entry
 	byClient map[netip.Addr]int
+	unknown  int  // connections that count as sessions until it shows whose they are
 	closed   bool // no session is added any more
 }
 
@@ -52,7 +53,7 @@ func (r *Registry) Enter(s Session, l Limits) (e *Entry, limit string) {
 	switch {
 	case r.closed:
 		return nil, "draining"
-	case l.Sessions > 0 && len(r.live) >= l.Sessions:
+	case l.Sessions > 0 && len(r.live)+r.unknown >= l.Sessions:
 		return nil, "sessions"
 	case l.PerClient > 0 && r.byClient[client] >= l.PerClient:
 		return nil, "sessions_per_client"
@@ -62,6 +63,27 @@ func (r *Registry) Enter(s Session, l Limits) (e *Entry, limit string) {
 	r.byClient[client]++
 	r.Add(1)
 	return e, ""
+}
+
+// Await counts a connection as a session until Awaited, or says which limit forbids it.
+func (r *Registry) Await(sessions int) (limit string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.closed:
+		return "draining"
+	case sessions > 0 && len(r.live)+r.unknown >= sessions:
+		return "sessions"
+	}
+	r.unknown++
+	return ""
+}
+
+// Awaited ends what Await began.
+func (r *Registry) Awaited() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unknown--
 }
 
 // Remove takes a session out again.

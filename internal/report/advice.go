@@ -39,18 +39,23 @@ func login(backend string, secured bool, code int, text string) word {
 }
 
 // server is what to look at when a server cannot be used. secured: it is to be reached by
-// TLS.
-func server(backend string, secured bool, err error) word {
+// TLS, implicit TLS or not.
+func server(backend string, secured, implicit bool, err error) word {
 	table := `[backend.` + backend + `.tls]`
 	var invalid x509.CertificateInvalidError
 	var untrusted *tls.CertificateVerificationError
+	var fingerprint *ftps.FingerprintError
 	var record tls.RecordHeaderError
 	refused := dial.LastRefusal(err)
 	switch {
+	case errors.Is(err, dial.ErrLoop):
+		return word("servers in [backend." + backend + "], and what DNS or /etc/hosts says of that name: it must be the FTP server's address")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired, or this machine's clock is wrong"
 	case errors.As(err, &untrusted):
 		return word("the server's certificate: write server_name or ca in " + table)
+	case errors.As(err, &fingerprint):
+		return word("ask who runs the server whether its certificate is new: then write its fingerprint in " + table)
 	case errors.As(err, &record):
 		return word("whether this is a port of implicit TLS; for port 21 write mode = \"explicit\" in " + table)
 	case errors.Is(err, dial.ErrProtection):
@@ -63,7 +68,10 @@ func server(backend string, secured bool, err error) word {
 		return word("whether this is a port of implicit TLS; for port 21 write mode = \"explicit\" in " + table)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return word("whether this is a port of FTP; for one of implicit TLS (990) write mode = \"implicit\" in " + table)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, dial.ErrHandshake) && !(isEnd(err) && implicit):
+		return word(`the versions of TLS and the cipher suites of the server: an old one needs ciphers = "legacy", a very old one min_version = "1.0" in ` + table +
+			"; one that wants a certificate of ftproxy needs certificate")
+	case isEnd(err):
 		return "whether the server lets ftproxy's address in: its list of hosts, its limits, a ban"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "whether the server runs and listens at this port; a firewall may reject it, too"
@@ -72,6 +80,9 @@ func server(backend string, secured bool, err error) word {
 	}
 	return ""
 }
+
+// isEnd tells that the peer has closed or reset its connection.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 // handshake is what to look at when TLS with a client fails.
 func handshake(frontend string, front *ftps.Frontend, err error) word {
@@ -83,16 +94,17 @@ func handshake(frontend string, front *ftps.Frontend, err error) word {
 			expired = fmt.Sprintf("the certificate in %s has expired at %s: renew it", c.File, c.Leaf.NotAfter.UTC().Format(time.DateOnly))
 		}
 	}
-	silent := errors.Is(err, ftps.ErrNoHandshake) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	silent := errors.Is(err, ftps.ErrNoHandshake) || isEnd(err)
 	switch {
 	case front.Implicit() && (silent || errors.As(err, &record)):
 		return "this port is of implicit TLS: a client in the clear, or of explicit TLS (FTPES), needs another port"
 	case expired != "":
 		return word(expired)
 	case errors.As(err, &remote), silent: // Under TLS 1.3 an alert may come before we can read it.
-		return "whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS"
+		return word(`whether the client trusts the certificate: its CA, its name, its chain; and knows the versions of TLS and the cipher suites: an old client needs ciphers = "legacy" in [frontend.` + frontend + `.tls]`)
 	}
-	return word(`the versions of TLS of the client, and min_version and max_version in [frontend.` + frontend + `.tls]`)
+	return word(`the versions of TLS and the cipher suites of the client: min_version and max_version in [frontend.` + frontend +
+		`.tls]; an old client needs ciphers = "legacy" there`)
 }
 
 // setup is what to look at when the server refuses the data connection that verb asks

@@ -43,6 +43,9 @@ func TestServerAdvice(t *testing.T) {
 		{"TLS wanted", refused(421, "421 Use TLS."), false, `the server wants TLS`},
 		{"TLS wanted, and used", refused(421, "421 Use TLS."), true, `limits`},
 		{"refused", refused(421, "421 Too many."), false, "limits"},
+		{"ftproxy itself", dial.ErrLoop, false, "DNS or /etc/hosts"},
+		{"another certificate", &ftps.FingerprintError{}, true, "write its fingerprint"},
+		{"handshake failed", dial.ErrHandshake, true, `ciphers = "legacy"`},
 		{"silent in TLS", ftps.ErrNoHandshake, true, "implicit TLS"},
 		{"silent", os.ErrDeadlineExceeded, false, "a port of FTP"},
 		{"closed", io.EOF, false, "a ban"},
@@ -51,7 +54,7 @@ func TestServerAdvice(t *testing.T) {
 		{"no machine", syscall.ETIMEDOUT, false, "machine runs"},
 		{"anything else", errors.New("x"), false, ""},
 	} {
-		got := string(server("b", tt.secured, fmt.Errorf("dial: %w", tt.err)))
+		got := string(server("b", tt.secured, false, fmt.Errorf("dial: %w", tt.err)))
 		if !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
 			t.Errorf("%s: %q; want %q", tt.name, got, tt.want)
 		}

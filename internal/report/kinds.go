@@ -15,6 +15,7 @@ var (
 	EndlessReply      = &logline.Kind{Message: "reply too long", About: "backend", Lines: 1}
 	ProtectionRefused = &logline.Kind{Message: "the server refuses protection", About: "backend", Lines: 1}
 	NoTickets         = &logline.Kind{Message: "the server gives no TLS session tickets, and its data connections fail", About: "backend", Lines: 1}
+	Renegotiates      = &logline.Kind{Message: "the server asks for TLS renegotiation, which ends its data connection", About: "backend", Lines: 1}
 	NoConnection      = &logline.Kind{Message: "no data connection", About: "frontend", Lines: 1}
 	NoPort            = &logline.Kind{Message: "no data port", About: "frontend", Lines: 1}
 	ServerUnusable    = &logline.Kind{Message: "server not usable", About: "backend", Lines: 10}

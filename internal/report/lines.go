@@ -42,7 +42,7 @@ func (s *Session) ServerUnusable(to balance.Target, err error) {
 	if to.Name != to.Addr.String() {
 		e = e.Stringer("address", to.Addr)
 	}
-	advise(e, server(s.Backend, s.TLS, err)).Msg(ServerUnusable.Message)
+	advise(e, server(s.Backend, s.TLS, s.Implicit, err)).Msg(ServerUnusable.Message)
 }
 
 // HandshakeFailed tells of a client's control connection that did not become a protected
@@ -82,6 +82,12 @@ func (s *Session) TransferWantsTLS(user logline.Masked, reply *ftp.Reply) {
 		s.Often(TransferWantsTLS).Masked("user", user).Text("reply", text).
 			Str("check", word(`write data = "private" in [backend.`+s.Backend+`.tls]`)).Msg(TransferWantsTLS.Message)
 	}
+}
+
+// Renegotiates tells of a server that ends a data connection, because it asks for renegotiation.
+func (s *Session) Renegotiates(code int) {
+	s.Often(Renegotiates).Int("code", code).
+		Str("check", "turn renegotiation off in the server (ProFTPD: TLSRenegotiate none); see docs/tls.md").Msg(Renegotiates.Message)
 }
 
 // NoTickets tells why a transfer may have failed whose server gives no session tickets:

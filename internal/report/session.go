@@ -30,7 +30,7 @@ type Session struct {
 	Secrets *atomic.Pointer[logline.Secrets]
 
 	Frontend, Backend string
-	TLS               bool           // servers are reached by TLS
+	TLS, Implicit     bool           // servers are reached by TLS; by implicit TLS
 	Server            netip.AddrPort // invalid: not connected
 }
 
