@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/netip"
 
 	"ftproxy/config"
 	"ftproxy/internal/servers"
@@ -19,6 +20,12 @@ func (rt *Runtime) specs(c *config.Config) (all []servers.Spec, err error) {
 		all = append(all, spec)
 	}
 	return all, errors.Join(failed...)
+}
+
+// isOwn tells whether a connection to an address comes to a listener of ours.
+func (p *Process) isOwn(at netip.AddrPort) bool {
+	rt := p.runtime.Load()
+	return rt != nil && rt.isOwn(at)
 }
 
 // down tells whether a frontend does not listen because it has no server.

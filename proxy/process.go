@@ -90,7 +90,7 @@ func New(o Options) *Process {
 	p.sessions.Init(secretVerbs)
 	p.listeners = listeners.New(listeners.Options{Network: o.Network, Log: p.log, Descriptors: o.Descriptors, Serve: p.serve})
 	p.repeats.Log = p.log
-	p.servers.Init(servers.Options{Network: o.Network, Metrics: o.Metrics, Log: p.log, Usable: p.followServers})
+	p.servers.Init(servers.Options{Network: o.Network, Metrics: o.Metrics, Log: p.log, Own: p.isOwn, Usable: p.followServers})
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: report.Ports{Lines: &p.repeats, Metrics: p.metrics, Go: p.workers.Go}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
 	p.hardStop, p.stopHard = context.WithCancelCause(context.Background())

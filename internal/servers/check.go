@@ -63,6 +63,7 @@ func newChecker(s *Set, spec Spec) checker {
 	source.Client = false
 	c := checker{kind: b.Check.Kind, user: b.Check.User, password: string(spec.Password), port: uint16(b.Check.AgentPort), timeout: b.Check.Timeout}
 	c.dialer = dial.Dialer{
+		IsOwn:   s.Own,
 		Network: s.Network, Metrics: s.Metrics, Backend: dial.Backend{Name: b.Name, Source: source, TLS: spec.TLS},
 		Timeouts: &config.Timeouts{Connect: c.timeout, Greeting: c.timeout, TLSHandshake: c.timeout},
 	}
@@ -84,6 +85,9 @@ var (
 func (c checker) check(ctx context.Context, t balance.Target) (text string, took time.Duration, err error) {
 	began := time.Now()
 	if c.kind == config.CheckTCP {
+		if c.dialer.IsOwn(t.Addr) {
+			return "", 0, dial.ErrLoop
+		}
 		conn, err := c.dialer.Network.Dial(ctx, c.dialer.From(t.Addr.Addr()), t.Addr)
 		if err != nil {
 			return "", time.Since(began), err

@@ -35,6 +35,8 @@ type Options struct {
 	Network Network
 	Metrics *metrics.Metrics
 	Log     logline.Log
+	// Own tells where clients reach ftproxy itself: no check succeeds there.
+	Own func(netip.AddrPort) bool
 	// Usable is called, by any goroutine, when a backend has lost its last server that is
 	// up, or has one again.
 	Usable func()
