@@ -1,89 +1,162 @@
 package balance
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// An agent is what a server's agent has said. HAProxy's agents say the same words.
-type agent struct {
-	down   bool    // down, failed, stopped
-	out    State   // Drain or Down (drain, maint); Up: neither
-	weight float64 // a part of the configured one; 0: none, where has is set
-	has    bool    // it has said a weight
-	max    int     // sessions; 0: it has said nothing
+// An Advice is what one line of a server's agent says, in the words of HAProxy's
+// agent-check. What it does not mention stays as it was.
+type Advice struct {
+	Health  string // up, down, failed or stopped; "": not mentioned
+	Admin   string // ready, drain or maint; "": not mentioned
+	Percent int    // of the configured weight; 0 drains the server; -1: not mentioned
+	Max     int    // sessions at the same time; 0: as configured; -1: not mentioned
+	Text    string // the description, for the administrator
 }
 
+// Bounds of what is kept of texts that come from a server.
+const (
+	maxText = 200 // bytes of a line or a description
+	maxWord = 40  // bytes of an unknown word in an error
+)
+
+// ParseAgent reads the first line of what an agent sends: words that are separated by
+// blanks, tabs or commas, and a description after "#". If words contradict each other the
+// last one counts. Upper and lower case are the same.
+func ParseAgent(line string) (Advice, error) {
+	a := Advice{Percent: -1, Max: -1}
+	line, text, _ := strings.Cut(firstLine(line), "#")
+	words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
+	if len(words) == 0 {
+		return Advice{}, errors.New("balance: the agent's line has no word")
+	}
+	for _, word := range words {
+		if !a.read(strings.ToLower(word)) {
+			return Advice{}, fmt.Errorf("balance: the agent's word %q is unknown", clean(word, maxWord))
+		}
+	}
+	a.Text = clean(text, maxText)
+	return a, nil
+}
+
+func firstLine(text string) string {
+	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
+		return text[:end]
+	}
+	return text
+}
+
+// read reads one word, and tells whether it knows it.
+func (a *Advice) read(word string) bool {
+	switch word {
+	case "up", "down", "failed", "stopped":
+		a.Health = word
+		return true
+	case "fail": // HAProxy knows this form only.
+		a.Health = "failed"
+		return true
+	case "ready", "drain", "maint":
+		a.Admin = word
+		return true
+	}
+	to, digits, found := &a.Max, "", false
+	if digits, found = strings.CutPrefix(word, "maxconn:"); !found {
+		to = &a.Percent
+		digits, found = strings.CutSuffix(word, "%")
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if !found || err != nil {
+		return false
+	}
+	*to = int(n)
+	return true
+}
+
+// String gives a line that ParseAgent reads as the same advice.
+func (a Advice) String() string {
+	var words []string
+	for _, word := range []string{a.Health, a.Admin} {
+		if word != "" {
+			words = append(words, word)
+		}
+	}
+	if a.Percent >= 0 {
+		words = append(words, strconv.Itoa(a.Percent)+"%")
+	}
+	if a.Max >= 0 {
+		words = append(words, "maxconn:"+strconv.Itoa(a.Max))
+	}
+	if a.Text != "" {
+		words = append(words, "# "+a.Text)
+	}
+	return strings.Join(words, " ")
+}
+
+// clean makes a text of a server fit for a log line: no control characters, valid UTF-8,
+// and at most so many bytes.
+func clean(text string, most int) string {
+	var b strings.Builder
+	for _, r := range strings.TrimSpace(text) {
+		switch {
+		case unicode.IsSpace(r):
+			r = ' '
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			r = '?'
+		}
+		if b.Len()+utf8.RuneLen(r) > most {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// agent is what a server's agent has said of it so far. Only the agent takes it back.
+type agent struct {
+	down         bool // down, failed or stopped; up clears it
+	drain, maint bool // ready clears both
+	weighs       bool // it has said a percentage
+	percent      int
+	max          int    // 0: it has said none
+	says         string // the last line that changed any of these, for the administrator
+}
+
+// heed applies an advice.
+func (a *agent) heed(advice Advice) {
+	if advice.Health != "" {
+		a.down = advice.Health != "up"
+	}
+	if advice.Admin != "" {
+		a.drain, a.maint = advice.Admin == "drain", advice.Admin == "maint"
+	}
+	if advice.Percent >= 0 {
+		a.weighs, a.percent = true, advice.Percent
+	}
+	if advice.Max >= 0 {
+		a.max = advice.Max
+	}
+}
+
+// state is what the agent wants.
 func (a *agent) state() State {
 	switch {
-	case a.out == Down || a.down:
+	case a.down || a.maint:
 		return Down
-	case a.out == Drain || a.has && a.weight == 0:
+	case a.drain || a.weighs && a.percent == 0:
 		return Drain
 	}
 	return Up
 }
 
+// part is the part of its weight that the server shall have.
 func (a *agent) part() float64 {
-	if !a.has {
+	if !a.weighs {
 		return 1
 	}
-	return a.weight
-}
-
-// maxQuoted bounds what an error quotes of an agent.
-const maxQuoted = 32
-
-// parse reads the first line of what an agent says, in HAProxy's words: up, down, failed,
-// stopped, ready, drain, maint, a weight as in 75%, and maxconn:30, with blanks or commas
-// between. What follows # is for people. up ends down, and ready ends drain and maint. The
-// result is what the agent has said, after what it had said before. An error names the
-// word that is none of these.
-func (a agent) parse(line string) (agent, error) {
-	line, _, _ = strings.Cut(line, "\n")
-	line, _, _ = strings.Cut(line, "#")
-	said := false
-	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r,", r) }) {
-		said = true
-		switch lower := strings.ToLower(word); lower {
-		case "up":
-			a.down = false
-		case "down", "failed", "stopped", "fail":
-			a.down = true
-		case "ready":
-			a.out = Up
-		case "drain":
-			a.out = Drain
-		case "maint":
-			a.out = Down
-		default:
-			if !a.number(lower) {
-				return a, fmt.Errorf("balance: %q is no word of an agent", word[:min(len(word), maxQuoted)])
-			}
-		}
-	}
-	if !said {
-		return a, fmt.Errorf("balance: the agent says nothing")
-	}
-	return a, nil
-}
-
-// number reads a weight or a limit.
-func (a *agent) number(word string) bool {
-	if text, is := strings.CutSuffix(word, "%"); is {
-		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil {
-			return false
-		}
-		a.weight, a.has = float64(n)/100, true
-		return true
-	}
-	text, is := strings.CutPrefix(word, "maxconn:")
-	n, err := strconv.ParseUint(text, 10, 31)
-	if !is || err != nil {
-		return false
-	}
-	a.max = int(n)
-	return true
+	return float64(a.percent) / 100
 }

@@ -124,7 +124,7 @@ type Settings struct {
 	// when its context does; one that does not counts as failed all the same, and is not
 	// called again for this server before it has ended. nil: no checks.
 	Check func(context.Context, Target) (text string, took time.Duration, err error)
-	// Agent reads the line of a server's agent (agent.parse). An error changes nothing:
+	// Agent reads the line of a server's agent (ParseAgent). An error changes nothing:
 	// whether the server works is what Check is for. nil: no agents.
 	Agent func(context.Context, Target) (line string, err error)
 	// Interval is the time between checks, and between questions to the agent, give or
@@ -194,6 +194,7 @@ type Group struct {
 	known    map[id]*server   // the configured ones, and those gone that have sessions
 	tiers    [][]*server      // the configured ones
 	hand     map[string]State // by Name: what an administrator has set, unless it is Up
+	calls    map[callOf]*call // those of Check and Agent that have not ended
 	up       int              // configured servers that are up
 
 	waiters list.List   // of *waiter
@@ -223,6 +224,7 @@ func New(o Options) *Group {
 		settings: Settings{}.withDefaults(),
 		known:    make(map[id]*server),
 		hand:     make(map[string]State),
+		calls:    make(map[callOf]*call),
 	}
 }
 

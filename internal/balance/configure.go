@@ -1,155 +1,142 @@
 package balance
 
 import (
-	"fmt"
+	"cmp"
+	"net/netip"
 	"slices"
-	"time"
 )
 
-// Configure puts settings and targets in force. What is known of servers that stay is kept;
-// one whose check has taken it down is tried by sessions if there are no checks any more.
-func (g *Group) Configure(settings Settings, targets []Target) {
+// Configure sets how the group works, and its servers. What is known of a server whose
+// Name and Addr stay is kept. One that is not among the targets any more is not picked;
+// it is forgotten when its last session ends. Of targets with the same Name and Addr the
+// first counts. What an administrator has Set is forgotten for names that no target has.
+func (g *Group) Configure(s Settings, targets []Target) {
 	g.mu.Lock()
 	defer g.unlock()
 	if g.closed {
 		return
 	}
-	g.settings = settings.withDefaults()
-	g.place(targets)
+	old := g.settings
+	g.settings = s.withDefaults()
+	anew := g.settings.CheckKey != old.CheckKey || g.settings.Interval != old.Interval || g.settings.Timeout != old.Timeout
+	g.setTargets(targets, anew)
+	for name := range g.hand {
+		if !slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name }) {
+			delete(g.hand, name)
+		}
+	}
 }
 
-// SetTargets puts other targets in force, with the same settings.
+// SetTargets sets the servers as Configure does, and leaves all else as it is: it is for a
+// name that has other addresses now. What an administrator has Set is kept for every name,
+// because a name that has no address now may have one again.
 func (g *Group) SetTargets(targets []Target) {
 	g.mu.Lock()
 	defer g.unlock()
 	if !g.closed {
-		g.place(targets)
+		g.setTargets(targets, false)
 	}
 }
 
-// place is SetTargets with the group locked.
-func (g *Group) place(targets []Target) {
-	wanted := make(map[id]bool, len(targets))
-	names := make(map[string]bool, len(targets))
-	var order []*server
+// setTargets sets the servers. anew ends all checks that run and starts them again.
+func (g *Group) setTargets(targets []Target, anew bool) {
+	named := make(map[*server]bool, len(targets))
+	servers := make([]*server, 0, len(targets))
+	up := 0
 	for _, t := range targets {
-		t.Weight = max(t.Weight, 1)
-		names[t.Name] = true
-		if wanted[t.id()] {
+		s := g.adopt(t.normal())
+		if named[s] {
 			continue
 		}
-		wanted[t.id()] = true
-		s := g.known[t.id()]
-		switch {
-		case s == nil:
-			s = g.add(t)
-		case s.gone:
-			s.hand = g.hand[t.Name]
-			g.refresh(s, ByConfig, "configured again")
-			s.gone = false
-			if s.state == Up {
-				g.count(1)
-			}
-		}
-		s.Target = t
-		order = append(order, s)
-	}
-	for key, s := range g.known {
-		if !wanted[key] && !s.gone {
-			g.drop(s)
+		named[s] = true
+		servers = append(servers, s)
+		if s.state == Up {
+			up++
 		}
 	}
-	for name := range g.hand {
-		if !names[name] {
-			delete(g.hand, name)
+	for id, s := range g.known {
+		s.gone = !named[s]
+		if !s.gone {
+			continue
+		}
+		s.stop(checks)
+		s.stop(agents)
+		if s.sessions == 0 {
+			delete(g.known, id)
 		}
 	}
-	g.tiers = nil
-	slices.SortStableFunc(order, func(a, b *server) int { return a.Tier - b.Tier })
-	for _, s := range order {
-		last := len(g.tiers) - 1
-		if last < 0 || g.tiers[last][0].Tier != s.Tier {
-			g.tiers = append(g.tiers, nil)
-			last++
-		}
-		g.tiers[last] = append(g.tiers[last], s)
-		g.probe(s, fmt.Sprint(g.settings.CheckKey, g.settings.Interval, g.settings.Timeout, s.Host))
-		if !g.settings.asks(agents) && s.agent != (agent{}) {
-			s.agent = agent{}
-			g.refresh(s, ByConfig, "it has no agent any more")
-		}
+	// All at once, so that a group whose servers are all new is usable all the time.
+	g.count(up - g.up)
+	g.tiers = tiers(servers)
+	g.free, g.doubted, g.full, g.tied = nil, nil, nil, nil // They would keep forgotten ones.
+	for _, s := range servers {
+		g.probe(s, anew)
 	}
 	g.changed = true
 }
 
-// add makes a server known.
-func (g *Group) add(t Target) *server {
-	s := &server{Target: t, hash: hashText(t.Addr.String()), hand: g.hand[t.Name]}
-	s.well, s.new = true, true
-	if s.hand != Up {
-		s.state, s.by, s.why, s.since = s.hand, ByHand, "set by hand", time.Now()
+// normal gives a target with all that configurations may leave out, and its address in
+// one form.
+func (t Target) normal() Target {
+	t.Addr = netip.AddrPortFrom(t.Addr.Addr().Unmap(), t.Addr.Port())
+	t.Weight = min(max(t.Weight, 1), maxWeight)
+	t.Max = max(t.Max, 0)
+	return t
+}
+
+// adopt gives a target's server, which may be a new one, and takes back what the new
+// settings leave nobody to take back. One that is new or returns still counts as gone, so
+// nobody is told of it.
+func (g *Group) adopt(t Target) *server {
+	s := g.known[t.id()]
+	if s == nil {
+		s = &server{hash: hashServer(t.Addr), gone: true, health: health{well: true, new: true}}
+		g.known[t.id()] = s
+	} else if s.gone {
+		s.current = 0
 	}
-	g.known[t.id()] = s
-	if s.state == Up {
-		g.count(1)
+	s.Target = t
+	s.hand = g.hand[t.Name]
+	if !g.settings.asks(agents) {
+		s.agent = agent{}
 	}
+	if !g.settings.asks(checks) && !s.well && s.sick == ByCheck {
+		s.sick, s.ill = ByConfig, "it was down when its check was switched off; sessions try it"
+	}
+	g.refresh(s, ByConfig, "who had decided is not asked any more")
 	return s
 }
 
-// drop makes a server one that is configured no more. Sessions keep it.
-func (g *Group) drop(s *server) {
-	if s.state == Up {
-		g.count(-1)
+// tiers puts servers in tiers, the one that is used first in front. In a tier they keep
+// their order.
+func tiers(servers []*server) [][]*server {
+	slices.SortStableFunc(servers, func(a, b *server) int { return cmp.Compare(a.Tier, b.Tier) })
+	var tiers [][]*server
+	for i, s := range servers {
+		if i == 0 || s.Tier != servers[i-1].Tier {
+			tiers = append(tiers, nil)
+		}
+		last := &tiers[len(tiers)-1]
+		*last = append(*last, s)
 	}
-	s.gone = true
-	s.stop(checks)
-	s.stop(agents)
-	if s.sessions == 0 {
-		delete(g.known, s.id())
-	}
+	return tiers
 }
 
-// A Server is a server in a Snapshot.
-type Server struct {
-	Target
-	State    State
-	By       By        // who decided it; "" while nobody has
-	Why      string    // for the administrator
-	Since    time.Time // zero: since it is known
-	Sessions int
-	Weight   float64           // now: slow start and the agent change it
-	Failures map[string]uint64 // of sessions, by kind
-	Greeting time.Duration     // the last; 0: none yet
-	Check    Report
-	Agent    Report
-}
-
-// A Snapshot is a group at one moment.
-type Snapshot struct {
-	Policy  Policy
-	Waiting int // picks that wait for a place
-	Queue   int // how many may
-	Servers []Server
-}
-
-// Snapshot tells of the configured servers, in the order of their tiers.
-func (g *Group) Snapshot() Snapshot {
-	g.mu.Lock()
-	defer g.unlock()
-	var c clock
-	all := Snapshot{Policy: g.settings.Policy, Waiting: g.waiters.Len(), Queue: g.settings.Queue}
-	for _, tier := range g.tiers {
-		for _, s := range tier {
-			one := Server{Target: s.Target, State: s.state, By: s.by, Why: s.why, Since: s.since, Sessions: s.sessions,
-				Weight: g.weight(s, &c), Greeting: s.greeting, Check: s.reports[checks], Agent: s.reports[agents]}
-			if len(s.failures) > 0 {
-				one.Failures = make(map[string]uint64, len(s.failures))
-				for kind, n := range s.failures {
-					one.Failures[kind] = n
-				}
+// probe starts and stops the probers of a server as the settings want it.
+func (g *Group) probe(s *server, anew bool) {
+	for _, kind := range [...]probe{checks, agents} {
+		asks := g.settings.asks(kind)
+		if p := s.probers[kind]; p != nil && (anew || !asks || p.host != s.Host) {
+			s.stop(kind)
+		}
+		switch {
+		case !asks:
+			s.reports[kind] = Report{}
+		case s.probers[kind] == nil:
+			if kind == checks {
+				s.rises, s.falls = 0, 0 // Another check may have counted them.
 			}
-			all.Servers = append(all.Servers, one)
+			g.start(s, kind)
 		}
 	}
-	return all
 }

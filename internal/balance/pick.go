@@ -125,7 +125,7 @@ func (g *Group) chooseHashed(key uint64, queue bool) (*server, error) {
 
 func isTried(s *server, tried []*Lease) bool {
 	for _, l := range tried {
-		if l.server == s {
+		if l.server == s || l.server.id() == s.id() { // It may have been forgotten, and be back.
 			return true
 		}
 	}
@@ -143,6 +143,9 @@ func (l *Lease) Greeted(took time.Duration) {
 	}
 	l.settled = true
 	l.endTrial()
+	if s.fails > 0 {
+		g.changed = true // It is not doubted any more.
+	}
 	s.fails, s.new, s.greeting = 0, false, took
 	if !s.well && !g.settings.asks(checks) {
 		g.heal(s, BySession, "a session got its greeting")
@@ -165,7 +168,7 @@ func (l *Lease) Failed(kind string, err error) {
 	}
 	s.failures[kind]++
 	if l.epoch == s.epoch {
-		g.failed(s, s.trial == l, fmt.Sprintf("%s: %v", kind, err))
+		g.failed(s, s.trial == l, clean(fmt.Sprintf("%s: %v", kind, err), maxText))
 	}
 	l.release()
 }
@@ -202,7 +205,10 @@ func (l *Lease) release() {
 	if s.gone && s.sessions == 0 {
 		delete(g.known, s.id())
 	}
-	if !g.changed && g.waiters.Len() > 0 {
+	switch {
+	case s.state != Up || s.fails > 0:
+		g.changed = true // A try of it may be due: for more than those who wait for it.
+	case !g.changed && g.waiters.Len() > 0:
 		g.serve(s)
 	}
 }
@@ -211,5 +217,6 @@ func (l *Lease) release() {
 func (l *Lease) endTrial() {
 	if l.server.trial == l {
 		l.server.trial = nil
+		l.group.changed = true
 	}
 }

@@ -51,7 +51,7 @@ func (s *server) isFull() bool {
 	return limit > 0 && s.sessions >= limit
 }
 
-// by applies the policy, unless that is a hash. There is at least one server.
+// pick applies the policy, unless that is a hash. There is at least one server.
 func (g *Group) pick(servers []*server, c *clock) *server {
 	if len(servers) == 1 {
 		return servers[0]
@@ -168,6 +168,12 @@ func (g *Group) hash(k Key) uint64 {
 func hashAddr(a netip.Addr) uint64 {
 	bytes := a.Unmap().WithZone("").As16()
 	return hashText(string(bytes[:]))
+}
+
+// hashServer hashes the address and the port of a server.
+func hashServer(a netip.AddrPort) uint64 {
+	bytes := a.Addr().As16()
+	return hashText(string(bytes[:]) + string([]byte{byte(a.Port() >> 8), byte(a.Port())}))
 }
 
 // hashText is FNV-1a, mixed.

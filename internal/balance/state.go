@@ -78,8 +78,9 @@ type server struct {
 // health is what the check and the sessions say of a server.
 type health struct {
 	well bool
-	sick By   // who took it down
-	new  bool // neither a check nor a session has seen it yet
+	sick By     // who took it down
+	ill  string // why
+	new  bool   // neither a check nor a session has seen it yet
 
 	rises, falls int // of the check, in a row
 
@@ -107,21 +108,29 @@ func (s *server) wanted() (State, By) {
 	return Up, ""
 }
 
-// refresh finds the state of a server after something was said about it, and by whom.
+// refresh finds the state of a server after something was said about it. by and why tell
+// who brings it up, if that is what it does.
 func (g *Group) refresh(s *server, by By, why string) {
 	to, decides := s.wanted()
 	if to == Up && !s.well {
 		to, decides = Down, s.sick
 	}
+	switch decides {
+	case "":
+		decides = by
+	case ByHand:
+		why = "set by hand"
+	case ByAgent:
+		why = s.agent.says
+	default:
+		why = s.ill
+	}
 	from := s.state
 	if to == from {
-		if decides != "" && decides != s.by {
+		if to != Up {
 			s.by, s.why = decides, why
 		}
 		return
-	}
-	if decides == "" {
-		decides = by
 	}
 	s.state, s.by, s.why, s.since = to, decides, why, time.Now()
 	s.grows = time.Time{}
@@ -134,7 +143,7 @@ func (g *Group) refresh(s *server, by By, why string) {
 	if s.gone {
 		return
 	}
-	e := Event{Target: s.Target, From: from, To: to, By: by, Why: why, At: s.since}
+	e := Event{Target: s.Target, From: from, To: to, By: decides, Why: why, At: s.since}
 	g.news = append(g.news, func() { g.options.Changed(e) })
 	switch {
 	case to == Up:
@@ -156,7 +165,7 @@ func (g *Group) count(n int) {
 
 // sicken takes a server down.
 func (g *Group) sicken(s *server, by By, why string) {
-	s.well, s.sick = false, by
+	s.well, s.sick, s.ill = false, by, why
 	s.rises, s.trial = 0, nil
 	s.failed, s.pause = time.Now(), leastPause
 	g.refresh(s, by, why)
@@ -207,7 +216,7 @@ func (g *Group) Set(name string, to State) error {
 		}
 		known = true
 		s.hand = to
-		g.refresh(s, ByHand, "set by hand")
+		g.refresh(s, ByHand, "ready by hand")
 	}
 	if !known {
 		return ErrUnknown

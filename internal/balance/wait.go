@@ -23,7 +23,7 @@ type waiter struct {
 func (g *Group) wait(ctx context.Context, key Key, tried []*Lease, wants *server, c *clock) (*Lease, error) {
 	w := &waiter{key: key, tried: tried, wants: wants, done: make(chan struct{})}
 	w.element = g.waiters.PushBack(w)
-	g.setAlarm(c)
+	g.setAlarm(c, false)
 	g.unlock()
 	select {
 	case <-w.done:
@@ -80,29 +80,36 @@ func (g *Group) serve(freed *server) {
 		w.wants = s
 		stuck = stuck || s == nil && len(w.tried) == 0
 	}
-	g.setAlarm(&c)
+	g.setAlarm(&c, freed == nil)
 }
 
-// setAlarm has those who wait looked at when the next server may be tried that is down: that
-// is the one change that comes by time alone.
-func (g *Group) setAlarm(c *clock) {
+// setAlarm has those who wait looked at when the next server may be tried that is down or
+// doubted: that is the one change that comes by time alone. offered tells that all of them
+// were offered what may be tried already.
+func (g *Group) setAlarm(c *clock, offered bool) {
 	if g.waiters.Len() == 0 || g.closed {
 		return
 	}
 	var first time.Time
 	for _, tier := range g.tiers {
 		for _, s := range tier {
-			if s.state == Down && g.mayTry(s) {
-				if at := g.dueAt(s); first.IsZero() || at.Before(first) {
-					first = at
-				}
+			// A place at one that is full comes by its release.
+			if s.state == Up && s.fails == 0 || s.state == Drain || !g.mayTry(s) || s.isFull() {
+				continue
+			}
+			at := g.dueAt(s)
+			if offered && !at.After(c.now()) {
+				continue
+			}
+			if first.IsZero() || at.Before(first) {
+				first = at
 			}
 		}
 	}
 	if first.IsZero() {
 		return
 	}
-	after := max(first.Sub(c.now()), time.Millisecond) // One that is due now is full.
+	after := max(first.Sub(c.now()), 0)
 	if g.alarm == nil {
 		g.alarm = time.AfterFunc(after, g.ring)
 	} else {

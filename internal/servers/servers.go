@@ -215,19 +215,25 @@ func (s *Set) count() (all []metrics.ServerNow) {
 		at := make(map[string]int) // by name
 		for _, sv := range snapshot.Servers {
 			i, known := at[sv.Name]
+			if !known && sv.Gone {
+				continue // The configuration does not name it any more.
+			}
 			if !known {
 				i = len(all)
 				at[sv.Name] = i
 				all = append(all, metrics.ServerNow{Backend: backend, Name: sv.Name, Failures: make(map[string]uint64), CheckOK: true})
 			}
 			now := &all[i]
-			now.Addresses++
 			now.Sessions += sv.Sessions
-			if sv.State == balance.Up {
-				now.Up++
-			}
 			for kind, n := range sv.Failures {
 				now.Failures[kind] += n
+			}
+			if sv.Gone {
+				continue
+			}
+			now.Addresses++
+			if sv.State == balance.Up {
+				now.Up++
 			}
 			if !sv.Check.At.IsZero() {
 				now.Checked = true
