@@ -21,8 +21,9 @@ func ffmpegRuns() int {
 
 // TestFFmpeg: ffmpeg writes a film and seeks in it, so each upload is several, each of which
 // it ends with ABOR: it waits for 225 or 226, and hung where that did not come. What is
-// stored is not looked at: ProFTPD loses bytes before ABOR without ftproxy, too, and ffmpeg
-// itself warns of pure-ftpd. Reading, it seeks, because the table of contents is at the
+// stored is not looked at: ProFTPD loses bytes before ABOR without ftproxy, too; ffmpeg ends
+// the last upload by closing both connections at once, and its end may be lost (H59); and
+// it warns of pure-ftpd itself. Reading, it seeks, because the table of contents is at the
 // film's end.
 func TestFFmpeg(t *testing.T) {
 	ffmpeg := command(t, "ffmpeg")

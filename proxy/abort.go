@@ -72,13 +72,13 @@ func (s *session) abortIfQueued() error {
 func (s *session) interrupt(c ftp.Command, place *queued) error {
 	d := s.data.delivery
 	d.aborted = true
-	if d.result == nil {
+	if d.result != nil {
+		d.transfer.Abort(transfer.ErrAborted)
+	} else if !s.ebbs(d) {
 		d.transfer.Interrupt()
 		if err := s.onTransferResult(<-d.transfer.Result()); err != nil {
 			return err
 		}
-	} else {
-		d.transfer.Abort(transfer.ErrAborted)
 	}
 	ex := &exchange{owed: true, interrupts: len(s.pending) > 0, place: place}
 	if place != nil {
@@ -97,6 +97,12 @@ func (s *session) interrupt(c ftp.Command, place *queued) error {
 		s.timers.Set(timerBarrier, barrierAfter)
 	}
 	return nil
+}
+
+// ebbs lets a running upload go on until the server has answered ABOR, or a moment later: what
+// the client sent before its ABOR is meant to be stored.
+func (s *session) ebbs(d *delivery) bool {
+	return d.accepted && d.direction == transfer.Upload && d.final == nil && len(s.pending) > 0 && d.transfer.Ebb()
 }
 
 // synch interrupts the server's transfer: IAC IP, IAC DM, the DM being the

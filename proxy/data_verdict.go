@@ -41,6 +41,9 @@ func (s *session) onTransferResult(r *transfer.Result) error {
 func (s *session) onTransferFinal(ex *exchange) error {
 	d := ex.delivery
 	d.transfer.Answered()
+	if d.aborted && d.result == nil { // An upload that ebbs, until now.
+		d.result = <-d.transfer.Result()
+	}
 	if d.aborted && len(s.pending) > 0 && s.pending[0].interrupts { // It may be ABOR's.
 		abor := s.pending[0]
 		abor.first, abor.announced = &ex.reply, d.accepted

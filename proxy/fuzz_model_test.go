@@ -455,7 +455,7 @@ func (s *fuzzScene) onCommand(raw string) {
 	if strings.ContainsAny(line, "\r\x00") || !strings.HasSuffix(raw, "\r\n") {
 		s.fault("the server sees a bad line: %q", raw)
 	}
-	if line == "NOOP" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.verb == "ABOR" || o.isTransfer() && o.told != 0 }) {
+	if line == "NOOP" && slices.ContainsFunc(s.out, func(o *fuzzOrder) bool { return o.verb == "ABOR" || o.isTransfer() && (o.told != 0 || o.aborted) }) {
 		s.out = append(s.out, &fuzzOrder{verb: verb, barrier: true})
 		return
 	}

@@ -38,6 +38,23 @@ func (t *Transfer) Interrupt() {
 	t.cancel(ErrAborted)
 }
 
+// Ebb is Interrupt for an upload that the server has accepted. What the client has sent
+// before its ABOR is still passed on, and the end of its data if it closes: servers that
+// look at ABOR only then store all of it (vsftpd), and ffmpeg relies on that. Both
+// connections are reset when the server has answered (Answered), or holdServer later. It
+// reports false, and does nothing, where nothing moves yet.
+func (t *Transfer) Ebb() bool {
+	if t.copying.Load() == nil || t.hold.Load() != nil {
+		return false
+	}
+	h := &hold{answered: make(chan struct{}), over: make(chan struct{})}
+	t.hold.Store(h)
+	t.options.Runner.Outlive(func() {
+		t.holdOn(h, func() { t.cancel(ErrAborted) })
+	})
+	return true
+}
+
 func (t *Transfer) holdOn(h *hold, release func()) {
 	defer close(h.over)
 	defer release()
