@@ -19,7 +19,7 @@ func (s *session) serverVerbs(client string) ([]string, error) {
 	return modes.Verbs(s.backend.data, client, s.server.Addr.Addr().Is4(), func(extended string) bool {
 		// Only a 227 names an address. And between REST and its transfer a second attempt would
 		// be one command more that the client did not send (H33).
-		return extended == "EPSV" && len(s.backend.trusted) > 0 || s.midway || s.p.refused.refuses(s.server.Addr, extended)
+		return extended == "EPSV" && len(s.backend.trusted) > 0 || s.midway || s.p.refused.Has(s.server.Addr, extended)
 	})
 }
 
@@ -104,7 +104,7 @@ func (s *session) setupReply(ex *exchange) []byte {
 func (s *session) setupRefused(ex *exchange, cause error) error {
 	st, code := ex.setup, ex.reply.Code
 	if len(st.attempts) > 1 && ftp.RefusesVerb(code) {
-		s.p.refused.remember(s.server.Addr, ex.verb)
+		s.p.refused.Remember(s.server.Addr, ex.verb)
 		st.attempts = st.attempts[1:]
 		return s.sendSetup(st)
 	}

@@ -50,7 +50,7 @@ type Process struct {
 	metrics *metrics.Metrics
 	ports   *portpool.Pool
 	servers servers.Set
-	refused refusedVerbs
+	refused servers.Refusals
 	names   names.Names
 	paces   pace.Set
 	tickets tickets.Keys
@@ -231,29 +231,4 @@ func (p *Process) waitSessions(ended chan<- struct{}) {
 	p.accepting.Wait()
 	p.sessions.Wait()
 	close(ended)
-}
-
-// refusedVerbs is what sessions learned about servers, so that the next
-// session need not learn it again.
-type refusedVerbs struct {
-	refused sync.Map // refusedVerb → time.Time until which it is believed
-}
-
-// A refusedVerb is a verb that a server does not know.
-type refusedVerb struct {
-	server netip.AddrPort
-	verb   string
-}
-
-// refusalMemory is how long a server that refused EPSV or EPRT is not asked
-// again: it may have been replaced meanwhile.
-const refusalMemory = time.Hour
-
-func (s *refusedVerbs) refuses(server netip.AddrPort, verb string) bool {
-	until, known := s.refused.Load(refusedVerb{server, verb})
-	return known && time.Now().Before(until.(time.Time))
-}
-
-func (s *refusedVerbs) remember(server netip.AddrPort, verb string) {
-	s.refused.Store(refusedVerb{server, verb}, time.Now().Add(refusalMemory))
 }
