@@ -25,7 +25,8 @@ var backendKeys = section[Backend]{
 		help: `How a server is chosen for a client. "first": the first in the order of the file that works.
 			"roundrobin": each in turn. "leastconn": the one with the fewest sessions. "random": two at random,
 			and the one of them with fewer sessions. "source": always the same one for an address of a client.
-			"user": always the same one for a user, where the user is known before the server is chosen.
+			"user": always the same one for a user. ftproxy then greets clients itself and connects at USER;
+			with checks of kind "ftp" or "login" it knows which features it may offer before that.
 			A server that does not answer is passed over.`,
 	}, {
 		name:  "queue",

@@ -66,3 +66,22 @@ func (r *reader) checkSources(sources, ranges []portUse, listeners []listener) {
 		}
 	}
 }
+
+// FreeAddrs are the addresses that this machine may get later.
+func (c *Config) FreeAddrs() map[netip.Addr]bool {
+	free := make(map[netip.Addr]bool)
+	for _, f := range c.Frontends {
+		if !f.FreeBind {
+			continue
+		}
+		for _, listen := range f.Listen {
+			free[listen.Addr()] = true
+		}
+		for _, addr := range f.PassiveBind.Addrs() {
+			free[addr] = true
+		}
+	}
+	delete(free, netip.IPv4Unspecified())
+	delete(free, netip.IPv6Unspecified())
+	return free
+}

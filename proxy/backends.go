@@ -36,24 +36,12 @@ func (p *Process) relisten() {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	rt := p.runtime.Load()
-	if rt == nil || p.Draining() {
+	if rt == nil {
 		return
 	}
-	wanted := rt.listens()
-	opened, err := p.listeners.Open(wanted)
-	if err != nil {
-		if !p.Draining() {
-			p.log.Warn().Err(err).Str("check", "who else listens there").Msg("a server is up again, but ftproxy cannot listen for its clients")
-		}
-		return
+	if err := p.listeners.Follow(rt.listens()); err != nil {
+		p.log.Warn().Err(err).Str("check", "who else listens there").Msg("a server is up again, but ftproxy cannot listen for its clients")
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.Draining() {
-		opened.Close()
-		return
-	}
-	p.listeners.Use(opened)
 }
 
 // followServers is called when a backend has lost its last server, or has one again.

@@ -12,6 +12,7 @@ type client struct {
 	control.Peer[ftp.Command]
 	security security
 	greeted  bool             // it has had its greeting
+	replay   []*queued        // that the server is to hear before USER
 	queue    []*queued        // commands read ahead
 	saidAt   int              // fills, when the command under way was read
 	last     registry.Command // for others to see
@@ -20,10 +21,11 @@ type client struct {
 // A queued command waits for its turn.
 type queued struct {
 	ftp.Command
-	again  int    // how many identical NOOPs follow: they keep a connection alive
-	sent   bool   // an ABOR that was sent at once; only its reply waits
-	fill   int    // how often the client had been read when this was
-	answer []byte // its reply
+	again    int    // how many identical NOOPs follow: they keep a connection alive
+	replayed bool   // the client has its answer
+	sent     bool   // an ABOR that was sent at once; only its reply waits
+	fill     int    // how often the client had been read when this was
+	answer   []byte // its reply
 }
 
 // next takes the first command out of the queue.

@@ -45,6 +45,7 @@ func (s *session) dialer() dial.Dialer {
 		Backend:  s.backend.Backend,
 		Timeouts: &s.rt.timeouts,
 		Client:   s.ClientAddr.Addr(),
+		User:     s.chosenBy,
 		Header:   s.ownHeader(),
 		IsOwn:    s.rt.isOwn,
 	}

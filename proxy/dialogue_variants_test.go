@@ -30,6 +30,12 @@ func TestDialoguesBanner(t *testing.T) {
 	ftptest.RunDialogues(t, "testdata/dialogues/banner/*.txt", startDialogue(base))
 }
 
+// TestDialoguesByUser is about a server that depends on the user.
+func TestDialoguesByUser(t *testing.T) {
+	base := variant(t, `servers = "10.0.0.5"`, "servers = \"10.0.0.5\"\nbalance = \"user\"")
+	ftptest.RunDialogues(t, "testdata/dialogues/by-user/*.txt", startDialogue(base))
+}
+
 // TestDialoguesServer6 is about a server that is reached by IPv6.
 func TestDialoguesServer6(t *testing.T) {
 	base := variant(t, `servers = "10.0.0.5"`, `servers = "fd00::5"`)

@@ -1,35 +1,13 @@
 package proxy
 
-import (
-	"context"
-	"time"
-)
-
-// namesRefresh is how often the host names that clients are told are resolved
-// again: a public address may change at any time.
-const namesRefresh = 30 * time.Second
+import "context"
 
 // follow keeps the names of the runtime in force fresh, until the process leaves
 // service. It is called with the process locked.
 func (p *Process) follow(rt *Runtime) {
 	if len(rt.hosts) > 0 && !p.following {
 		p.following = true
-		p.accepting.Add(1)
-		go p.refreshNames()
-	}
-}
-
-func (p *Process) refreshNames() {
-	defer p.accepting.Done()
-	tick := time.NewTicker(namesRefresh)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			p.resolve(p.runtime.Load())
-		case <-p.serving.Done():
-			return
-		}
+		p.accepting.Go(func() { p.names.Run(p.serving, func() { p.resolve(p.runtime.Load()) }) })
 	}
 }
 

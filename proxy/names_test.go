@@ -16,6 +16,7 @@ import (
 	"ftproxy/config"
 	"ftproxy/internal/ftptest"
 	"ftproxy/internal/metrics"
+	"ftproxy/internal/names"
 )
 
 // A public address by name follows the name, and stays when the resolver has
@@ -48,7 +49,7 @@ servers = "10.0.0.5"
 			}
 		}
 		pass := func() {
-			time.Sleep(namesRefresh)
+			time.Sleep(names.Refresh)
 			synctest.Wait()
 		}
 		want(one)

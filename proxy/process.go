@@ -61,6 +61,8 @@ type Process struct {
 	runner      transfer.Runner // of transfers, on the workers
 	runtime     atomic.Pointer[Runtime]
 
+	certificates report.Certificates
+
 	sessions registry.Registry
 
 	serving   context.Context         // until no new work is wanted
@@ -73,10 +75,8 @@ type Process struct {
 	// long as the resolver does. Sessions wait for mu only.
 	applying  sync.Mutex
 	mu        sync.Mutex
-	following bool                 // a goroutine refreshes names
-	applied   time.Time            // when the runtime was put in force
-	serials   map[[2]string]string // of the certificates in force, by frontend and file
-	expiry    *time.Timer          // to look at its certificates; nil: it has none
+	following bool      // a goroutine refreshes names
+	applied   time.Time // when the runtime was put in force
 }
 
 // New makes a process that listens nowhere yet: Apply gives it its rules.
@@ -90,6 +90,7 @@ func New(o Options) *Process {
 	p.sessions.Init(secretVerbs)
 	p.listeners = listeners.New(listeners.Options{Network: o.Network, Log: p.log, Descriptors: o.Descriptors, Serve: p.serve})
 	p.repeats.Log = p.log
+	p.certificates.Log, p.certificates.Metrics = p.log, p.metrics
 	p.servers.Init(servers.Options{Network: o.Network, Metrics: o.Metrics, Log: p.log, Own: p.isOwn, Usable: p.followServers})
 	p.ports = portpool.New(portpool.Options{Listen: p.listenData, Clock: tcp.Ticks, Born: tcp.Born, Events: report.Ports{Lines: &p.repeats, Metrics: p.metrics, Go: p.workers.Go}, Spawn: p.workers.Go})
 	p.serving, p.leave = context.WithCancelCause(context.Background())
@@ -151,7 +152,7 @@ func (p *Process) enforce(rt *Runtime, opened *listeners.Opened, plan *servers.P
 	p.servers.Use(plan)
 	p.runtime.Store(rt)
 	p.applied = time.Now()
-	p.tellCertificates(rt)
+	p.certificates.Use(rt.certificates, rt.unverified())
 	for _, fe := range rt.frontends {
 		p.metrics.Declare(fe.name, fe.backend.Name, fe.passivePorts.String(), fe.backend.dataPorts.String())
 	}
@@ -189,9 +190,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 		p.leave(ErrShutdown)
 		p.sessions.Drain()
 		p.listeners.Close()
-		if p.expiry != nil {
-			p.expiry.Stop()
-		}
+		p.certificates.Stop()
 	}
 	p.mu.Unlock()
 

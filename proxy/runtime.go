@@ -62,6 +62,7 @@ type backend struct {
 	dataPorts portpool.Range
 	trusted   []netip.Prefix // whose addresses in a 227 are believed
 
+	byUser        bool // the server depends on the user
 	sendProxy     byte // the version of the PROXY header that servers are sent; 0: none
 	sendProxyData bool // on data connections, too
 }
@@ -91,6 +92,18 @@ func (rt *Runtime) isOwn(at netip.AddrPort) bool {
 	return listens && tcp.IsLocal(at.Addr())
 }
 
+// unverified has the backends that are reached by TLS, and whether their certificates are not
+// verified.
+func (rt *Runtime) unverified() map[string]bool {
+	all := make(map[string]bool)
+	for _, b := range rt.backends {
+		if b.TLS != nil {
+			all[b.Name] = !b.TLS.Verifies()
+		}
+	}
+	return all
+}
+
 // newRuntime builds the rules from a checked configuration.
 func newRuntime(c *config.Config) (*Runtime, error) {
 	backends := make(map[string]*backend, len(c.Backends))
@@ -99,10 +112,10 @@ func newRuntime(c *config.Config) (*Runtime, error) {
 		back, err := ftps.NewBackend(&b)
 		failed = append(failed, err)
 		backends[b.Name] = &backend{Backend: dial.Backend{Name: b.Name, Source: b.Source, TLS: back},
-			data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress,
+			data: cmp.Or(b.Data, config.DataClient), dataPorts: portRange(b.DataPorts), trusted: b.TrustDataAddress, byUser: b.Balance == config.BalanceUser,
 			sendProxy: map[string]byte{"v1": 1, "v2": 2}[b.SendProxy], sendProxyData: b.SendProxyData}
 	}
-	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: freeAddrs(c), backends: backends}
+	rt := &Runtime{timeouts: c.Timeouts, limits: c.Limits, frontends: make(map[netip.AddrPort]*frontend), bandwidths: bandwidths(c), free: c.FreeAddrs(), backends: backends}
 	for _, f := range c.Frontends {
 		front, err := ftps.NewFrontend(&f)
 		failed = append(failed, err)
@@ -169,23 +182,4 @@ func (rt *Runtime) addHosts(p config.PublicAddress) {
 			rt.hosts = append(rt.hosts, host)
 		}
 	}
-}
-
-// freeAddrs are the addresses that this machine may get later.
-func freeAddrs(c *config.Config) map[netip.Addr]bool {
-	free := make(map[netip.Addr]bool)
-	for _, f := range c.Frontends {
-		if !f.FreeBind {
-			continue
-		}
-		for _, listen := range f.Listen {
-			free[listen.Addr()] = true
-		}
-		for _, addr := range f.PassiveBind.Addrs() {
-			free[addr] = true
-		}
-	}
-	delete(free, netip.IPv4Unspecified())
-	delete(free, netip.IPv6Unspecified())
-	return free
 }

@@ -170,6 +170,10 @@ func (s *session) dispatch(q *queued) error {
 		s.client.Out = append(s.client.Out, q.answer...)
 		return nil
 	}
+	if q.replayed {
+		_, err := s.send(q.Command, new(exchange))
+		return err
+	}
 	err := s.do(q)
 	var r *refusal
 	if errors.As(err, &r) {
@@ -190,6 +194,9 @@ func (s *session) do(q *queued) error {
 	s.client.saidAt = q.fill
 	if s.stage < v.from {
 		return refuse(530, "Please log in with USER and PASS.", nil)
+	}
+	if s.server == nil {
+		return s.doDeferred(q, v)
 	}
 	s.noteClear(v)
 	switch {

@@ -64,6 +64,7 @@ type Dialer struct {
 	Backend  Backend
 	Timeouts *config.Timeouts // nobody writes to them any more
 	Client   netip.Addr       // for a source that is the client's
+	User     string           // whose server is wanted; empty: it does not matter
 	Header   []byte           // a PROXY header, which the connection begins with; nil: none
 	// IsOwn tells the addresses where clients reach ftproxy itself; nil: none is. A
 	// name may lead there, and each session would begin another one.
@@ -85,7 +86,7 @@ const (
 func (d Dialer) Connect(ctx context.Context, place *balance.Lease, failed func(to balance.Target, err error)) (*Server, error) {
 	var all []error
 	var tried []*balance.Lease
-	key := balance.Key{Client: d.Client}
+	key := balance.Key{Client: d.Client, User: d.User}
 	for {
 		if place == nil {
 			waiting, cancel := context.WithTimeout(ctx, d.Timeouts.Connect) // for a place

@@ -171,6 +171,29 @@ func (w Wanted) withoutIPv6(addr netip.AddrPort, err error) bool {
 func (ls *Listeners) Use(opened *Opened) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.use(opened)
+}
+
+// Follow listens where it is wanted now, as Open and Use do; after Close it does nothing.
+func (ls *Listeners) Follow(wanted Wanted) error {
+	opened, err := ls.Open(wanted)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	select {
+	case <-ls.closing:
+		if err == nil {
+			opened.Close()
+		}
+		return nil
+	default:
+	}
+	if err == nil {
+		ls.use(opened)
+	}
+	return err
+}
+
+func (ls *Listeners) use(opened *Opened) {
 	for addr, l := range opened.set {
 		ls.open[addr] = l
 		ls.accepting.Add(1)

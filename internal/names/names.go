@@ -80,3 +80,20 @@ func (n *Names) Resolve(ctx context.Context, hosts []string, ask func(context.Co
 	}
 	asking.Wait()
 }
+
+// Refresh is how often names are asked for again: a public address may change at any time.
+const Refresh = 30 * time.Second
+
+// Run has the names asked for again and again, until ctx ends.
+func (n *Names) Run(ctx context.Context, ask func()) {
+	tick := time.NewTicker(Refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			ask()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

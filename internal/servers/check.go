@@ -22,7 +22,7 @@ import (
 )
 
 // settings are how a backend chooses and checks.
-func (s *Set) settings(spec Spec) balance.Settings {
+func (s *Set) settings(spec Spec, f *features) balance.Settings {
 	b := spec.Backend
 	set := balance.Settings{
 		Policy:    balance.Policy(b.Balance),
@@ -35,6 +35,7 @@ func (s *Set) settings(spec Spec) balance.Settings {
 		return set
 	}
 	c := newChecker(s, spec)
+	c.features = f
 	set.Interval, set.Timeout = b.Check.Interval, b.Check.Timeout
 	if b.Check.Kind.On() {
 		set.Check = c.check
@@ -55,6 +56,7 @@ type checker struct {
 	password string
 	port     uint16 // of the agent
 	timeout  time.Duration
+	features *features
 }
 
 func newChecker(s *Set, spec Spec) checker {
@@ -106,6 +108,9 @@ func (c checker) check(ctx context.Context, t balance.Target) (text string, took
 		if text, err = c.login(ctx, sv); err != nil {
 			return "", took, err
 		}
+	}
+	if reply, err := c.dialer.Ask(ctx, sv, "FEAT"); err == nil {
+		c.features.note(t.Addr, reply)
 	}
 	_, _ = c.dialer.Ask(ctx, sv, "QUIT")
 	return text, took, nil

@@ -54,9 +54,10 @@ type Set struct {
 
 // A backend is the servers of one.
 type backend struct {
-	group *balance.Group
-	names *resolve.Set
-	stop  context.CancelFunc // looking up names; nil: it has none
+	group    *balance.Group
+	names    *resolve.Set
+	features *features
+	stop     context.CancelFunc // looking up names; nil: it has none
 }
 
 // Init makes the set ready.
@@ -91,8 +92,9 @@ func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 		b := new(backend)
 		var before *resolve.Set
 		if known := s.backends[name]; known != nil {
-			b.group, before = known.group, known.names
+			b.group, b.features, before = known.group, known.features, known.names
 		} else {
+			b.features = new(features)
 			b.group = balance.New(balance.Options{Changed: s.changed(name), Usable: s.usable(name)})
 		}
 		group := b.group
@@ -100,6 +102,7 @@ func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 			Backend: name, Lookup: lookup{s.Network}, Timeout: spec.Connect, Log: s.Log,
 			Changed: func(all []resolve.Target) {
 				if s.uses(name, b) {
+					b.features.keep(targets(all))
 					group.SetTargets(targets(all))
 				}
 			},
@@ -140,7 +143,8 @@ func (s *Set) Use(p *Plan) {
 		}
 	}
 	for name, b := range p.all {
-		b.group.Configure(s.settings(p.specs[name]), targets(b.names.Targets()))
+		b.features.keep(targets(b.names.Targets()))
+		b.group.Configure(s.settings(p.specs[name], b.features), targets(b.names.Targets()))
 		if !b.names.Names() {
 			continue
 		}
@@ -243,6 +247,17 @@ func (s *Set) count() (all []metrics.ServerNow) {
 		}
 	}
 	return all
+}
+
+// Features are those that every server of a backend was seen to have.
+func (s *Set) Features(backend string) []string {
+	s.mu.Lock()
+	b := s.backends[backend]
+	s.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	return b.features.common()
 }
 
 // changed logs each change of a server's state.

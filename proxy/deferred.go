@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+
+	"ftproxy/internal/ftp"
+	"ftproxy/rewrite"
+)
+
+// A deferred connection: where the server depends on the user, ftproxy greets the client
+// and answers what comes before USER, and connects then. The client does not notice: what
+// it was told is true of every server that it may get.
+
+// textReady greets where there is no banner.
+const textReady = "Service ready."
+
+// meet greets the client itself where its server depends on the user, and connects to a
+// server otherwise.
+func (s *session) meet() {
+	if !s.backend.byUser {
+		s.connect(nil)
+		return
+	}
+	s.stage = greeted
+	s.timers.SetIfUnset(timerLogin, s.rt.timeouts.Login)
+	if s.client.greeted { // Already, before the PROXY header.
+		return
+	}
+	s.client.greeted = true
+	text := s.fe.banner
+	if text == "" {
+		text = textReady
+	}
+	s.say(220, text)
+}
+
+// doDeferred answers a command while there is no server yet.
+func (s *session) doDeferred(q *queued, v verb) error {
+	switch {
+	case q.Verb == "USER":
+		s.chosenBy = string(q.Arg)
+		s.stage = connecting
+		first := append(s.client.replay, &queued{Command: q.Command.Clone(), fill: q.fill})
+		s.client.queue, s.client.replay = append(first, s.client.queue...), nil
+		s.connect(nil)
+		return nil
+	case v.class == classSecurity:
+		return v.do(s, q)
+	case q.Verb == "OPTS" && s.offers(firstWord(string(q.Arg))), q.Verb == "CLNT" && s.offers(q.Verb):
+		return s.keepForServer(q)
+	}
+	return s.answerDeferred(q)
+}
+
+// answerDeferred answers what no server needs to hear of.
+func (s *session) answerDeferred(q *queued) error {
+	if q.Verb == "FEAT" {
+		lines := []string{"211-Features:"}
+		for _, feature := range s.p.servers.Features(s.backend.Name) {
+			lines = append(lines, " "+feature)
+		}
+		lines = rewrite.EditFEAT(append(lines, "211 End"), dropFeature, s.features())
+		s.client.Out = ftp.Reply{Code: 211, Lines: lines}.AppendLines(s.client.Out)
+		return nil
+	}
+	code, text := ftp.AnswerWithoutServer(q.Verb)
+	if q.Verb == "QUIT" {
+		s.say(code, text)
+		return &ending{reason: endQuit}
+	}
+	return s.answer(code, text)
+}
+
+// maxReplay is how many commands are kept for the server.
+const maxReplay = 8
+
+// keepForServer answers a command that every server knows, and that it hears before USER.
+func (s *session) keepForServer(q *queued) error {
+	if len(s.client.replay) == maxReplay {
+		return s.answerDeferred(q)
+	}
+	s.client.replay = append(s.client.replay, &queued{Command: q.Command.Clone(), replayed: true})
+	s.say(200, q.Verb+" command successful.")
+	return nil
+}
+
+// offers tells whether every server of the backend was seen to have a feature.
+func (s *session) offers(name string) bool {
+	return slices.ContainsFunc(s.p.servers.Features(s.backend.Name), func(feature string) bool {
+		return strings.EqualFold(firstWord(feature), name)
+	})
+}
+
+func firstWord(text string) string {
+	word, _, _ := strings.Cut(text, " ")
+	return word
+}
