@@ -47,7 +47,7 @@ func (s *session) doDeferred(q *queued, v verb) error {
 		return nil
 	case v.class == classSecurity:
 		return v.do(s, q)
-	case q.Verb == "OPTS" && s.offers(firstWord(string(q.Arg))), q.Verb == "CLNT" && s.offers(q.Verb):
+	case v.has(kept) && s.offers(q):
 		return s.keepForServer(q)
 	}
 	return s.answerDeferred(q)
@@ -85,8 +85,12 @@ func (s *session) keepForServer(q *queued) error {
 	return nil
 }
 
-// offers tells whether every server of the backend was seen to have a feature.
-func (s *session) offers(name string) bool {
+// offers tells whether every server of the backend was seen to have what a command asks for.
+func (s *session) offers(q *queued) bool {
+	name := q.Verb
+	if name == "OPTS" { // It names a feature.
+		name = firstWord(string(q.Arg))
+	}
 	return slices.ContainsFunc(s.p.servers.Features(s.backend.Name), func(feature string) bool {
 		return strings.EqualFold(firstWord(feature), name)
 	})

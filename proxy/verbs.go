@@ -33,7 +33,7 @@ type verb struct {
 }
 
 // flags are what else is known of a verb.
-type flags uint8
+type flags uint16
 
 const (
 	// beforeAUTH: a client may say the verb in the clear where AUTH is required. Most
@@ -60,6 +60,9 @@ const (
 	// lists: the reply is a list. Some servers begin it with a blank after the code, as if
 	// the first line were all of it ("211 Features:").
 	lists
+	// kept: said before there is a server (deferred.go), the command may be answered and said
+	// to the server later, if every server has the feature.
+	kept
 )
 
 // has tells whether the verb has a flag.
@@ -112,7 +115,7 @@ func init() { // The table names methods that use the table.
 		"MODE": {class: classControl, do: (*session).doMODE},
 		"SYST": {class: classControl, flags: beforeAUTH},
 		"HELP": {class: classControl, flags: beforeAUTH | lists},
-		"OPTS": {class: classControl, flags: beforeAUTH},
+		"OPTS": {class: classControl, flags: beforeAUTH | kept},
 		"TYPE": {class: classControl}, "STRU": {class: classControl}, "ALLO": {class: classControl},
 		"SITE": {class: classOther, flags: writes}, // internal/logline knows its secrets.
 
@@ -145,7 +148,7 @@ func init() { // The table names methods that use the table.
 		"ESTA": {class: classSetup, do: refused(502, "Not available through a proxy."), flags: hiddenInFEAT},
 
 		// Only their flags are known.
-		"CLNT": {flags: beforeAUTH}, "CSID": {flags: beforeAUTH}, "LANG": {flags: beforeAUTH},
+		"CLNT": {flags: beforeAUTH | kept}, "CSID": {flags: beforeAUTH}, "LANG": {flags: beforeAUTH},
 		"XMKD": {flags: writes}, "XRMD": {flags: writes}, // RFC 775
 		"MFCT": {flags: writes}, "MFF": {flags: writes}, "COMB": {flags: writes},
 	}
