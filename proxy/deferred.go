@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -11,9 +12,6 @@ import (
 // A deferred connection: where the server depends on the user, ftproxy greets the client
 // and answers what comes before USER, and connects then. The client does not notice: what
 // it was told is true of every server that it may get.
-
-// textReady greets where there is no banner.
-const textReady = "Service ready."
 
 // meet greets the client itself where its server depends on the user, and connects to a
 // server otherwise.
@@ -28,11 +26,7 @@ func (s *session) meet() {
 		return
 	}
 	s.client.greeted = true
-	text := s.fe.banner
-	if text == "" {
-		text = textReady
-	}
-	s.say(220, text)
+	s.say(220, cmp.Or(s.fe.banner, "Service ready."))
 }
 
 // doDeferred answers a command while there is no server yet.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"ftproxy/internal/balance"
 	"ftproxy/internal/portpool"
 )
 
@@ -16,8 +17,9 @@ type Status struct {
 	Transfers    int    // data connections agreed on or in use, or about to be
 	Applied      time.Time
 	Draining     bool
-	Ports        []portpool.Usage // of the ranges that are in use or waited for
-	Descriptors  int              // the limit; 0: unknown
+	Ports        []portpool.Usage            // of the ranges that are in use or waited for
+	Servers      map[string]balance.Snapshot // by the backend's name
+	Descriptors  int                         // the limit; 0: unknown
 }
 
 // Status tells what the process does now.
@@ -33,6 +35,7 @@ func (p *Process) Status() Status {
 		Applied:     p.applied,
 		Draining:    p.Draining(),
 		Ports:       p.ports.Snapshot(),
+		Servers:     p.servers.Snapshots(),
 		Descriptors: p.descriptors,
 	}
 	rt := p.runtime.Load()

@@ -64,6 +64,7 @@ func (s *service) Status() admin.Status {
 		}
 		status.Frontends = append(status.Frontends, fs)
 	}
+	status.Servers = serverStatus(st)
 	for _, u := range st.Ports {
 		status.Ranges = append(status.Ranges, admin.RangeStatus{
 			Address: u.Local.String(), Ports: u.Ports.String(), Size: u.Ports.Len(),

@@ -97,11 +97,17 @@ type controlRequest struct {
 // ask reads the flags of a command that asks the running service, among them
 // those that f has already.
 func (p *program) ask(c *command, f *flag.FlagSet, args []string) (r controlRequest, code int, ok bool) {
+	r, _, code, ok = p.askAbout(c, f, args, 0)
+	return r, code, ok
+}
+
+// askAbout is ask for a command that takes n other arguments.
+func (p *program) askAbout(c *command, f *flag.FlagSet, args []string, n int) (r controlRequest, words []string, code int, ok bool) {
 	f.StringVar(&r.config, "config", defaultConfig, "read in the configuration `FILE` where the control socket is")
 	f.StringVar(&r.socket, "socket", "", "ask at the control socket `PATH`, whatever the configuration says")
-	code, ok = p.parse(c, f, args)
+	words, code, ok = p.parseWords(c, f, args, n)
 	f.Visit(func(given *flag.Flag) { r.named = r.named || given.Name == "config" })
-	return r, code, ok
+	return r, words, code, ok
 }
 
 // find returns the way to the service. Where it is not ok it has said why.

@@ -28,6 +28,9 @@ type fakeService struct {
 func (s *fakeService) Reload(ctx context.Context) (admin.Reloaded, error) { return s.reload(ctx) }
 func (s *fakeService) Drain(ctx context.Context) (admin.Drained, error)   { return s.drain(ctx) }
 func (s *fakeService) Status() admin.Status                               { return s.status() }
+func (s *fakeService) SetServer(backend, server, state string) (admin.ServerSet, error) {
+	return admin.ServerSet{Servers: []admin.ServerStatus{{Backend: backend, Server: server, Address: server, State: state}}}, nil
+}
 
 // A controlled is a fake service at a socket, with a configuration that names it.
 type controlled struct {

@@ -43,6 +43,7 @@ func statusScreen(st admin.Status, now time.Time) string {
 		fact("descriptors", "%s", outOf(st.Descriptors.Used, st.Descriptors.Limit))
 	}
 	frontendTable(&b, st.Frontends)
+	serverTable(&b, st.Servers, now)
 	rangeTable(&b, st.Ranges)
 	return b.String()
 }

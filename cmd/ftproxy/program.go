@@ -47,7 +47,7 @@ type command struct {
 
 // commands are listed by -h in this order. The first runs where none is named.
 func commands() []*command {
-	return []*command{&serveCommand, &checkCommand, &reloadCommand, &drainCommand, &statusCommand, &firewallCommand, &demoCommand, &versionCommand}
+	return []*command{&serveCommand, &checkCommand, &reloadCommand, &drainCommand, &statusCommand, &serverCommand, &firewallCommand, &demoCommand, &versionCommand}
 }
 
 // run is the whole program; it returns the exit code. It ends early, like a
@@ -144,7 +144,17 @@ func (c *command) flags() *flag.FlagSet {
 // parse reads the flags of a command that takes no other arguments. Where it
 // is not ok the command ends with the code: help was asked for, or args are wrong.
 func (p *program) parse(c *command, f *flag.FlagSet, args []string) (code int, ok bool) {
+	_, code, ok = p.parseWords(c, f, args, 0)
+	return code, ok
+}
+
+// parseWords is parse for a command that takes n other arguments, before or after its flags.
+func (p *program) parseWords(c *command, f *flag.FlagSet, args []string, n int) (words []string, code int, ok bool) {
 	err := f.Parse(args)
+	for err == nil && f.NArg() > 0 && len(words) < n {
+		words = append(words, f.Arg(0))
+		err = f.Parse(f.Args()[1:])
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		var b bytes.Buffer
@@ -155,11 +165,13 @@ func (p *program) parse(c *command, f *flag.FlagSet, args []string) (code int, o
 			f.PrintDefaults()
 		}
 		_, _ = p.stdout.Write(b.Bytes())
-		return exitOK, false
+		return nil, exitOK, false
 	case err != nil:
-		return p.misused("%s: %v; \"ftproxy %s -h\" lists the flags", c.name, err, c.name), false
+		return nil, p.misused("%s: %v; \"ftproxy %s -h\" lists the flags", c.name, err, c.name), false
 	case f.NArg() > 0:
-		return p.misused("%s: %q is one argument too many; \"ftproxy %s -h\" explains it", c.name, f.Arg(0), c.name), false
+		return nil, p.misused("%s: %q is one argument too many; \"ftproxy %s -h\" explains it", c.name, f.Arg(0), c.name), false
+	case len(words) < n:
+		return nil, p.misused("%s: an argument is missing: ftproxy %s %s", c.name, c.name, c.usage), false
 	}
-	return exitOK, true
+	return words, exitOK, true
 }

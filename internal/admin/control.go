@@ -17,6 +17,9 @@ type Actions interface {
 	// That ctx ends means that nobody waits any more; the service leaves anyway.
 	Drain(ctx context.Context) (Drained, error)
 	Status() Status
+	// SetServer is an administrator's word on a server: ready, drain or down. The error
+	// says which servers there are.
+	SetServer(backend, server, state string) (ServerSet, error)
 }
 
 // Reloaded is what came of a reload that was not refused.
@@ -51,6 +54,7 @@ type Status struct {
 	SessionsTotal int              `json:"sessions_total"` // since Started
 	Transfers     int              `json:"transfers"`      // data connections agreed on or in use
 	Frontends     []FrontendStatus `json:"frontends"`
+	Servers       []ServerStatus   `json:"servers"`
 	Ranges        []RangeStatus    `json:"port_ranges"` // those in use or waited for
 	Descriptors   DescriptorStatus `json:"descriptors"`
 }

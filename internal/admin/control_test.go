@@ -27,11 +27,15 @@ type fakeService struct {
 	reload func(context.Context) (Reloaded, error)
 	drain  func(context.Context) (Drained, error)
 	status Status
+	set    func(backend, server, state string) (ServerSet, error)
 }
 
 func (s *fakeService) Reload(ctx context.Context) (Reloaded, error) { return s.reload(ctx) }
 func (s *fakeService) Drain(ctx context.Context) (Drained, error)   { return s.drain(ctx) }
 func (s *fakeService) Status() Status                               { return s.status }
+func (s *fakeService) SetServer(backend, server, state string) (ServerSet, error) {
+	return s.set(backend, server, state)
+}
 
 // socketDirectory has a path that is short enough for a socket, whatever the
 // test is called.
@@ -102,6 +106,7 @@ var someStatus = Status{
 	LastReload: &ReloadStatus{At: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), Error: "config.toml:3: x\nconfig.toml:4: y"},
 	Sessions:   7, SessionsLimit: 2500, SessionsTotal: 12345, Transfers: 3,
 	Frontends:   []FrontendStatus{{Name: "public", Backend: "legacy", Listen: []string{"0.0.0.0:21"}, Sessions: 7}},
+	Servers:     []ServerStatus{{Backend: "legacy", Server: "10.0.0.5:21", Address: "10.0.0.5:21", State: "up", Sessions: 7, Weight: 1}},
 	Ranges:      []RangeStatus{{Address: "192.0.2.1", Ports: "30000-30099", Size: 100, Pending: 1, Held: 2, Waiting: 3}},
 	Descriptors: DescriptorStatus{Used: 40, Limit: 1024},
 }
@@ -115,6 +120,12 @@ func TestControl(t *testing.T) {
 		},
 		drain:  func(context.Context) (Drained, error) { return Drained{Cut: true}, nil },
 		status: someStatus,
+		set: func(backend, server, state string) (ServerSet, error) {
+			if backend != "legacy" || server != "[2001:db8::5]:21" || state != "drain" {
+				return ServerSet{}, errors.New("there is no such server")
+			}
+			return ServerSet{someStatus.Servers}, nil
+		},
 	})
 	if s.Path() != path {
 		t.Errorf("Path() = %q", s.Path())
@@ -125,6 +136,13 @@ func TestControl(t *testing.T) {
 	}
 	if got, err := c.Status(t.Context()); err != nil || !reflect.DeepEqual(got, someStatus) {
 		t.Errorf("Status = %+v, %v", got, err)
+	}
+	if got, err := c.SetServer(t.Context(), "legacy", "[2001:db8::5]:21", "drain"); err != nil || !reflect.DeepEqual(got.Servers, someStatus.Servers) {
+		t.Errorf("SetServer = %+v, %v", got, err)
+	}
+	var refusal *Refusal
+	if _, err := c.SetServer(t.Context(), "legacy", "&state=drain", "drain"); !errors.As(err, &refusal) || refusal.Text != "there is no such server" {
+		t.Errorf("SetServer of none: %v", err)
 	}
 	if got, err := c.Drain(t.Context()); err != nil || !got.Cut {
 		t.Errorf("Drain = %+v, %v", got, err)
@@ -163,7 +181,7 @@ func TestControlJSON(t *testing.T) {
 			`"last_reload": {"at": "2026-11-22T10:00:00Z", "ok": false, "error": "config.toml:3: x\nconfig.toml:4: y"}, ` +
 			`"sessions": 0, "sessions_older": 0, "sessions_limit": 0, "sessions_total": 0, "transfers": 0, ` +
 			`"frontends": [{"name": "public", "backend": "", "listen": [], "sessions": 0}], ` +
-			`"port_ranges": [], "descriptors": {"used": 0, "limit": 0}}`},
+			`"servers": [], "port_ranges": [], "descriptors": {"used": 0, "limit": 0}}`},
 		{"POST /v1/drain", `{"cut": false}`}, // the last: nobody answers after it
 	}
 	raw, err := DialControl(path).StatusJSON(t.Context())

@@ -109,9 +109,10 @@ func (s *ControlServer) routes(a Actions) http.Handler {
 		s.leave()
 		answerJSON(w, http.StatusOK, done)
 	})
+	mux.HandleFunc("POST "+serverPath, serveServer(a))
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
 		st := a.Status()
-		st.Frontends, st.Ranges = list(slices.Clone(st.Frontends)), list(st.Ranges)
+		st.Frontends, st.Servers, st.Ranges = list(slices.Clone(st.Frontends)), list(st.Servers), list(st.Ranges)
 		for i := range st.Frontends {
 			st.Frontends[i].Listen = list(st.Frontends[i].Listen)
 		}

@@ -25,7 +25,7 @@ const module = "ftproxy"
 // of them ask the kernel by, internal/logline, and the grammar of internal/ftp;
 // internal/transfer joins some of them.
 var mayImport = map[string][]string{
-	"cmd/ftproxy":          {"config", "proxy", "internal/certs", "internal/binds", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
+	"cmd/ftproxy":          {"config", "proxy", "internal/balance", "internal/resolve", "internal/certs", "internal/binds", "internal/firewall", "internal/ftps", "internal/listeners", "internal/metrics", "internal/admin", "internal/tcp"},
 	"config":               nil,
 	"rewrite":              nil,
 	"proxy":                {"config", "rewrite", "internal/binds", "internal/control", "internal/dial", "internal/ftp", "internal/ftps", "internal/identify", "internal/listeners", "internal/logline", "internal/modes", "internal/names", "internal/origin", "internal/pace", "internal/portpool", "internal/registry", "internal/report", "internal/servers", "internal/balance", "internal/tcp", "internal/tickets", "internal/timers", "internal/transfer", "internal/proxyheader", "internal/metrics", "internal/workers"},

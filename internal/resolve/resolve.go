@@ -21,8 +21,8 @@ const Refresh = 30 * time.Second
 // maxAddrs is how many addresses of one server are used, and how many SRV records.
 const maxAddrs = 256
 
-// backupTier is added to the tier of backup servers: it is above the tiers of all others.
-const backupTier = 1 << 16
+// BackupTier is added to the tier of backup servers: it is above the tiers of all others.
+const BackupTier = 1 << 16
 
 // A Target is one address of a server of the configuration.
 type Target struct {

@@ -72,7 +72,7 @@ func (v *server) answer() []Target {
 // target is one address of the server. weight is that of its SRV record.
 func (v *server) target(host string, addr netip.AddrPort, weight, tier int) Target {
 	if v.conf.Backup {
-		tier += backupTier
+		tier += BackupTier
 	}
 	return Target{Name: v.conf.Name(), Host: host, Addr: addr, Weight: min(config.MaxWeight, weight*max(1, v.conf.Weight)), Tier: tier, Max: v.conf.MaxSessions}
 }
