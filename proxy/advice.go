@@ -105,9 +105,6 @@ func (s *session) tellClientUnmet(t *transfer.Transfer, u transfer.Unmet) {
 		Told: s.told(verb, u.Addr.Port()), Proxied: s.from.Proxy.IsValid()})
 }
 
-// isEnd tells that the peer has closed or reset its connection.
-func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
-
 // quickEnd is how soon a client that never began TLS has to leave to be none at all: health
 // checks and scanners connect and leave.
 const quickEnd = time.Second
