@@ -26,6 +26,7 @@ type server struct {
 	user, pass string
 	log        func() string // what it logged of addresses and commands
 	implicit   bool          // connections begin with TLS
+	process    *process      // nil: the test is the server
 }
 
 // A serverKind knows how to run one of the servers.
@@ -195,6 +196,7 @@ func (s *server) run(t *testing.T, cmd *exec.Cmd, log string) {
 		}
 	})
 	p := start(t, name, cmd)
+	s.process = p
 	waitFor(t, name+" answers", time.Minute, func() bool {
 		if !p.running() {
 			t.Fatalf("%s ended: %v\n%s", name, p.err, p.out)

@@ -90,8 +90,8 @@ func (s *service) SetServer(backend, server, state string) (done admin.ServerSet
 func serverStatus(st proxy.Status) (all []admin.ServerStatus) {
 	for _, backend := range slices.Sorted(maps.Keys(st.Servers)) {
 		for _, s := range st.Servers[backend].Servers {
-			one := admin.ServerStatus{Backend: backend, Backup: s.Tier >= resolve.BackupTier, Server: s.Name, Address: s.Addr.String(), State: s.State.String(), By: string(s.By),
-				Reason: s.Why, Sessions: s.Sessions, Limit: s.Limit, Weight: s.Now, Removed: s.Gone,
+			one := admin.ServerStatus{Backend: backend, Backup: s.Target.Tier >= resolve.BackupTier, Server: s.Target.Name, Address: s.Target.Addr.String(), State: s.State.String(), By: string(s.By),
+				Reason: s.Why, Sessions: s.Sessions, Limit: s.Max, Weight: s.Weight, Removed: s.Gone,
 				Failures: s.Failures, Greeting: s.Greeting.Seconds(), Check: checkStatus(s.Check), Agent: checkStatus(s.Agent)}
 			if !s.Since.IsZero() {
 				one.Since = &s.Since

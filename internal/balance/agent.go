@@ -1,162 +1,160 @@
 package balance
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
-// An Advice is what one line of a server's agent says, in the words of HAProxy's
-// agent-check. What it does not mention stays as it was.
+// Advice is what the line of a server's agent says, in the words of HAProxy's agent-check.
+// What a line does not name stays as it was.
 type Advice struct {
-	Health  string // up, down, failed or stopped; "": not mentioned
-	Admin   string // ready, drain or maint; "": not mentioned
-	Percent int    // of the configured weight; 0 drains the server; -1: not mentioned
-	Max     int    // sessions at the same time; 0: as configured; -1: not mentioned
-	Text    string // the description, for the administrator
+	Health  string // "up" or "down"; "": not named
+	Admin   string // "ready", "drain" or "maint"; "": not named
+	Percent int    // of the configured weight, 0 drains; -1: not named
+	Max     int    // sessions, 0: as configured; -1: not named
+	Text    string // what stands behind #
 }
 
-// Bounds of what is kept of texts that come from a server.
+// Bounds of what an agent says. More than mostPercent makes no difference to any weight.
 const (
-	maxText = 200 // bytes of a line or a description
-	maxWord = 40  // bytes of an unknown word in an error
+	mostPercent = 100 * maxWeight
+	mostText    = 200 // bytes of a text that is kept
 )
 
-// ParseAgent reads the first line of what an agent sends: words that are separated by
-// blanks, tabs or commas, and a description after "#". If words contradict each other the
-// last one counts. Upper and lower case are the same.
-func ParseAgent(line string) (Advice, error) {
+// ParseAgent reads the first line of an agent's answer: words between blanks and commas,
+// in any order and case, and a text after #. Of two words of one sort the last one counts.
+//
+//	up              the server works again
+//	down            it does not; so do failed, fail and stopped
+//	ready           it takes sessions again
+//	drain, maint    it takes no new ones; with maint it counts as down
+//	75%             the part of its configured weight
+//	maxconn:30      its sessions at the same time
+//
+// A word that is none of these changes nothing. The error names the first such word; the
+// Advice is what the other words say, as it is in HAProxy.
+func ParseAgent(answer string) (Advice, error) {
 	a := Advice{Percent: -1, Max: -1}
-	line, text, _ := strings.Cut(firstLine(line), "#")
-	words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
-	if len(words) == 0 {
-		return Advice{}, errors.New("balance: the agent's line has no word")
+	if end := strings.IndexAny(answer, "\r\n\x00"); end >= 0 {
+		answer = answer[:end]
 	}
-	for _, word := range words {
-		if !a.read(strings.ToLower(word)) {
-			return Advice{}, fmt.Errorf("balance: the agent's word %q is unknown", clean(word, maxWord))
+	isBlank := func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }
+	words := answer
+	var unknown error
+	for {
+		words = strings.TrimLeftFunc(words, isBlank)
+		if words == "" {
+			return a, unknown
 		}
+		if words[0] == '#' { // Within a word it is a letter like others.
+			a.Text = printable(strings.Trim(words[1:], " \t"))
+			return a, unknown
+		}
+		end := strings.IndexFunc(words, isBlank)
+		if end < 0 {
+			end = len(words)
+		}
+		if !a.word(strings.ToLower(words[:end])) && unknown == nil {
+			unknown = fmt.Errorf("balance: the agent said %q, which is no word of agents", printable(words[:end]))
+		}
+		words = words[end:]
 	}
-	a.Text = clean(text, maxText)
-	return a, nil
 }
 
-func firstLine(text string) string {
-	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
-		return text[:end]
-	}
-	return text
-}
-
-// read reads one word, and tells whether it knows it.
-func (a *Advice) read(word string) bool {
+// word takes one word in, or tells that it does not know it.
+func (a *Advice) word(word string) bool {
 	switch word {
-	case "up", "down", "failed", "stopped":
-		a.Health = word
-		return true
-	case "fail": // HAProxy knows this form only.
-		a.Health = "failed"
-		return true
+	case "up":
+		a.Health = "up"
+	case "down", "failed", "fail", "stopped":
+		a.Health = "down"
 	case "ready", "drain", "maint":
 		a.Admin = word
-		return true
-	}
-	to, digits, found := &a.Max, "", false
-	if digits, found = strings.CutPrefix(word, "maxconn:"); !found {
-		to = &a.Percent
-		digits, found = strings.CutSuffix(word, "%")
-	}
-	n, err := strconv.ParseUint(digits, 10, 31)
-	if !found || err != nil {
+	default:
+		if digits, ok := strings.CutSuffix(word, "%"); ok {
+			return number(digits, mostPercent, &a.Percent)
+		}
+		if digits, ok := strings.CutPrefix(word, "maxconn:"); ok {
+			return number(digits, 1<<31-1, &a.Max)
+		}
 		return false
 	}
-	*to = int(n)
 	return true
 }
 
-// String gives a line that ParseAgent reads as the same advice.
-func (a Advice) String() string {
-	var words []string
-	for _, word := range []string{a.Health, a.Admin} {
-		if word != "" {
-			words = append(words, word)
-		}
+// number reads digits and nothing else. A number above most is taken for most.
+func number(digits string, most int, to *int) bool {
+	n, err := strconv.ParseUint(digits, 10, 31) // takes no sign
+	if err != nil {
+		return false
 	}
-	if a.Percent >= 0 {
-		words = append(words, strconv.Itoa(a.Percent)+"%")
-	}
-	if a.Max >= 0 {
-		words = append(words, "maxconn:"+strconv.Itoa(a.Max))
-	}
-	if a.Text != "" {
-		words = append(words, "# "+a.Text)
-	}
-	return strings.Join(words, " ")
+	*to = min(int(n), most)
+	return true
 }
 
-// clean makes a text of a server fit for a log line: no control characters, valid UTF-8,
-// and at most so many bytes.
-func clean(text string, most int) string {
-	var b strings.Builder
-	for _, r := range strings.TrimSpace(text) {
-		switch {
-		case unicode.IsSpace(r):
-			r = ' '
-		case r == utf8.RuneError || !unicode.IsPrint(r):
-			r = '?'
-		}
-		if b.Len()+utf8.RuneLen(r) > most {
-			break
-		}
-		b.WriteRune(r)
+// printable makes a text of a stranger fit for a log.
+func printable(text string) string {
+	if len(text) > mostText {
+		text = text[:mostText]
 	}
-	return strings.TrimSpace(b.String())
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
-// agent is what a server's agent has said of it so far. Only the agent takes it back.
+// agent is what all the lines of a server's agent come to.
 type agent struct {
-	down         bool // down, failed or stopped; up clears it
-	drain, maint bool // ready clears both
-	weighs       bool // it has said a percentage
-	percent      int
-	max          int    // 0: it has said none
-	says         string // the last line that changed any of these, for the administrator
-}
-
-// heed applies an advice.
-func (a *agent) heed(advice Advice) {
-	if advice.Health != "" {
-		a.down = advice.Health != "up"
-	}
-	if advice.Admin != "" {
-		a.drain, a.maint = advice.Admin == "drain", advice.Admin == "maint"
-	}
-	if advice.Percent >= 0 {
-		a.weighs, a.percent = true, advice.Percent
-	}
-	if advice.Max >= 0 {
-		a.max = advice.Max
-	}
+	isDown  bool
+	admin   State // maint is Down
+	percent int   // if it is weighed
+	weighed bool
+	max     int // 0: as configured
 }
 
 // state is what the agent wants.
 func (a *agent) state() State {
 	switch {
-	case a.down || a.maint:
+	case a.isDown || a.admin == Down:
 		return Down
-	case a.drain || a.weighs && a.percent == 0:
+	case a.admin == Drain || a.weighed && a.percent == 0:
 		return Drain
 	}
 	return Up
 }
 
-// part is the part of its weight that the server shall have.
+// part is the part of its weight that the server has.
 func (a *agent) part() float64 {
-	if !a.weighs {
+	if !a.weighed {
 		return 1
 	}
 	return float64(a.percent) / 100
+}
+
+// take adds a line.
+func (a *agent) take(l Advice) {
+	switch l.Health {
+	case "up":
+		a.isDown = false
+	case "down":
+		a.isDown = true
+	}
+	switch l.Admin {
+	case "ready":
+		a.admin = Up
+	case "drain":
+		a.admin = Drain
+	case "maint":
+		a.admin = Down
+	}
+	if l.Percent >= 0 {
+		a.percent, a.weighed = l.Percent, true
+	}
+	if l.Max >= 0 {
+		a.max = l.Max
+	}
 }

@@ -194,7 +194,6 @@ type Group struct {
 	known    map[id]*server   // the configured ones, and those gone that have sessions
 	tiers    [][]*server      // the configured ones
 	hand     map[string]State // by Name: what an administrator has set, unless it is Up
-	calls    map[callOf]*call // those of Check and Agent that have not ended
 	up       int              // configured servers that are up
 
 	waiters list.List   // of *waiter
@@ -224,7 +223,6 @@ func New(o Options) *Group {
 		settings: Settings{}.withDefaults(),
 		known:    make(map[id]*server),
 		hand:     make(map[string]State),
-		calls:    make(map[callOf]*call),
 	}
 }
 

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -51,7 +52,7 @@ func (g *Group) take(s *server, c *clock) *Lease {
 }
 
 // errWait is what choose returns instead of a server.
-var errWait = fmt.Errorf("balance: wait")
+var errWait = errors.New("balance: wait")
 
 // choose finds a server for a key. queue tells whether it may wait: then the error may be
 // errWait, with the one server that it waits for, or nil where any will do.
@@ -125,7 +126,7 @@ func (g *Group) chooseHashed(key uint64, queue bool) (*server, error) {
 
 func isTried(s *server, tried []*Lease) bool {
 	for _, l := range tried {
-		if l.server == s || l.server.id() == s.id() { // It may have been forgotten, and be back.
+		if l.server == s {
 			return true
 		}
 	}
@@ -143,10 +144,8 @@ func (l *Lease) Greeted(took time.Duration) {
 	}
 	l.settled = true
 	l.endTrial()
-	if s.fails > 0 {
-		g.changed = true // It is not doubted any more.
-	}
-	s.fails, s.new, s.greeting = 0, false, took
+	g.changed = g.changed || s.fails > 0 // It is not doubted any more.
+	s.fails, s.unseen, s.greeting = 0, false, took
 	if !s.well && !g.settings.asks(checks) {
 		g.heal(s, BySession, "a session got its greeting")
 	}
@@ -168,7 +167,7 @@ func (l *Lease) Failed(kind string, err error) {
 	}
 	s.failures[kind]++
 	if l.epoch == s.epoch {
-		g.failed(s, s.trial == l, clean(fmt.Sprintf("%s: %v", kind, err), maxText))
+		g.failed(s, s.trial == l, fmt.Sprintf("%s: %v", kind, err))
 	}
 	l.release()
 }
@@ -176,6 +175,7 @@ func (l *Lease) Failed(kind string, err error) {
 // failed counts a failure of a session.
 func (g *Group) failed(s *server, trial bool, why string) {
 	s.fails++
+	g.changed = true // It is doubted, or down.
 	switch {
 	case s.well && s.fails >= g.settings.Fall:
 		g.sicken(s, BySession, why)
@@ -205,10 +205,10 @@ func (l *Lease) release() {
 	if s.gone && s.sessions == 0 {
 		delete(g.known, s.id())
 	}
-	switch {
-	case s.state != Up || s.fails > 0:
-		g.changed = true // A try of it may be due: for more than those who wait for it.
-	case !g.changed && g.waiters.Len() > 0:
+	if s.state != Up {
+		g.changed = true // Nobody waits for it, but one who waits for another may try it.
+	}
+	if !g.changed && g.waiters.Len() > 0 {
 		g.serve(s)
 	}
 }

@@ -164,16 +164,11 @@ func (g *Group) hash(k Key) uint64 {
 	return hashAddr(k.Client)
 }
 
-// hashAddr hashes an address without its zone: an IPv4 address is the same in IPv6.
+// hashAddr hashes an address, which has no zone in 16 bytes. An IPv4 address is the same
+// in IPv6.
 func hashAddr(a netip.Addr) uint64 {
-	bytes := a.Unmap().WithZone("").As16()
+	bytes := a.As16()
 	return hashText(string(bytes[:]))
-}
-
-// hashServer hashes the address and the port of a server.
-func hashServer(a netip.AddrPort) uint64 {
-	bytes := a.Addr().As16()
-	return hashText(string(bytes[:]) + string([]byte{byte(a.Port() >> 8), byte(a.Port())}))
 }
 
 // hashText is FNV-1a, mixed.

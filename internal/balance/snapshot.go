@@ -7,69 +7,89 @@ import (
 	"time"
 )
 
-// A Snapshot is what a group knows at one moment.
+// A Snapshot is what is known of a group.
 type Snapshot struct {
 	Policy  Policy
-	Queue   int // how many may wait
-	Waiting int // how many do
+	Usable  bool // a server is up
+	Waiting int  // picks that wait for a place
+	Queue   int  // how many may
 	Servers []Status
 }
 
-// A Status is what is known of one server.
+// A Status is what is known of a server.
 type Status struct {
-	Target
+	Target   Target
+	Gone     bool // it has sessions, but is not configured any more
 	State    State
-	By       By        // who decided it; "" while nobody has
-	Why      string    // for the administrator
-	Since    time.Time // zero: it is what it was at first
-	Gone     bool      // the configuration does not name it any more, but it has sessions
+	By       By        // who decided that; "" while nobody has
+	Why      string    // what was said then
+	Since    time.Time // zero while it is what it was at first
+	Hand     State     // what the administrator has set; Up is ready
+	Well     bool      // what the check and the sessions say
+	Doubted  bool      // it is up, but failed last time
 	Sessions int
-	Now      float64           // its weight now: the agent and slow start count
-	Limit    int               // sessions that it may have now: the agent counts; 0: any number
-	Failures map[string]uint64 // that sessions saw, by kind
+	Max      int               // sessions, as configured or as the agent says; 0: no limit
+	Weight   float64           // now, after agent and slow start
+	Failures map[string]uint64 // of sessions, by kind
+	Greeting time.Duration     // the time to the last greeting
 	Check    Report
-	Agent    Report
-	Greeting time.Duration // what the last session waited for its greeting; 0: none had one
+	Agent    Report // Err is, after an answer, a word that is no word of agents
 }
 
-// Snapshot tells of all servers: those configured in the order of their tiers, and then
-// those that only have sessions left.
+// A Report is the last of a server's checks, or answers of its agent.
+type Report struct {
+	Text string
+	Err  error // nil: it went well
+	Took time.Duration
+	At   time.Time // zero: there was none
+}
+
+// Snapshot tells what is known now: the servers in the order in which they are configured,
+// tier by tier, and then those that are gone.
 func (g *Group) Snapshot() Snapshot {
 	g.mu.Lock()
 	defer g.unlock()
 	var c clock
-	snapshot := Snapshot{Policy: g.settings.Policy, Queue: g.settings.Queue, Waiting: g.waiters.Len()}
+	all := Snapshot{
+		Policy:  g.settings.Policy,
+		Usable:  g.up > 0,
+		Waiting: g.waiters.Len(),
+		Queue:   g.settings.Queue,
+	}
 	for _, tier := range g.tiers {
 		for _, s := range tier {
-			snapshot.Servers = append(snapshot.Servers, g.status(s, &c))
+			all.Servers = append(all.Servers, g.status(s, &c))
 		}
 	}
-	configured := len(snapshot.Servers)
+	first := len(all.Servers)
 	for _, s := range g.known {
 		if s.gone {
-			snapshot.Servers = append(snapshot.Servers, g.status(s, &c))
+			all.Servers = append(all.Servers, g.status(s, &c))
 		}
 	}
-	slices.SortFunc(snapshot.Servers[configured:], func(a, b Status) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), a.Addr.Compare(b.Addr))
+	slices.SortFunc(all.Servers[first:], func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Target.Name, b.Target.Name), a.Target.Addr.Compare(b.Target.Addr))
 	})
-	return snapshot
+	return all
 }
 
 func (g *Group) status(s *server, c *clock) Status {
 	return Status{
 		Target:   s.Target,
+		Gone:     s.gone,
 		State:    s.state,
 		By:       s.by,
 		Why:      s.why,
 		Since:    s.since,
-		Gone:     s.gone,
+		Hand:     s.hand,
+		Well:     s.well,
+		Doubted:  s.state == Up && s.fails > 0,
 		Sessions: s.sessions,
-		Now:      g.weight(s, c),
-		Limit:    s.limit(),
+		Max:      s.limit(),
+		Weight:   g.weight(s, c),
 		Failures: maps.Clone(s.failures),
+		Greeting: s.greeting,
 		Check:    s.reports[checks],
 		Agent:    s.reports[agents],
-		Greeting: s.greeting,
 	}
 }

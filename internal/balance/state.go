@@ -77,10 +77,9 @@ type server struct {
 
 // health is what the check and the sessions say of a server.
 type health struct {
-	well bool
-	sick By     // who took it down
-	ill  string // why
-	new  bool   // neither a check nor a session has seen it yet
+	well   bool
+	sick   By   // who took it down
+	unseen bool // neither a check nor a session has seen it yet
 
 	rises, falls int // of the check, in a row
 
@@ -108,29 +107,22 @@ func (s *server) wanted() (State, By) {
 	return Up, ""
 }
 
-// refresh finds the state of a server after something was said about it. by and why tell
-// who brings it up, if that is what it does.
+// refresh finds the state of a server after something was said about it, and by whom.
 func (g *Group) refresh(s *server, by By, why string) {
 	to, decides := s.wanted()
 	if to == Up && !s.well {
 		to, decides = Down, s.sick
 	}
-	switch decides {
-	case "":
-		decides = by
-	case ByHand:
-		why = "set by hand"
-	case ByAgent:
-		why = s.agent.says
-	default:
-		why = s.ill
-	}
 	from := s.state
+	g.changed = true // Also one that is down for another reason may now be one to try.
 	if to == from {
-		if to != Up {
+		if decides != "" && decides != s.by {
 			s.by, s.why = decides, why
 		}
 		return
+	}
+	if decides == "" {
+		decides = by
 	}
 	s.state, s.by, s.why, s.since = to, decides, why, time.Now()
 	s.grows = time.Time{}
@@ -143,7 +135,7 @@ func (g *Group) refresh(s *server, by By, why string) {
 	if s.gone {
 		return
 	}
-	e := Event{Target: s.Target, From: from, To: to, By: decides, Why: why, At: s.since}
+	e := Event{Target: s.Target, From: from, To: to, By: by, Why: why, At: s.since}
 	g.news = append(g.news, func() { g.options.Changed(e) })
 	switch {
 	case to == Up:
@@ -151,7 +143,6 @@ func (g *Group) refresh(s *server, by By, why string) {
 	case from == Up:
 		g.count(-1)
 	}
-	g.changed = true
 }
 
 // count notes that n more servers are up.
@@ -165,7 +156,7 @@ func (g *Group) count(n int) {
 
 // sicken takes a server down.
 func (g *Group) sicken(s *server, by By, why string) {
-	s.well, s.sick, s.ill = false, by, why
+	s.well, s.sick = false, by
 	s.rises, s.trial = 0, nil
 	s.failed, s.pause = time.Now(), leastPause
 	g.refresh(s, by, why)
@@ -216,7 +207,7 @@ func (g *Group) Set(name string, to State) error {
 		}
 		known = true
 		s.hand = to
-		g.refresh(s, ByHand, "ready by hand")
+		g.refresh(s, ByHand, "set by hand")
 	}
 	if !known {
 		return ErrUnknown

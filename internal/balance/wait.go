@@ -23,7 +23,7 @@ type waiter struct {
 func (g *Group) wait(ctx context.Context, key Key, tried []*Lease, wants *server, c *clock) (*Lease, error) {
 	w := &waiter{key: key, tried: tried, wants: wants, done: make(chan struct{})}
 	w.element = g.waiters.PushBack(w)
-	g.setAlarm(c, false)
+	g.setAlarm(c)
 	g.unlock()
 	select {
 	case <-w.done:
@@ -80,28 +80,22 @@ func (g *Group) serve(freed *server) {
 		w.wants = s
 		stuck = stuck || s == nil && len(w.tried) == 0
 	}
-	g.setAlarm(&c, freed == nil)
+	g.setAlarm(&c)
 }
 
-// setAlarm has those who wait looked at when the next server may be tried that is down or
-// doubted: that is the one change that comes by time alone. offered tells that all of them
-// were offered what may be tried already.
-func (g *Group) setAlarm(c *clock, offered bool) {
+// setAlarm has those who wait looked at when the next server that failed may be tried: that
+// is the one change that comes by time alone.
+func (g *Group) setAlarm(c *clock) {
 	if g.waiters.Len() == 0 || g.closed {
 		return
 	}
 	var first time.Time
 	for _, tier := range g.tiers {
 		for _, s := range tier {
-			// A place at one that is full comes by its release.
-			if s.state == Up && s.fails == 0 || s.state == Drain || !g.mayTry(s) || s.isFull() {
+			if s.state == Drain || s.state == Up && s.fails == 0 || !g.mayTry(s) {
 				continue
 			}
-			at := g.dueAt(s)
-			if offered && !at.After(c.now()) {
-				continue
-			}
-			if first.IsZero() || at.Before(first) {
+			if at := g.dueAt(s); at.After(c.now()) && (first.IsZero() || at.Before(first)) {
 				first = at
 			}
 		}
@@ -109,7 +103,7 @@ func (g *Group) setAlarm(c *clock, offered bool) {
 	if first.IsZero() {
 		return
 	}
-	after := max(first.Sub(c.now()), 0)
+	after := first.Sub(c.now())
 	if g.alarm == nil {
 		g.alarm = time.AfterFunc(after, g.ring)
 	} else {

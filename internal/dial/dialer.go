@@ -147,6 +147,13 @@ func kindOf(err error) string {
 	return f.kind
 }
 
+// Unconnected tells whether an error of Dial is that of the connection, and not of what was
+// said on it.
+func Unconnected(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.kind == failedConnect
+}
+
 // From is our end of connections to an address, where it is not the client's.
 func (d Dialer) From(remote netip.Addr) tcp.Local {
 	local, err := towards(d.Backend.Source, remote, d.Client)

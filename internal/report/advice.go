@@ -66,7 +66,7 @@ func server(backend string, secured, implicit bool, err error) word {
 		return checkLimits
 	case errors.Is(err, ftps.ErrNoHandshake):
 		return word("whether this is a port of implicit TLS; for port 21 write mode = \"explicit\" in " + table)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded) && !dial.Unconnected(err):
 		return word("whether this is a port of FTP; for one of implicit TLS (990) write mode = \"implicit\" in " + table)
 	case errors.Is(err, dial.ErrHandshake) && !(isEnd(err) && implicit):
 		return word(`the versions of TLS and the cipher suites of the server: an old one needs ciphers = "legacy", a very old one min_version = "1.0" in ` + table +

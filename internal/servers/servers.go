@@ -195,8 +195,8 @@ func (s *Set) SetByHand(backend, server, word string) error {
 	}
 	names = nil
 	for _, r := range b.group.Snapshot().Servers {
-		if !slices.Contains(names, r.Name) {
-			names = append(names, r.Name)
+		if !slices.Contains(names, r.Target.Name) {
+			names = append(names, r.Target.Name)
 		}
 	}
 	return fmt.Errorf("backend %s has no server %q, only %s", backend, server, strings.Join(names, ", "))
@@ -218,14 +218,14 @@ func (s *Set) count() (all []metrics.ServerNow) {
 	for backend, snapshot := range s.Snapshots() {
 		at := make(map[string]int) // by name
 		for _, sv := range snapshot.Servers {
-			i, known := at[sv.Name]
+			i, known := at[sv.Target.Name]
 			if !known && sv.Gone {
 				continue // The configuration does not name it any more.
 			}
 			if !known {
 				i = len(all)
-				at[sv.Name] = i
-				all = append(all, metrics.ServerNow{Backend: backend, Name: sv.Name, Failures: make(map[string]uint64), CheckOK: true})
+				at[sv.Target.Name] = i
+				all = append(all, metrics.ServerNow{Backend: backend, Name: sv.Target.Name, Failures: make(map[string]uint64), CheckOK: true})
 			}
 			now := &all[i]
 			now.Sessions += sv.Sessions

@@ -1,0 +1,209 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A crew is vsftpd, ProFTPD and pure-ftpd behind one backend, with the same files but one:
+// which says who it is.
+type crew struct {
+	place             place
+	vsftpd, pro, pure *server
+	silent, full      netip.AddrPort // accepts and says nothing; drops each SYN
+	accepted          atomic.Int64   // by silent
+	clients           atomic.Int64
+	mu                sync.Mutex
+	served            map[string]int // by name
+}
+
+func startCrew(t *testing.T) *crew {
+	t.Helper()
+	p := newPlace(t)
+	c := &crew{place: p, served: make(map[string]int)}
+	root := func(name string) string {
+		dir := folder(t)
+		write(t, filepath.Join(dir, "which"), name)
+		own(t, filepath.Join(dir, "which"))
+		return dir
+	}
+	c.vsftpd = startVsftpd(t, p.server, root("vsFTPd"))
+	c.pro = startProFTPD(t, p.server, root("ProFTPD"))
+	c.pure = startPureFTPd(t, p.server, root("Pure-FTPd"))
+	l, err := net.Listen("tcp", netip.AddrPortFrom(p.server, 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	c.silent = l.Addr().(*net.TCPAddr).AddrPort()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.accepted.Add(1)
+			t.Cleanup(func() { conn.Close() })
+		}
+	}()
+	c.full = dropping(t, p.server)
+	return c
+}
+
+// dropping is an address where the kernel drops each SYN, as a firewall does: its queue
+// of connections to accept is full.
+func dropping(t *testing.T, addr netip.Addr) netip.AddrPort {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: addr.As4()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(addr, uint16(name.(*syscall.SockaddrInet4).Port))
+	for range 8 { // One is enough, and a few more that the kernel has room for.
+		conn, err := net.DialTimeout("tcp", at.String(), 200*time.Millisecond)
+		if err != nil {
+			return at
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	t.Fatal("the kernel accepts more connections than the queue has room for")
+	return at
+}
+
+// A visitor is a client that does not know which server it will get.
+type visitor struct {
+	*raw
+	server *server
+}
+
+// enter connects and reads a greeting. It tells its server by that.
+func (c *crew) enter(at netip.AddrPort) (*visitor, error) {
+	bind := c.place.client
+	for range c.clients.Add(1) % 8 {
+		bind = bind.Next()
+	}
+	conn, err := (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(bind, 0)), Timeout: patience}).Dial("tcp", at.String())
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(patience))
+	r := &raw{Conn: conn, r: textproto.NewReader(bufio.NewReader(conn)), bind: bind}
+	code, text, err := r.reply()
+	if err != nil || code != 220 {
+		conn.Close()
+		return nil, fmt.Errorf("greeting: %d %s, %w", code, text, err)
+	}
+	for name, s := range map[string]*server{"vsFTPd": c.vsftpd, "ready": c.pro, "Pure-FTPd": c.pure} {
+		if strings.Contains(text, name) {
+			c.mu.Lock()
+			c.served[name]++
+			c.mu.Unlock()
+			return &visitor{r, s}, nil
+		}
+	}
+	conn.Close()
+	return nil, fmt.Errorf("a greeting of nobody: %s", text)
+}
+
+// stay logs in and fetches the file that says whose it is.
+func (v *visitor) stay() error {
+	defer v.Close()
+	if err := v.login(v.server.user, v.server.pass); err != nil {
+		return err
+	}
+	want, err := os.ReadFile(filepath.Join(v.server.root, "which"))
+	if err != nil {
+		return err
+	}
+	at, err := v.passive()
+	if err != nil {
+		return err
+	}
+	got, err := v.fetch("which", at)
+	if err == nil && !bytes.Equal(got, want) {
+		err = fmt.Errorf("the file is %q, but the greeting is that of %q", got, want)
+	}
+	return err
+}
+
+// TestFailover: of 100 clients that nothing of a dying server has been sent to, all get in
+// while another server lives, under each policy: one server is silent, one drops each SYN, and
+// one is killed in the middle.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"first", "roundrobin", "leastconn", "random", "source"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			c := startCrew(t)
+			conf := configure(t, c.place, c.silent, c.full, c.pro.addr, c.vsftpd.addr, c.pure.addr)
+			conf.timeouts = map[string]string{"greeting": "2s", "connect": "1s"}
+			conf.backend = fmt.Sprintf("balance = %q", policy)
+			p := startProxy(t, conf)
+
+			// Of those that ProFTPD has greeted one is there when it dies.
+			var there *visitor
+			for range 40 {
+				v, err := c.enter(p.addr4)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v.server == c.pro {
+					there = v
+					break
+				}
+				if err := v.stay(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all(t, 30, func(int) error { return c.visit(p.addr4) })
+			c.pro.process.stop(t, syscall.SIGKILL)
+			if there != nil {
+				killed := time.Now()
+				if code, text, err := there.command("NOOP"); err != nil || code != 421 || time.Since(killed) > time.Second {
+					t.Errorf("who was at the dead server hears %d %s (%v) after %v", code, text, err, time.Since(killed))
+				}
+				there.Close()
+				if err := c.visit(p.addr4); err != nil {
+					t.Errorf("its next try: %v", err)
+				}
+			}
+			all(t, 70, func(int) error { return c.visit(p.addr4) })
+			if policy == "first" && (c.accepted.Load() == 0 || there == nil) {
+				t.Error("nobody has tried the silent server, or has been at ProFTPD")
+			}
+			waitFor(t, "all places are given back", patience, func() bool { return p.metrics(t)["ftproxy_server_sessions"] == 0 })
+			t.Logf("served: %v; the silent one was tried %d times", c.served, c.accepted.Load())
+		})
+	}
+}
+
+func (c *crew) visit(at netip.AddrPort) error {
+	v, err := c.enter(at)
+	if err != nil {
+		return err
+	}
+	return v.stay()
+}
