@@ -179,7 +179,7 @@ func TestFailover(t *testing.T) {
 				}
 			}
 			all(t, 30, func(int) error { return c.visit(p.addr4) })
-			c.pro.process.stop(t, syscall.SIGKILL)
+			c.pro.process.kill()
 			if there != nil {
 				killed := time.Now()
 				if code, text, err := there.command("NOOP"); err != nil || code != 421 || time.Since(killed) > time.Second {
@@ -206,4 +206,59 @@ func (c *crew) visit(at netip.AddrPort) error {
 		return err
 	}
 	return v.stay()
+}
+
+// TestServersReloaded: the servers of a backend change by SIGHUP, again and again, under fifty busy
+// clients. None is lost, and who is at a server stays there to the end.
+func TestServersReloaded(t *testing.T) {
+	t.Parallel()
+	c := startCrew(t)
+	conf := configure(t, c.place, c.pro.addr)
+	conf.backend = "balance = \"leastconn\""
+	p := startProxy(t, conf)
+	old, err := c.enter(p.addr4)
+	if err != nil || old.server != c.pro {
+		t.Fatalf("the only server is not the one: %v", err)
+	}
+	const reloads = 12
+	stop := make(chan struct{})
+	var visits atomic.Int64
+	var busy sync.WaitGroup
+	for range 50 {
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := c.visit(p.addr4); err != nil {
+					t.Errorf("after %d visits: %v", visits.Load(), err)
+					return
+				}
+				visits.Add(1)
+			}
+		})
+	}
+	sets := [][]netip.AddrPort{{c.vsftpd.addr, c.pure.addr}, {c.pure.addr}, {c.vsftpd.addr, c.pro.addr}, {c.pure.addr, c.vsftpd.addr, c.pro.addr}}
+	for i := range reloads {
+		conf.servers = sets[i%len(sets)]
+		before := visits.Load()
+		write(t, p.path, conf.text(p.admin))
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "clients went on", patience, func() bool { return visits.Load() >= before+25 || t.Failed() })
+	}
+	close(stop)
+	busy.Wait()
+	old.SetDeadline(time.Now().Add(patience))
+	if err := old.stay(); err != nil {
+		t.Errorf("who was at the first server: %v", err)
+	}
+	if n := strings.Count(p.out.String(), "reloaded"); n < reloads {
+		t.Errorf("%d reloads are in the log, want %d", n, reloads)
+	}
+	waitFor(t, "all places are given back", patience, func() bool { return p.metrics(t)["ftproxy_sessions_active"] == 0 })
+	t.Logf("%d visits, served: %v", visits.Load(), c.served)
 }

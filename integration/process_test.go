@@ -105,6 +105,15 @@ func (p *process) stop(t *testing.T, sig syscall.Signal) int {
 	return p.exitCode()
 }
 
+// kill kills the process and all that it forked.
+func (p *process) kill() {
+	p.once.Do(func() {
+		p.stopped, p.killed = true, true
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.done
+	})
+}
+
 // exitCode is -1 for a process that a signal ended.
 func (p *process) exitCode() int {
 	var exit *exec.ExitError

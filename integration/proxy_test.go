@@ -20,6 +20,7 @@ type proxy struct {
 	*process
 	addr4, addr6 netip.AddrPort // addr6 is zero without IPv6
 	admin        netip.AddrPort
+	path         string // of the configuration
 }
 
 // proxyConfig is what tests choose of the configuration.
@@ -103,6 +104,7 @@ func startProxy(t *testing.T, c *proxyConfig, wrap ...string) *proxy {
 	throughProxy(t)
 	p := &proxy{admin: netip.AddrPortFrom(c.place.proxy, freePort(t, c.place.proxy))}
 	path := filepath.Join(t.TempDir(), "config.toml")
+	p.path = path
 	write(t, path, c.text(p.admin))
 	program := binary
 	if c.binary != "" {
