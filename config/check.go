@@ -13,6 +13,8 @@ type checks struct {
 	ranges    []portUse
 	routes    []route
 	backends  []string
+	checked   []string // of these, those whose servers are checked
+	closing   []route  // of frontends with close_when_down
 	servers   []serverUse
 	binds     []bindUse
 	sources   []portUse
@@ -52,6 +54,7 @@ type serverUse struct {
 func (r *reader) check(k *checks) {
 	r.checkPresence()
 	r.checkRoutes(k)
+	r.checkClosing(k)
 	r.checkListeners(k.listeners)
 	ranges := distinct(k.ranges)
 	r.checkRanges(ranges)
@@ -99,6 +102,17 @@ func (r *reader) checkRoutes(k *checks) {
 				hint = fmt.Sprintf("write backend = %q; known are %s", near, quoteAll(k.backends))
 			}
 			r.fault(route.line, route.key, fmt.Sprintf("there is no backend %q", route.name), hint)
+		}
+	}
+}
+
+// checkClosing reports frontends that close when no server works, if nobody but their clients can
+// find out that one works again.
+func (r *reader) checkClosing(k *checks) {
+	for _, f := range k.closing {
+		if slices.Contains(k.backends, f.name) && !slices.Contains(k.checked, f.name) {
+			r.fault(f.line, f.key, "needs checks, because no client can find out at a closed port that a server works again",
+				fmt.Sprintf(`write kind = "ftp" in [backend.%s.check], or remove this key`, f.name))
 		}
 	}
 }

@@ -139,6 +139,6 @@ var frontendKeys = section[Frontend]{
 		name:  "close_when_down",
 		value: field(boolean, false, func(f *Frontend) *bool { return &f.CloseWhenDown }),
 		help: `Whether ftproxy closes the listening sockets of this frontend while its backend has no server that
-			works, so that a load balancer in front notices. With false, clients then get 421.`,
+			works, so that a load balancer in front notices. With false, clients then get 421. The backend needs checks.`,
 	}},
 }

@@ -156,6 +156,9 @@ func (r *reader) config() *Config {
 		t.servers = r.servers(t)
 		backendKeys.read(t, &b)
 		checkKeys.read(t.inner("check"), &b.Check)
+		if b.Check.Kind.On() {
+			t.checks.checked = append(t.checks.checked, b.Name)
+		}
 		backendTLSKeys.read(t.inner("tls"), &b.TLS)
 		c.Backends = append(c.Backends, b)
 	}

@@ -15,6 +15,9 @@ func frontendRules(_ *section[Frontend], t table, f *Frontend) {
 	if t.entry.table["backend"] == nil {
 		t.checks.routes = append(t.checks.routes, route{missing: true, key: path + ".backend", line: t.entry.line})
 	}
+	if f.CloseWhenDown {
+		t.checks.closing = append(t.checks.closing, route{name: f.Backend, key: path + ".close_when_down", line: t.line("close_when_down")})
+	}
 	if t.sound("passive_ports") {
 		t.checks.ranges = append(t.checks.ranges, t.portUse("passive_ports", f.PassivePorts))
 	}

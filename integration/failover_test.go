@@ -262,3 +262,72 @@ func TestServersReloaded(t *testing.T) {
 	waitFor(t, "all places are given back", patience, func() bool { return p.metrics(t)["ftproxy_sessions_active"] == 0 })
 	t.Logf("%d visits, served: %v", visits.Load(), c.served)
 }
+
+// A dummy greets, and answers nothing.
+type dummy struct {
+	net.Listener
+	conns sync.Map
+}
+
+func startDummy(t *testing.T, at netip.AddrPort) *dummy {
+	t.Helper()
+	l, err := net.Listen("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dummy{Listener: l}
+	t.Cleanup(func() { d.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			d.conns.Store(conn, nil)
+			fmt.Fprint(conn, "220 ready\r\n")
+		}
+	}()
+	t.Cleanup(func() {
+		d.conns.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
+	})
+	return d
+}
+
+// TestCloseWhenDown: a frontend closes its port while no server of its backend works. Who is there
+// stays, and the other frontend's socket is not touched.
+func TestCloseWhenDown(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	at := netip.AddrPortFrom(p.server, freePort(t, p.server))
+	server := startDummy(t, at)
+	conf, other := configure(t, p, at), netip.AddrPortFrom(p.client, freePort(t, p.client))
+	conf.frontend = "close_when_down = true"
+	conf.more = fmt.Sprintf("[backend.inside.check]\nkind = \"tcp\"\ninterval = \"100ms\"\nrise = 1\nfall = 2\n"+
+		"[frontend.other]\nlisten = %q\nbackend = \"inside\"\npassive_ports = %q\n", other, conf.passive)
+	proxy := startProxy(t, conf)
+	open := func(to netip.AddrPort) bool {
+		conn, err := net.DialTimeout("tcp", to.String(), time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	there, code, err := dialRaw(p.client, proxy.addr4, patience)
+	if err != nil || code != 220 {
+		t.Fatalf("greeting: %d, %v", code, err)
+	}
+	defer there.Close()
+	for range 3 {
+		server.Close()
+		waitFor(t, "the port is closed", patience, func() bool { return !open(proxy.addr4) })
+		there.SetDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := there.Read(make([]byte, 1)); err == nil || !os.IsTimeout(err) {
+			t.Fatalf("who was there: %v", err)
+		}
+		server = startDummy(t, at)
+		waitFor(t, "the port is open again", patience, func() bool { return open(proxy.addr4) })
+	}
+	if !open(other) {
+		t.Error("the other frontend does not listen")
+	}
+}

@@ -149,8 +149,8 @@ func (p *Process) enforce(rt *Runtime, opened *listeners.Opened, plan *servers.P
 	}
 	p.follow(rt)
 	p.paces.SetLimits(rt.bandwidths)
-	p.servers.Use(plan)
 	p.runtime.Store(rt)
+	p.servers.Use(plan)
 	p.applied = time.Now()
 	p.certificates.Use(rt.certificates, rt.unverified())
 	for _, fe := range rt.frontends {

@@ -134,16 +134,31 @@ func (s *Set) Run(ctx context.Context) {
 	if !s.Names() {
 		return
 	}
-	tick := time.NewTicker(Refresh)
-	defer tick.Stop()
 	for {
+		pause := Refresh
+		if s.lacks() {
+			pause = retry
+		}
+		timer := time.NewTimer(pause)
 		select {
-		case <-tick.C:
+		case <-timer.C:
 			s.Resolve(ctx)
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
 	}
+}
+
+// retry is how soon names are looked up again if one has had no answer yet: at boot the
+// resolver may come up after ftproxy.
+const retry = 2 * time.Second
+
+// lacks tells whether a server has no address.
+func (s *Set) lacks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.servers, func(v *server) bool { return len(v.answer()) == 0 })
 }
 
 // publish tells of the targets, if they are others than before.

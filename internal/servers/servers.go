@@ -117,7 +117,18 @@ func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 		}
 	}
 	asking.Wait()
+	for name, b := range p.all {
+		if s.isNew(name) { // Nobody uses its group yet, and it is asked whether it has a server.
+			b.group.SetTargets(targets(b.names.Targets()))
+		}
+	}
 	return p
+}
+
+func (s *Set) isNew(backend string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.backends[backend] == nil
 }
 
 // Group is the servers of a backend.
