@@ -106,3 +106,25 @@ func TestNamesFollowed(t *testing.T) {
 		addrs("10.0.0.7:21")
 	})
 }
+
+// A name that has had no answer yet is asked for again soon: the resolver may come up late.
+func TestNameWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{names: make(map[string][]netip.Addr)}
+		s := newSet(n)
+		defer s.Close()
+		plan := s.Prepare(t.Context(), backendOf(config.Server{Host: "ftp.internal", Port: 21}))
+		s.Use(plan)
+		if plan.Group("legacy").Usable() {
+			t.Error("a name without an address is a server")
+		}
+		n.mu.Lock()
+		n.names["ftp.internal"] = []netip.Addr{netip.MustParseAddr("10.0.0.5")}
+		n.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if !plan.Group("legacy").Usable() {
+			t.Error("the answer that came late is not used")
+		}
+	})
+}
