@@ -3,8 +3,10 @@ package servers
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -17,6 +19,8 @@ import (
 
 	"ftproxy/config"
 	"ftproxy/internal/balance"
+	"ftproxy/internal/ftps"
+	"ftproxy/internal/ftptest"
 	"ftproxy/internal/logline"
 	"ftproxy/internal/metrics"
 	"ftproxy/internal/tcp"
@@ -226,5 +230,58 @@ func TestAgent(t *testing.T) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 		l.Close()
+	}
+}
+
+// Checks use TLS where the backend does, and begin with a PROXY header where it sends one.
+func TestChecksOverTLS(t *testing.T) {
+	certificate := ftptest.Certificate(t, "127.0.0.1")
+	for _, mode := range []config.TLSMode{config.TLSExplicit, config.TLSImplicit} {
+		for _, header := range []string{"", "v1", "v2"} {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			began := make(chan string, 1)
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				n := map[string]int{"v1": len("PROXY UNKNOWN\r\n"), "v2": 16}[header]
+				first := make([]byte, n)
+				_, _ = io.ReadFull(conn, first)
+				began <- string(first)
+				secured := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate.Certificate}})
+				if mode == config.TLSExplicit {
+					fmt.Fprint(conn, "220 ready\r\n")
+					_, _ = io.ReadFull(conn, make([]byte, len("AUTH TLS\r\n")))
+					fmt.Fprint(conn, "234 go\r\n")
+				} else {
+					fmt.Fprint(secured, "220 ready\r\n")
+				}
+				for lines := bufio.NewScanner(secured); lines.Scan(); {
+					fmt.Fprint(secured, "200 ok\r\n")
+				}
+			}()
+			b := config.Backend{Name: "b", SendProxy: header, Check: config.Check{Kind: config.CheckFTP, Timeout: 5 * time.Second},
+				TLS: config.BackendTLS{Mode: mode, CA: certificate.File, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}}
+			protection, err := ftps.NewBackend(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := newChecker(newSet(new(network)), Spec{Backend: b, TLS: protection})
+			c.features = new(features)
+			text, _, err := c.check(t.Context(), balance.Target{Host: "127.0.0.1", Addr: l.Addr().(*net.TCPAddr).AddrPort()})
+			if err != nil || text != "220 ready" {
+				t.Errorf("%s, header %q: %q, %v", mode, header, text, err)
+			}
+			want := map[string]string{"": "", "v1": "PROXY UNKNOWN\r\n", "v2": "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"}[header]
+			if got := <-began; got != want {
+				t.Errorf("%s, header %q: it begins with %q", mode, header, got)
+			}
+		}
 	}
 }

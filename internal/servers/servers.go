@@ -58,6 +58,7 @@ type backend struct {
 	names    *resolve.Set
 	features *features
 	stop     context.CancelFunc // looking up names; nil: it has none
+	servers  []string           // their names in the configuration
 }
 
 // Init makes the set ready.
@@ -107,6 +108,9 @@ func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 				}
 			},
 		}, before)
+		for _, server := range spec.Backend.Servers {
+			b.servers = append(b.servers, server.Name())
+		}
 		p.specs[name], p.all[name] = spec, b
 	}
 	s.mu.Unlock()
@@ -148,6 +152,11 @@ func (s *Set) Use(p *Plan) {
 	for name, b := range before {
 		if b.stop != nil {
 			b.stop()
+		}
+		for _, server := range b.servers {
+			if p.all[name] == nil || !slices.Contains(p.all[name].servers, server) {
+				s.Metrics.ForgetServer(name, server)
+			}
 		}
 		if p.all[name] == nil {
 			b.group.Configure(balance.Settings{}, targets(b.names.Targets()))

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"ftproxy/config"
 	"ftproxy/internal/balance"
 	"ftproxy/internal/ftp"
@@ -30,6 +32,8 @@ func TestReloads(t *testing.T) {
 		t.Error("a plan's group has no servers before it is in force")
 	}
 	s.Use(plan)
+	s.Metrics.ServerGreeted("legacy", "10.0.0.5:21", time.Second)
+	s.Metrics.ServerGreeted("legacy", "10.0.0.6:21", time.Second)
 	lease, err := group.Pick(t.Context(), balance.Key{})
 	if err != nil || lease.Target.Name != "10.0.0.5:21" {
 		t.Fatalf("%+v, %v", lease, err)
@@ -42,6 +46,9 @@ func TestReloads(t *testing.T) {
 		t.Fatal("a reload makes another group")
 	}
 	s.Use(plan)
+	if n := testutil.CollectAndCount(s.Metrics.Registry(), "ftproxy_server_greeting_seconds"); n != 1 {
+		t.Errorf("greetings of %d servers are told of, want one", n)
+	}
 	if _, err := group.Pick(t.Context(), balance.Key{}); err == nil {
 		t.Error("a server that was drained by hand is picked after a reload")
 	}
