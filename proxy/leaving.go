@@ -7,6 +7,7 @@ import (
 
 	"ftproxy/internal/ftp"
 	"ftproxy/internal/tcp"
+	"ftproxy/internal/transfer"
 )
 
 // How a session ends, and what the end of its client means.
@@ -25,9 +26,16 @@ func (s *session) onClientEnd(err error) error {
 		return gone
 	case s.data.delivery == nil || s.client.quits() || s.data.delivery.transfer.SenderDone():
 		return nil
+	case s.data.delivery.direction == transfer.Upload:
+		s.timers.Set(timerSender, senderGrace)
+		return nil
 	}
 	return gone
 }
+
+// senderGrace is how much later than its control connection the data of a client may end. ffmpeg
+// closes both at once after its last bytes, and they come by different ways.
+const senderGrace = 250 * time.Millisecond
 
 // leaveAfter is how long the server may take to answer a client that has ended its
 // stream, before it is told so by our own FIN. Without that a server that never

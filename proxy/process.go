@@ -31,6 +31,14 @@ import (
 // ErrShutdown is why sessions end when the process leaves service.
 var ErrShutdown = errors.New("the proxy is shutting down")
 
+// A Network is where a process listens and dials. [tcp.Network] is the real one;
+// tests give a fake one.
+type Network interface {
+	binds.Network
+	servers.Network
+	listeners.Network
+}
+
 // Options is what a process is made of. Network and Metrics must be set.
 type Options struct {
 	Network Network

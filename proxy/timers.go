@@ -22,6 +22,7 @@ const (
 	timerCodeless                // a code, for a command answered by lines without one
 	timerSurplus                 // a surplus reply, of a server that has sent one lately
 	timerLeave                   // an answer, for a client that may have left
+	timerSender                  // the end of an upload, of a client that has closed its control connection
 	timerCount
 )
 
@@ -66,6 +67,10 @@ func (s *session) expire(id timerID) error {
 		return s.oddTimeout()
 	case timerCodeless:
 		return s.endCodeless()
+	case timerSender:
+		if d := s.data.delivery; d != nil && !d.transfer.SenderDone() {
+			return &ending{reason: endClientGone, cause: errClientGone}
+		}
 	case timerLeave:
 		return s.lookForClient()
 	case timerUnused:

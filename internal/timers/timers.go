@@ -5,7 +5,7 @@ package timers
 import "time"
 
 // Max is how many there may be.
-const Max = 13
+const Max = 14
 
 // Timers are deadlines on one clock timer, by an ID that is less than Max.
 type Timers[ID ~int] struct {

@@ -42,9 +42,9 @@ func (t *Transfer) Interrupt() {
 // before its ABOR is still passed on, and the end of its data if it closes: servers that
 // look at ABOR only then store all of it (vsftpd), and ffmpeg relies on that. Both
 // connections are reset when the server has answered (Answered), or holdServer later. It
-// reports false, and does nothing, where nothing moves yet.
+// reports false, and does nothing, where the server is not connected yet.
 func (t *Transfer) Ebb() bool {
-	if t.copying.Load() == nil || t.hold.Load() != nil {
+	if t.server.Load() == nil || t.hold.Load() != nil {
 		return false
 	}
 	h := &hold{answered: make(chan struct{}), over: make(chan struct{})}
