@@ -373,6 +373,10 @@ func TestFleetBeforeTheCheck(t *testing.T) {
 			t.Parallel()
 			f := startFleet(t, fleetConfig{variant: variant, haproxy: seldomChecked})
 			f.fill(t)
+			// The only check of the first node is over: killed in the middle of it, it would be down.
+			waitFor(t, "HAProxy has checked it", patience, func() bool {
+				return strings.HasPrefix(f.haproxy.status(t, "ftp_control/node1", "check_status"), "L7OK")
+			})
 			// Clients that the table of the stick variant knows, and others.
 			for i := range 4 {
 				if err := f.visit(f.client(i)); err != nil {
