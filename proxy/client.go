@@ -12,6 +12,7 @@ type client struct {
 	control.Peer[ftp.Command]
 	security security
 	greeted  bool             // it has had its greeting
+	chosenBy string           // the user whose server it gets, where that depends on the user
 	replay   []*queued        // that the server is to hear before USER
 	queue    []*queued        // commands read ahead
 	saidAt   int              // fills, when the command under way was read

@@ -45,7 +45,7 @@ func (s *session) dialer() dial.Dialer {
 		Backend:  s.backend.Backend,
 		Timeouts: &s.rt.timeouts,
 		Client:   s.ClientAddr.Addr(),
-		User:     s.chosenBy,
+		User:     s.client.chosenBy,
 		Header:   s.ownHeader(),
 		IsOwn:    s.rt.isOwn,
 	}

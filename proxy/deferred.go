@@ -33,7 +33,7 @@ func (s *session) meet() {
 func (s *session) doDeferred(q *queued, v verb) error {
 	switch {
 	case q.Verb == "USER":
-		s.chosenBy = string(q.Arg)
+		s.client.chosenBy = string(q.Arg)
 		s.stage = connecting
 		first := append(s.client.replay, &queued{Command: q.Command.Clone(), fill: q.fill})
 		s.client.queue, s.client.replay = append(first, s.client.queue...), nil

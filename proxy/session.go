@@ -40,11 +40,10 @@ type session struct {
 	server   *server        // nil: not connected yet
 	left     *balance.Lease // the place at a server that was left at AUTH; nil: none
 
-	stage    stage
-	chosenBy string // the user whose server it is, where that depends on the user
-	asked    masked // the name that USER gave; user once the server has let it in
-	user     masked
-	midway   bool // between RNFR and RNTO, or REST and its transfer
+	stage  stage
+	asked  masked // the name that USER gave; user once the server has let it in
+	user   masked
+	midway bool // between RNFR and RNTO, or REST and its transfer
 
 	pending []*exchange // commands that the server has not finally answered
 
